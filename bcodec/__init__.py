@@ -1,0 +1,1 @@
+"""bcodec: a neural B-frame video codec whose bitstreams decode to the same picture on every machine."""

@@ -1,0 +1,237 @@
+"""Symbol coders: the three answers to `symbols.code(y, mean, scale, step)`.
+
+| coder       | y given | does                                                             | returns               |
+|-------------|---------|------------------------------------------------------------------|-----------------------|
+| RangeWriter | yes     | rounds, writes the symbol                                        | the dequantized value |
+| RangeReader | None    | reads the symbol                                                 | the dequantized value |
+| RateMeter   | yes     | rounds with a straight-through gradient, adds up -log2 p         | the dequantized value |
+
+The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies, made once when
+weights are exported and shipped with them; index 0 means that the symbol is zero and nothing is coded. The last entry
+of a table is an escape, behind which the symbol follows in sixteen plain bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import constriction
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bcodec.fixedpoint import LATENT, snap
+
+TABLES = 64
+TOTAL = 1 << 20  # sum of the frequencies of a table
+ESCAPE_RANGE = 1 << 15  # escaped symbols lie in [-2^15, 2^15)
+LOGISTIC = math.sqrt(3) / math.pi  # scale of a logistic distribution with standard deviation 1
+
+
+class EntropyError(ValueError):
+    """A payload that is not what a range coder wrote."""
+
+
+def scales(smallest: float, ratio: float) -> Tensor:
+    """Standard deviations [64] of the tables, in quantization steps."""
+    return smallest * ratio ** torch.arange(TABLES, dtype=torch.float64)
+
+
+def make_tables(smallest: float, ratio: float) -> list[np.ndarray]:
+    """Frequency tables, int32 [2 A + 2] with sum 2^20: symbols -A..A, then the escape.
+
+    Logistic distributions integrated over each symbol; the range A leaves out about 2^-18 of the probability.
+    """
+    tables = []
+    for sigma in scales(smallest, ratio).tolist():
+        reach = max(1, math.ceil(13 * LOGISTIC * sigma))
+        edges = (np.arange(-reach, reach + 2) - 0.5) / (LOGISTIC * sigma)
+        cdf = 1 / (1 + np.exp(-np.clip(edges, -700, 700)))
+        mass = np.append(np.diff(cdf), 2 * cdf[0])
+        spare = TOTAL - len(mass)
+        frequencies = 1 + np.floor(mass / mass.sum() * spare).astype(np.int32)
+        frequencies[reach] += TOTAL - frequencies.sum()
+        tables.append(frequencies)
+    return tables
+
+
+def dequantize(symbol: Tensor, mean: Tensor, step: Tensor) -> Tensor:
+    """mean + symbol * step on the latent grid."""
+    return snap(mean + symbol * step, LATENT)
+
+
+def table_of(scale: Tensor) -> Tensor:
+    """Table numbers 0..63 for scale indices."""
+    return torch.round(scale).clamp(0, TABLES - 1)
+
+
+class Tables:
+    """The frequency tables as constriction's models. Raises TypeError for anything but integers."""
+
+    def __init__(self, tables: Sequence[np.ndarray]) -> None:
+        if len(tables) != TABLES or not all(np.issubdtype(t.dtype, np.integer) for t in tables):
+            raise TypeError(f"{TABLES} tables of integers are needed")
+        self.reach = np.array([len(t) // 2 - 1 for t in tables])
+        self.models = [
+            constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in tables
+        ]
+        self.byte = constriction.stream.model.Uniform(256)
+
+
+def groups(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(table, positions) for each table from 1 on that occurs, positions ascending."""
+    order = np.argsort(indices, kind="stable")
+    bounds = np.searchsorted(indices[order], np.arange(1, TABLES + 1))
+    for table in range(1, TABLES):
+        low, high = bounds[table - 1], bounds[table]
+        if high > low:
+            yield table, order[low:high]
+
+
+def _select(x: Tensor, shape: torch.Size, mask: Tensor | None) -> Tensor:
+    full = x.expand(shape)
+    return full.reshape(-1) if mask is None else full[mask]
+
+
+def _place(values: Tensor, shape: torch.Size, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return values.view(shape)
+    full = torch.zeros(shape, device=values.device)
+    full[mask] = values
+    return full.contiguous(memory_format=torch.channels_last)
+
+
+class _RangeCoder:
+    """What writer and reader share: which symbols are coded, in what order, and what they mean."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        raise NotImplementedError
+
+    def code(
+        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """See bcodec.networks.latent.SymbolCoder; a batch of one."""
+        shape = mean.shape
+        mean, scale, step = (_select(x, shape, mask) for x in (mean, scale, step))
+        indices = table_of(scale).to(torch.uint8).cpu().numpy()
+        symbols = None
+        if y is not None:
+            ratio = torch.round((_select(y.float(), shape, mask) - mean) / step)
+            symbols = ratio.clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1).to(torch.int32).cpu().numpy()
+        decoded = torch.from_numpy(self.transfer(indices, symbols)).to(mean.device)
+        return _place(dequantize(decoded.float(), mean, step), shape, mask)
+
+
+class RangeWriter(_RangeCoder):
+    """Writes symbols; `payload` has the bytes of what was coded."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        self.encoder = constriction.stream.queue.RangeEncoder()
+
+    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        """Write `symbols` and return those that a reader will see (zero where nothing is coded)."""
+        if symbols is None:
+            raise TypeError("a writer needs the latent")
+        coded = np.where(indices > 0, symbols, 0).astype(np.int32)
+        escapes = []
+        for table, positions in groups(indices):
+            reach = int(self.tables.reach[table])
+            values = coded[positions]
+            outside = np.abs(values) > reach
+            if outside.any():
+                escapes.append(values[outside])
+            letters = np.where(outside, 2 * reach + 1, values + reach).astype(np.int32)
+            self.encoder.encode(letters, self.tables.models[table])
+        if escapes:
+            plain = np.concatenate(escapes) + ESCAPE_RANGE
+            self.encoder.encode(np.stack([plain >> 8, plain & 255], 1).reshape(-1).astype(np.int32), self.tables.byte)
+        return coded
+
+    @property
+    def payload(self) -> bytes:
+        """The range-coded bytes: 32-bit words, little-endian."""
+        return self.encoder.get_compressed().astype("<u4").tobytes()  # type: ignore[no-any-return]
+
+
+class RangeReader(_RangeCoder):
+    """Reads symbols from a payload; raises EntropyError if it ends too early."""
+
+    def __init__(self, tables: Tables, payload: bytes) -> None:
+        super().__init__(tables)
+        if len(payload) % 4:
+            raise EntropyError("the payload is not a whole number of 32-bit words")
+        self.decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+
+    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        """Read the symbols."""
+        decoded = np.zeros(len(indices), np.int32)
+        escaped = []
+        try:
+            for table, positions in groups(indices):
+                reach = int(self.tables.reach[table])
+                letters = self.decoder.decode(self.tables.models[table], len(positions))
+                decoded[positions] = letters - reach
+                escaped.append(positions[letters > 2 * reach])
+            places = np.concatenate(escaped) if escaped else np.zeros(0, np.int64)
+            if len(places):
+                plain = self.decoder.decode(self.tables.byte, 2 * len(places)).reshape(-1, 2)
+                decoded[places] = (plain[:, 0] << 8) + plain[:, 1] - ESCAPE_RANGE
+        except AssertionError as error:
+            raise EntropyError("the payload ends before its last symbol") from error
+        return decoded
+
+
+class _Inside(torch.autograd.Function):
+    """Clamp to [low, high] whose gradient also flows where it points back inside."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bounds = (low, high)  # type: ignore[attr-defined]
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        low, high = ctx.bounds  # type: ignore[attr-defined]
+        stopped = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+        return gradient.masked_fill(stopped, 0.0), None, None
+
+
+class RateMeter:
+    """Measures: `bits` [B] is the sum of -log2 p with uniform noise in place of rounding, `parts` one tensor a call."""
+
+    def __init__(self, smallest: float, ratio: float) -> None:
+        self.smallest, self.log_ratio = smallest, math.log(ratio)
+        self.parts: list[Tensor] = []
+
+    @property
+    def bits(self) -> Tensor:
+        """Bits of each sample of the batch, [B]."""
+        return torch.stack(self.parts).sum(0)
+
+    def code(
+        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """See bcodec.networks.latent.SymbolCoder."""
+        if y is None:
+            raise TypeError("a rate meter needs the latent")
+        index = _Inside.apply(scale, 0.0, TABLES - 1.0)  # type: ignore[no-untyped-call]
+        sharpness = torch.exp(-self.log_ratio * index) * (1 / (self.smallest * LOGISTIC))
+        ratio = (y.float() - mean) / step
+        noisy = ratio + torch.empty_like(ratio).uniform_(-0.5, 0.5)
+        # log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)), precise in the tails
+        log_mass = F.logsigmoid((0.5 + noisy) * sharpness) + F.logsigmoid((0.5 - noisy) * sharpness)
+        bits = (log_mass + torch.log1p(-torch.exp(-sharpness))) * (-1 / math.log(2))
+        rounded = ratio + (torch.round(ratio) - ratio).detach()
+        y_hat = dequantize(rounded, mean, step)
+        if mask is not None:
+            bits, y_hat = bits * mask, y_hat * mask
+        self.parts.append(bits.flatten(1).sum(1))
+        return y_hat

@@ -1,0 +1,283 @@
+"""Exact arithmetic in float32: dyadic fixed-point values whose sums no machine can round differently.
+
+Every tensor on the decoder's path holds integer multiples of 2^-f, bounded, stored in float32. Sums and products
+of such numbers are exact as long as every intermediate stays below 2^24 units of its grid, and an exact sum does not
+depend on the order of summation: any correct kernel, on any device, with any number of threads, gives the same bits.
+
+Under bfloat16 autocast (training) values are only saturated: a mantissa of eight bits is as coarse as the grid.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EXACT_BITS = 24  # integers below 2^24 are exact in float32
+WEIGHT_LIMIT = 127  # weights are integers of this magnitude times a power of two, one for each output channel
+SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
+BIAS_HEADROOM = 1 << 22  # largest bias, and room kept for a residual, in units of the accumulator
+
+
+class Grid(NamedTuple):
+    """Multiples of 2^-frac in [-2^(bits - 1 - frac), 2^(bits - 1 - frac))."""
+
+    frac: int
+    bits: int
+
+    @property
+    def units(self) -> int:
+        """Largest magnitude, in units of the grid."""
+        return 1 << (self.bits - 1)
+
+    @property
+    def low(self) -> float:
+        """Smallest value."""
+        return -math.ldexp(self.units, -self.frac)
+
+    @property
+    def high(self) -> float:
+        """Largest value."""
+        return math.ldexp(self.units - 1, -self.frac)
+
+
+ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64; a pixel p is (p - 128) / 64
+LATENT = Grid(frac=6, bits=11)  # [-16, 16) in steps of 1/64
+MOTION = Grid(frac=4, bits=14)  # luma samples: [-512, 512) in steps of 1/16
+
+
+class InexactWeights(ValueError):
+    """Weights whose sums could leave the range in which float32 is exact."""
+
+
+class InexactDevice(RuntimeError):
+    """A device whose convolutions are not exact, in float32 or in float64."""
+
+
+class _Round(torch.autograd.Function):
+    """Round to the grid of 2^-frac, half to even, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor, frac: int) -> Tensor:
+        # Adding 1.5 * 2^(23 - frac) leaves no bits below the grid; exact for |x| < 2^(22 - frac).
+        magic = math.ldexp(1.5, 23 - frac)
+        return x.add(magic).sub_(magic)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient, None
+
+
+def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
+    """Saturate `x` to the grid's range and round it to the grid, half to even; straight-through inside the range.
+
+    Without gradients `x` is overwritten. bfloat16 values are saturated only.
+    """
+    if x.dtype is torch.bfloat16:
+        return F.hardtanh(x, grid.low, grid.high)
+    if torch.is_grad_enabled():
+        x = F.hardtanh(x, grid.low, grid.high)
+        return _Round.apply(x, grid.frac)  # type: ignore[no-any-return,no-untyped-call]
+    magic = math.ldexp(1.5, 23 - grid.frac)
+    return x.clamp_(grid.low, grid.high).add_(magic).sub_(magic)
+
+
+def hard_sigmoid(x: Tensor) -> Tensor:
+    """clamp(x / 4 + 1 / 2, 0, 1): for x on a grid of 2^-f the result is on the grid of 2^-(f + 2)."""
+    return torch.clamp(x * 0.25 + 0.5, 0.0, 1.0)
+
+
+def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
+    """hard_sigmoid(query) * value on the grid; both factors on activation grids, so the product is exact."""
+    return snap(hard_sigmoid(query) * value, grid)
+
+
+def weight_steps(weight: Tensor, bias: Tensor | None, units_in: int, frac_in: int) -> Tensor:
+    """Exponents e [C_out] such that the weights of each output channel are rounded to multiples of 2^-e.
+
+    The finest for which |w| <= 127 steps, sum |w| * max |x| stays below 2^23 units of the accumulator and the bias
+    (if any) below 2^22: together with a residual of at most 2^22 units that is the bound of 2^24.
+    """
+    flat = weight.detach().float().abs().flatten(1)
+    finest = torch.full_like(flat[:, 0], 16.0)
+    # Rounding adds at most half a step to each weight: the sum is bounded with that included.
+    room = (1 << (EXACT_BITS - 1)) / units_in - 0.5 * flat.shape[1]
+    for magnitude, limit in ((flat.amax(1), WEIGHT_LIMIT + 0.49), (flat.sum(1), room)):
+        finest = torch.minimum(finest, torch.floor(torch.log2(limit / magnitude.clamp_min(1e-9))))
+    if bias is not None:
+        magnitude = bias.detach().float().abs().clamp_min(1e-9)
+        finest = torch.minimum(finest, torch.floor(torch.log2(BIAS_HEADROOM / magnitude)) - frac_in)
+    return torch.clamp(finest, -8.0, 16.0)
+
+
+def on_grid(x: Tensor, step: Tensor) -> Tensor:
+    """Round `x` to multiples of `step` (powers of two), with the gradient of the identity."""
+    rounded = torch.round(x / step) * step
+    return x + (rounded - x).detach() if torch.is_grad_enabled() else rounded
+
+
+class Conv2d(nn.Module):
+    """Convolution with bias on dyadic weights, then (optionally) a residual and a leaky ReLU, then one snap.
+
+    Input [B, C_in, H, W] on `grid_in`, output [B, C_out, H / stride, W / stride] on `grid_out`; zero padding of
+    kernel // 2. The residual must be on a grid no finer than the accumulator's.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        activation: bool = False,
+        zero: bool = False,
+        grid_in: Grid = ACTIVATION,
+        grid_out: Grid = ACTIVATION,
+    ) -> None:
+        super().__init__()
+        self.stride, self.groups, self.padding = stride, groups, kernel // 2
+        self.activation, self.grid_in, self.grid_out = activation, grid_in, grid_out
+        fan_in = c_in // groups * kernel * kernel
+        deviation = 0.0 if zero else math.sqrt((1.6 if activation else 0.8) / fan_in)
+        self.weight = nn.Parameter(torch.randn(c_out, c_in // groups, kernel, kernel) * deviation)
+        self.bias = nn.Parameter(torch.zeros(c_out))
+        self.frozen: tuple[Tensor, Tensor] | None = None
+        self.precision = torch.float32
+
+    def exact(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights and bias on their grids, and the exponents e [C_out] of the weights' steps 2^-e."""
+        exponent = weight_steps(self.weight, self.bias, self.grid_in.units, self.grid_in.frac)
+        step = torch.exp2(-exponent)
+        weight = on_grid(self.weight, step.view(-1, 1, 1, 1))
+        bias = on_grid(self.bias, step * math.ldexp(1.0, -self.grid_in.frac))
+        return weight, bias, exponent
+
+    def integers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights and bias as integers (in float32) and the exponents: what is exported."""
+        with torch.no_grad():
+            weight, bias, exponent = self.exact()
+        scale = torch.exp2(exponent)
+        return weight * scale.view(-1, 1, 1, 1), bias * scale * 2.0**self.grid_in.frac, exponent
+
+    def freeze(self, weight: Tensor, bias: Tensor, exponent: Tensor) -> None:
+        """Fix the layer to integers [C_out, ...], [C_out], [C_out]; raises InexactWeights unless sums are exact."""
+        units = weight.double().abs().flatten(1).sum(1) * self.grid_in.units + bias.double().abs()
+        # A residual, on a grid no finer than the input's, is added to the accumulator.
+        residual = self.grid_out.units * torch.exp2(exponent.double() + self.grid_in.frac - self.grid_out.frac)
+        if bool((units + residual.clamp_max(BIAS_HEADROOM) >= 1 << EXACT_BITS).any()):
+            raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact in float32")
+        step = torch.exp2(-exponent)
+        with torch.no_grad():
+            self.weight.copy_(weight * step.view(-1, 1, 1, 1))
+            self.bias.copy_(bias * step * 2.0**-self.grid_in.frac)
+        self.move(self.weight.device)
+
+    def move(self, device: torch.device | str) -> None:
+        """Take the fixed weights to a device, in the precision that is exact there."""
+        self.precision = exact_precision(torch.device(device).type)
+        weight = self.weight.detach().to(device, self.precision, memory_format=torch.channels_last)
+        self.frozen = weight, self.bias.detach().to(device, self.precision)
+
+    def operands(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights and bias to convolve with: frozen, rounded anew, or (bfloat16 is as coarse) not rounded."""
+        if self.frozen is not None:
+            return self.frozen
+        if torch.is_autocast_enabled(x.device.type):
+            return self.weight, self.bias
+        return self.exact()[:2]
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The layer's output for `x`, with `residual` added before the activation function."""
+        weight, bias = self.operands(x)
+        if self.frozen is not None and self.precision is torch.float64:
+            x = x.double()
+        y = F.conv2d(x, weight, bias, self.stride, self.padding, groups=self.groups)
+        y = y.float() if y.dtype is torch.float64 else y
+        if residual is not None:
+            y = y + residual if torch.is_grad_enabled() else y.add_(residual)
+        if self.activation:
+            y = F.leaky_relu(y, SLOPE, inplace=not torch.is_grad_enabled())
+        return snap(y, self.grid_out)
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Mean of each 2x2 square, [.., H, W] -> [.., H/2, W/2], on a grid finer by two bits."""
+    return F.avg_pool2d(x, 2)
+
+
+def upsample(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
+    """Bilinear 2x interpolation (weights 1/4 and 3/4, border replicated), [.., H, W] -> [.., 2H, 2W] on the grid."""
+    for dim in (2, 3):
+        size = x.shape[dim]
+        before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
+        after = torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)
+        pair = torch.stack([x * 0.75 + before * 0.25, x * 0.75 + after * 0.25], dim + 1)
+        x = pair.flatten(dim, dim + 1)
+    return snap(x, grid)
+
+
+def warp(features: Tensor, motion: Tensor, grid: Grid = ACTIVATION) -> Tensor:
+    """Bilinear samples of `features` at each position plus `motion`, borders replicated.
+
+    features [B, C, H, W] on the activation grid; motion [B, 2, h, w] = (x, y) in samples of `features`, multiples of
+    1/16; output [B, C, h, w] on `grid`, where h / H = w / W gives the pitch of the output positions.
+    Differentiable in both arguments. The sums have at most 10 + 8 bits: exact.
+    """
+    batch, channels, height, width = features.shape
+    rows, columns = motion.shape[2:]
+    motion = motion.float()
+    x = motion[:, 0] + _positions(columns, width // columns, motion.device).view(1, 1, -1)
+    y = motion[:, 1] + _positions(rows, height // rows, motion.device).view(1, -1, 1)
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    left, top = x.detach().floor(), y.detach().floor()
+    fx, fy = x - left, y - top
+    right, bottom = (left + 1).clamp_max_(width - 1), (top + 1).clamp_max_(height - 1)
+    start = torch.arange(batch, device=motion.device).view(-1, 1, 1) * (height * width)
+    upper, lower = top.long() * width + start, bottom.long() * width + start
+    left, right = left.long(), right.long()
+    indices = torch.stack([upper + left, upper + right, lower + left, lower + right], -1).view(-1, 4)
+    weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], -1).view(-1, 4)
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels).float()
+    output = F.embedding_bag(indices, table, per_sample_weights=weights, mode="sum")
+    return snap(output.view(batch, rows, columns, channels).permute(0, 3, 1, 2), grid)
+
+
+def _positions(count: int, pitch: int, device: torch.device) -> Tensor:
+    return torch.arange(0, count * pitch, pitch, device=device, dtype=torch.float32)
+
+
+@cache
+def exact_precision(device: str) -> torch.dtype:
+    """The precision in which the device's convolutions are exact: float32, or float64 as a fallback.
+
+    The self-test convolves the largest integers that the bound allows, in shapes with which libraries choose
+    different algorithms, and compares with an answer in int64. Raises InexactDevice if neither is exact.
+    """
+    if device.startswith("cuda"):
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    for precision in (torch.float32, torch.float64):
+        if all(_exact(device, precision, *shape) for shape in ((64, 64, 3, 1), (320, 96, 1, 1), (96, 96, 3, 2))):
+            return precision
+    raise InexactDevice(f"convolutions on {device} are not exact: use the CPU")
+
+
+def _exact(device: str, precision: torch.dtype, c_in: int, c_out: int, kernel: int, stride: int) -> bool:
+    generator = torch.Generator().manual_seed(c_in * kernel)
+    limit = (1 << (EXACT_BITS - 1)) // (ACTIVATION.units * c_in * kernel * kernel)
+    weight = torch.randint(-limit, limit + 1, (c_out, c_in, kernel, kernel), generator=generator)
+    x = torch.randint(-ACTIVATION.units, ACTIVATION.units, (1, c_in, 20, 24), generator=generator)
+    columns = F.unfold(x.double(), kernel, padding=kernel // 2, stride=stride).long()
+    expected = weight.flatten(1) @ columns[0]
+    y = F.conv2d(
+        x.to(device, precision, memory_format=torch.channels_last), weight.to(device, precision), None, stride, kernel // 2
+    )
+    return bool(torch.equal(y.cpu().flatten(2)[0].long(), expected))

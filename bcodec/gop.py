@@ -1,0 +1,82 @@
+"""Coding order and temporal layers of a group of pictures: a recursion over integers.
+
+A window lies between the anchor already coded at poc `a` and the frame `a + n` that closes it. The closing
+frame is coded first, then the pre-order walk of the bisection (middle, left half, right half):
+
+    n = 8     poc   0   1   2   3   4   5   6   7   8
+              layer 0   3   2   3   1   3   2   3   0
+              order 0   4   3   5   2   7   6   8   1
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place in coding order.
+
+    `poc` is the display index >= 0; `temporal_layer` is 0 for anchors, then 1, 2, ... down the bisection;
+    `referenced` is False where no later frame can refer to this one (the leaves of the bisection).
+    """
+
+    poc: int
+    temporal_layer: int
+    intra: bool
+    referenced: bool
+
+
+class Closing(Enum):
+    """How a window ends: with an I frame, or with a B* frame, which refers to the past anchor twice."""
+
+    INTRA = "intra"
+    TAIL = "tail"
+
+
+def intra_anchor(poc: int, gop_size: int) -> Slot:
+    """Return the I frame of layer 0 at `poc`; at `gop_size` 1 no frame refers to it."""
+    return Slot(poc, 0, intra=True, referenced=gop_size > 1)
+
+
+def window(anchor: int, length: int, gop_size: int, closing: Closing | None = None) -> list[Slot]:
+    """Return the `length` slots behind the coded anchor at poc `anchor`, in coding order.
+
+    `closing` None decides by the length: a full window (`length == gop_size`) closes with an I frame, a
+    shorter one is the tail of the video. Raises ValueError unless 1 <= length <= gop_size and anchor >= 0,
+    and for a tail where all frames are intra (`gop_size` 1).
+    """
+    if anchor < 0 or not 1 <= length <= gop_size:
+        raise ValueError(f"no window of {length} frames behind poc {anchor} with GOP size {gop_size}")
+    if closing is None:
+        closing = Closing.INTRA if length == gop_size else Closing.TAIL
+    end = anchor + length
+    if closing is Closing.INTRA:
+        last = intra_anchor(end, gop_size)
+    elif gop_size > 1:
+        last = Slot(end, 0, intra=False, referenced=length > 1)
+    else:
+        raise ValueError("GOP size 1 is all intra: its windows have no tail")
+    return [last, *_bisect(anchor, end, layer=1)]
+
+
+def schedule(count: int, gop_size: int) -> Iterator[Slot]:
+    """Yield the slots of a whole video of `count` frames, poc 0 to count - 1, in coding order.
+
+    Raises ValueError, when the first slot is asked for, unless count >= 1 and gop_size >= 1.
+    """
+    if count < 1 or gop_size < 1:
+        raise ValueError(f"no schedule for {count} frames with GOP size {gop_size}")
+    yield intra_anchor(0, gop_size)
+    for anchor in range(0, count - 1, gop_size):
+        yield from window(anchor, min(gop_size, count - 1 - anchor), gop_size)
+
+
+def _bisect(past: int, future: int, layer: int) -> Iterator[Slot]:
+    distance = future - past
+    if distance < 2:
+        return
+    middle = past + distance // 2
+    yield Slot(middle, layer, intra=False, referenced=distance > 2)
+    yield from _bisect(past, middle, layer + 1)
+    yield from _bisect(middle, future, layer + 1)

@@ -1,0 +1,86 @@
+"""The networks of one model: intra codec, B frame codec, and what references are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bcodec.fixedpoint import Conv2d, InexactWeights
+from bcodec.networks.bframe import BFrameCodec
+from bcodec.networks.context import Reference as ReferencePicture
+from bcodec.networks.context import ReferenceFeatures
+from bcodec.networks.intra import Channels, IntraCodec
+from bcodec.networks.latent import QStep, SymbolCoder
+from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
+
+__all__ = [
+    "Channels",
+    "Networks",
+    "ReferencePicture",
+    "SymbolCoder",
+    "WeightsError",
+    "load_networks",
+    "save_networks",
+]
+
+WEIGHTS_NAME = "bcodec.npz"
+
+
+class Networks(nn.Module):
+    """All networks of a model, and when frozen the frequency tables and the id that files are coded with."""
+
+    def __init__(self, channels: Channels | None = None) -> None:
+        super().__init__()
+        self.channels = channels or Channels()
+        self.intra = IntraCodec(self.channels)
+        self.bframe = BFrameCodec(self.channels)
+        self.reference = ReferenceFeatures(self.channels)
+        self.tables: list[np.ndarray] = []
+        self.model_id = bytes(8)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.reference.latent.weight.device
+
+    def move(self, device: str) -> None:
+        """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""
+        self.to(device)
+        for module in self.modules():
+            if isinstance(module, Conv2d | QStep):
+                module.move(device)
+
+
+def shipped_weights() -> Path:
+    """The released weights: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "weights", package.parent / "weights"):
+        if (folder / WEIGHTS_NAME).exists():
+            return folder / WEIGHTS_NAME
+    raise WeightsError(f"the weights {WEIGHTS_NAME} are missing from this installation of bcodec")
+
+
+def save_networks(path: Path, networks: Networks, tables: Sequence[np.ndarray]) -> None:
+    """Export weights and frequency tables as integers, with the SHA-256 beside them."""
+    write_weights(path, networks, networks.channels, tables)
+
+
+def load_networks(path: Path | None = None, device: str = "cpu") -> Networks:
+    """The networks of a weights file (by default the released one), frozen, on a device.
+
+    Raises WeightsError, and InexactDevice for a device that cannot compute exactly.
+    """
+    path = path or shipped_weights()
+    arrays, channels, tables, digest = read_weights(path)
+    networks = Networks(channels).eval().requires_grad_(False)
+    try:
+        from_arrays(networks, arrays)
+    except (KeyError, InexactWeights) as error:
+        raise WeightsError(f"the weights {path} do not fit this bcodec: {error}") from error
+    networks.tables, networks.model_id = tables, digest[:8]
+    networks.move(device)
+    return networks

@@ -1,0 +1,174 @@
+"""The intra codec: a block transform with a convolutional network beside it.
+
+    x ── unshuffle ── 1x1 (starts as the DCT) ──┬─> y ── code ──> y_hat ─┬─ 1x1 (inverse DCT) ── shuffle ──┬─> x_hat
+    └─── Analysis (starts at zero) ─────────────┘                        └─ Synthesis (starts at zero) ────┘
+
+So it codes like a transform codec before any training, and high rates never saturate. The same two networks, with
+temporal contexts injected at every level, code the residual of a B frame (context.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bcodec.fixedpoint import LATENT, Conv2d, Grid, snap
+from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
+from bcodec.networks.layers import Down, ResBlock, Up
+
+PLANES = 6  # four luma phases, U, V: at half resolution
+BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
+COEFFICIENTS = PLANES * BLOCK * BLOCK
+PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Widths: features at 1/4, 1/8 and 1/16 of the luma resolution, latent y at 1/16, hyper-latent z at 1/64."""
+
+    level1: int = 64
+    level2: int = 96
+    level3: int = 96
+    y: int = 320
+    z: int = 64
+    motion: int = 32
+
+
+def dct_basis(size: int) -> Tensor:
+    """Orthonormal DCT-II, [size, size], rows are frequencies, in float64."""
+    k = torch.arange(size, dtype=torch.float64)
+    basis = torch.cos(math.pi / size * (k[None, :] + 0.5) * k[:, None]) * math.sqrt(2 / size)
+    basis[0] /= math.sqrt(2)
+    return basis
+
+
+def block_transform(c_y: int) -> Tensor:
+    """Orthonormal transform [c_y, 384] from an unshuffled 16x16 block: the lowest frequencies of luma and chroma.
+
+    Rows go from low to high frequency, luma and chroma interleaved.
+    """
+    luma = torch.zeros(256, COEFFICIENTS, dtype=torch.float64)
+    basis = dct_basis(2 * BLOCK)
+    full = torch.einsum("ua,vb->uvab", basis, basis).reshape(256, 2 * BLOCK, 2 * BLOCK)
+    for plane in range(4):
+        phase = full[:, plane // 2 :: 2, plane % 2 :: 2].reshape(256, BLOCK * BLOCK)
+        luma[:, plane * BLOCK * BLOCK : (plane + 1) * BLOCK * BLOCK] = phase
+    small = dct_basis(BLOCK)
+    chroma = torch.einsum("ua,vb->uvab", small, small).reshape(64, BLOCK * BLOCK)
+    rows = []
+    for index in range(256):
+        u, v = divmod(index, 16)
+        rows.append(((u * u + v * v, 0, index), luma[index]))
+    for index in range(64):
+        u, v = divmod(index, 8)
+        for plane in (4, 5):
+            row = torch.zeros(COEFFICIENTS, dtype=torch.float64)
+            row[plane * BLOCK * BLOCK : (plane + 1) * BLOCK * BLOCK] = chroma[index]
+            # Twice the distance from zero frequency: chroma is smooth, half of it suffices.
+            rows.append(((4 * (u * u + v * v), plane, index), row))
+    rows.sort(key=lambda item: item[0])
+    return torch.stack([row for _, row in rows[:c_y]]).float()
+
+
+class Analysis(nn.Module):
+    """Picture (or residual) to latent: [B, 6, H/2, W/2] -> [B, Y, H/16, W/16] on the latent grid. Encoder only.
+
+    `contexts`, if the network is built for them, are [B, C_l, ..] at levels 1, 2, 3, added through 1x1 convolutions
+    that start at zero.
+    """
+
+    def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
+        super().__init__()
+        c1, c2, c3 = channels.level1, channels.level2, channels.level3
+        self.transform = Conv2d(COEFFICIENTS, channels.y, kernel=1, grid_out=LATENT)
+        with torch.no_grad():
+            self.transform.weight.copy_(block_transform(channels.y)[:, :, None, None])
+            self.transform.weight[0] /= 2  # the mean of a luma block would leave the latent's range
+        self.head = Conv2d(4 * PLANES, c1, activation=True)
+        self.level1 = ResBlock(c1)
+        self.down2 = Down(c1, c2)
+        self.level2 = ResBlock(c2)
+        self.down3 = Down(c2, c3)
+        self.level3 = nn.Sequential(ResBlock(c3), ResBlock(c3))
+        self.tail = Conv2d(c3, channels.y, kernel=1, zero=True, grid_out=LATENT)
+        self.inject = injections(channels) if contexts else None
+
+    def forward(self, x: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
+        """The latent y."""
+        with torch.autocast(x.device.type, enabled=False):
+            linear = self.transform(F.pixel_unshuffle(x, BLOCK))
+        h = inject(self.inject, 0, self.head(F.pixel_unshuffle(x, 2)), contexts)
+        h = inject(self.inject, 1, self.down2(self.level1(h)), contexts)
+        h = inject(self.inject, 2, self.down3(self.level2(h)), contexts)
+        return snap(linear + self.tail(self.level3(h)).float(), LATENT)
+
+
+class Synthesis(nn.Module):
+    """Latent to picture (or residual): [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16."""
+
+    def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
+        super().__init__()
+        c1, c2, c3 = channels.level1, channels.level2, channels.level3
+        self.transform = Conv2d(channels.y, COEFFICIENTS, kernel=1, grid_in=LATENT, grid_out=PIXEL_RESIDUAL)
+        with torch.no_grad():
+            self.transform.weight.copy_(block_transform(channels.y).t()[:, :, None, None])
+            self.transform.weight[:, 0] *= 2
+        self.head = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=LATENT)
+        self.level3 = nn.Sequential(ResBlock(c3), ResBlock(c3))
+        self.up2 = Up(c3, c2)
+        self.level2 = nn.Sequential(ResBlock(c2), ResBlock(c2))
+        self.up1 = Up(c2, c1)
+        self.level1 = ResBlock(c1)
+        self.tail = Conv2d(c1, 4 * PLANES, zero=True)
+        self.inject = injections(channels) if contexts else None
+
+    def forward(self, y_hat: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
+        """The decoded picture or residual."""
+        with torch.autocast(y_hat.device.type, enabled=False):
+            linear = F.pixel_shuffle(self.transform(y_hat), BLOCK)
+        h = inject(self.inject, 2, self.head(y_hat), contexts)
+        h = inject(self.inject, 1, self.up2(self.level3(h)), contexts)
+        h = inject(self.inject, 0, self.up1(self.level2(h)), contexts)
+        return linear + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
+
+
+def injections(channels: Channels) -> nn.ModuleList:
+    """One 1x1 convolution a level, starting at zero, through which a context enters."""
+    widths = (channels.level1, channels.level2, channels.level3)
+    return nn.ModuleList(Conv2d(c, c, kernel=1, zero=True) for c in widths)
+
+
+def inject(layers: nn.ModuleList | None, level: int, h: Tensor, contexts: Sequence[Tensor]) -> Tensor:
+    """Add the context of a level to the features, or leave them as they are."""
+    return h if layers is None else layers[level](contexts[level], residual=h)  # type: ignore[no-any-return]
+
+
+class IntraCodec(nn.Module):
+    """Image codec: hyperprior, spatial prior, transform and network in both directions."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        self.analysis = Analysis(channels)
+        self.synthesis = Synthesis(channels)
+        self.hyperprior = Hyperprior(channels.y, channels.z, channels.level3)
+        self.prior = SpatialPrior(channels.level3, channels.level3, channels.y)
+        self.step = QStep(channels.y, 1.2, 0.053)
+        with torch.no_grad():
+            self.step.channel[0] = -math.log(2)
+
+    def forward(
+        self, symbols: SymbolCoder, qp: Tensor, size: tuple[int, int], source: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Decoded picture [B, 6, H/2, W/2] (not yet clamped) and latent [B, Y, H/16, W/16].
+
+        qp [B] in 0..63; `size` = (H/16, W/16), multiples of 4; `source` [B, 6, H/2, W/2] when encoding.
+        """
+        y = None if source is None else self.analysis(source)
+        features = self.hyperprior(symbols, y, qp, size)
+        y_hat = self.prior(symbols, y, features, self.step(qp))
+        return self.synthesis(y_hat), y_hat

@@ -1,0 +1,187 @@
+"""Latents: quantization steps, hyperprior, and the call by which networks hand symbols to a coder.
+
+The networks know no bitstream. They call `symbols.code(y, mean, scale, step)`, and the coder that answers (writer,
+reader or rate meter) decides whether that encodes, decodes or measures.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d
+from bcodec.networks.layers import Down, ResBlock, Up
+
+SCALES = 64  # number of frequency tables
+SCALE_RATIO = 1.1355  # between the scales of neighbouring tables
+SMALLEST_SCALE = 0.1  # of table 0, in quantization steps: what has this scale is not coded but zero
+UNIT_SCALE = 0.26  # the latent's scale that a network output of 0 stands for
+STEP_GRID = 1 / 16384  # quantization steps are multiples of this, below 4
+QPS = 64
+KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, ..., 63
+
+
+class SymbolCoder(Protocol):
+    """What a network asks of a symbol coder; see bcodec.entropy for the three that answer."""
+
+    def code(
+        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Code (y - mean) / step, rounded, with the table of index `scale`; return the dequantized value.
+
+        y (None when decoding), mean [B, C, H, W] on the latent grid; scale [B, C, H, W] = index 0..63, not yet
+        rounded; step [B, C, 1, 1]; mask, if given, [1, C, H, W] bool: where to code, 0 is returned elsewhere.
+        """
+        ...
+
+
+class QStep(nn.Module):
+    """Adaptive quantization steps: a global step by qp times a step for each channel, multiples of 2^-14 below 4.
+
+    The global step is log-linear between eight knots, hence smooth and (as trained) monotone over qp. `freeze` makes
+    the table of integers with which files are coded.
+    """
+
+    def __init__(self, channels: int, first: float, last: float) -> None:
+        super().__init__()
+        self.knots = nn.Parameter(torch.linspace(math.log(first), math.log(last), KNOTS))
+        self.channel = nn.Parameter(torch.zeros(channels))
+        self.table: Tensor | None = None
+        self.offsets: Tensor | None = None
+
+    def logarithm(self, qp: Tensor) -> Tensor:
+        """Natural logarithm of the steps, [B, C], for qp [B]."""
+        position = qp.float() * ((KNOTS - 1) / (QPS - 1))
+        index = position.floor().clamp(max=KNOTS - 2)
+        low = self.knots[index.long()]
+        return (low + (position - index) * (self.knots[index.long() + 1] - low))[:, None] + self.channel
+
+    def integers(self) -> tuple[Tensor, Tensor]:
+        """Steps [64, C] in units of 2^-14 and scale offsets [64, C] in sixteenths of a table index, as exported."""
+        with torch.no_grad():
+            logarithm = self.logarithm(torch.arange(QPS, device=self.knots.device))
+        table = torch.round(logarithm.exp() / STEP_GRID).clamp(1, 65535)
+        return table, torch.round(16 * scale_offset(logarithm))
+
+    def freeze(self, table: Tensor, offsets: Tensor) -> None:
+        """Fix the steps and offsets to integers; the parameters are not used any more."""
+        self.table, self.offsets = table.float(), offsets.float()
+
+    def move(self, device: torch.device | str) -> None:
+        """Take the fixed integers to a device."""
+        if self.table is not None and self.offsets is not None:
+            self.table, self.offsets = self.table.to(device), self.offsets.to(device)
+
+    def forward(self, qp: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps and scale offsets, both [B, C, 1, 1], for qp [B]."""
+        if self.table is not None and self.offsets is not None:
+            step, offset = self.table[qp] * STEP_GRID, self.offsets[qp] / 16
+        else:
+            logarithm = self.logarithm(qp)
+            step, offset = logarithm.exp(), scale_offset(logarithm)
+        return step[:, :, None, None], offset[:, :, None, None]
+
+
+def scale_offset(log_step: Tensor) -> Tensor:
+    """Index of the table for a latent of UNIT_SCALE quantized with a step of the given logarithm."""
+    return (math.log(UNIT_SCALE / SMALLEST_SCALE) - log_step) / math.log(SCALE_RATIO)
+
+
+def table_index(output: Tensor, offset: Tensor) -> Tensor:
+    """Scale index for a network's output: four tables a unit, moved by the quantization step's offset."""
+    return output.float() * 4 + offset
+
+
+class Hyperprior(nn.Module):
+    """Hyper-latent z at 1/4 of the latent's resolution and the features it gives to the entropy model.
+
+    y [B, C, H, W] -> z [B, Z, H/4, W/4], coded with a learned mean and scale for each channel -> [B, F, H, W].
+    """
+
+    def __init__(self, c_in: int, c_z: int, c_out: int) -> None:
+        super().__init__()
+        self.analysis = nn.Sequential(
+            Conv2d(c_in, c_out, kernel=1, activation=True, grid_in=LATENT),
+            Down(c_out, c_out),
+            Down(c_out, c_out),
+            Conv2d(c_out, c_z, grid_out=LATENT),
+        )
+        self.synthesis = nn.Sequential(
+            Conv2d(c_z, c_out, kernel=1, activation=True, grid_in=LATENT),
+            Up(c_out, c_out),
+            ResBlock(c_out),
+            Up(c_out, c_out),
+        )
+        self.mean = nn.Parameter(torch.zeros(c_z))
+        self.scale = nn.Parameter(torch.zeros(c_z))
+        self.step = QStep(c_z, 0.25, 0.25)
+
+    def forward(self, symbols: SymbolCoder, y: Tensor | None, qp: Tensor, size: tuple[int, int]) -> Tensor:
+        """Features [B, F, H, W] of the decoded z, for latents of `size` = (H, W), multiples of 4."""
+        step, offset = self.step(qp)
+        z = None if y is None else self.analysis(y)
+        shape = (qp.shape[0], self.mean.shape[0], size[0] // 4, size[1] // 4)
+        mean = channel_grid(self.mean, LATENT.frac)[None, :, None, None].expand(shape)
+        scale = channel_grid(self.scale, ACTIVATION.frac)[None, :, None, None].expand(shape)
+        z_hat = symbols.code(z, mean, table_index(scale, offset), step)
+        return self.synthesis(z_hat)  # type: ignore[no-any-return]
+
+
+def channel_grid(x: Tensor, frac: int) -> Tensor:
+    """A parameter rounded to multiples of 2^-frac, with the gradient of the identity."""
+    unit = math.ldexp(1.0, -frac)
+    return x + (torch.round(x / unit) * unit - x).detach()
+
+
+class Parameters(nn.Module):
+    """Two convolutions from features to the mean and scale of a latent: [B, F, H, W] -> twice [B, C, H, W].
+
+    The mean is on the latent grid; the scale on the activation grid (see `table_index`).
+    """
+
+    def __init__(self, c_in: int, c_hidden: int, c_latent: int) -> None:
+        super().__init__()
+        self.hidden = Conv2d(c_in, c_hidden, activation=True)
+        self.mean = Conv2d(c_hidden, c_latent, kernel=1, zero=True, grid_out=LATENT)
+        self.scale = Conv2d(c_hidden, c_latent, kernel=1, zero=True)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale."""
+        hidden = self.hidden(features)
+        return self.mean(hidden).float(), self.scale(hidden).float()
+
+
+class SpatialPrior(nn.Module):
+    """Codes a latent in two steps on a checkerboard whose colours swap between the halves of the channels.
+
+    The first step sees the prior features alone, the second also what the first has decoded: the dual spatial prior
+    of DCVC-DC (https://arxiv.org/abs/2302.14402).
+    """
+
+    def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
+        super().__init__()
+        self.first = Parameters(c_prior, c_hidden, c_latent)
+        self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=LATENT)
+        self.merge = Conv2d(c_prior + c_hidden, c_hidden, activation=True)
+        self.second = Parameters(c_hidden, c_hidden, c_latent)
+
+    def forward(self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> Tensor:
+        """The decoded latent [B, C, H, W] on the latent grid, for prior features [B, F, H, W]."""
+        step, offset = qstep
+        mean, scale = self.first(prior)
+        mask = checkerboard(mean)
+        y_hat = symbols.code(y, mean, table_index(scale, offset), step, mask)
+        merged = self.merge(torch.cat([prior, self.embed(y_hat).to(prior.dtype)], 1))
+        mean, scale = self.second(merged)
+        return y_hat + symbols.code(y, mean, table_index(scale, offset), step, ~mask)
+
+
+def checkerboard(like: Tensor) -> Tensor:
+    """[1, C, H, W] bool: one colour in the first half of the channels, the other in the second."""
+    _, channels, height, width = like.shape
+    colour = torch.arange(height)[:, None] + torch.arange(width)[None, :]
+    half = (torch.arange(channels) >= channels // 2).long()
+    return ((colour[None] + half[:, None, None]) % 2 == 0)[None].to(like.device)

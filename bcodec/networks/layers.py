@@ -1,0 +1,50 @@
+"""Building blocks shared by the networks: residual block, changes of resolution, weighted fusion.
+
+Tensors are [B, C, H, W] on the activation grid (multiples of 2^-6, |x| <= 8) unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bcodec.fixedpoint import Conv2d, hard_sigmoid, snap
+
+
+class ResBlock(nn.Module):
+    """x + conv(leaky(conv(x))), 3x3 convolutions; starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = Conv2d(channels, channels, activation=True)
+        self.conv2 = Conv2d(channels, channels, zero=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same."""
+        return self.conv2(self.conv1(x), residual=x)  # type: ignore[no-any-return]
+
+
+class Down(Conv2d):
+    """3x3 convolution of stride 2: [B, C_in, H, W] -> [B, C_out, H/2, W/2]."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, c_out, stride=2, activation=True)
+
+
+class Up(Conv2d):
+    """1x1 convolution to four times the channels, then pixel shuffle: [B, C_in, H, W] -> [B, C_out, 2H, 2W]."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(c_in, 4 * c_out, kernel=1, activation=True)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The layer's output; no residual."""
+        return F.pixel_shuffle(super().forward(x), 2)
+
+
+def fuse(query: Tensor, past: Tensor, future: Tensor) -> Tensor:
+    """w past + (1 - w) future with w = hard_sigmoid(query), on the activation grid.
+
+    `query` broadcasts over the channels; w reaches 0 and 1, so that one reference can be ruled out.
+    """
+    return snap(future + hard_sigmoid(query).to(past.dtype) * (past - future))

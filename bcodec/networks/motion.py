@@ -1,0 +1,222 @@
+"""Motion of a B frame: fields from the search, predicted by the decoder, their difference coded by two branches.
+
+After https://arxiv.org/abs/2506.07709 (interactive dual-branch motion auto-encoder, per-branch quantization steps,
+interactive motion entropy model) and https://arxiv.org/abs/2408.08604 (bidirectional motion difference coding):
+
+    r_f = v_f - pred_f ── encoder f ──> m_f ── code f0 .. f1 ──> m_f^ ── decoder f ──> r_f^ ── + pred_f ──> v_f^
+                            ⇅ interaction        ↑ ↓ directional priors    ⇅ interaction
+    r_b = v_b - pred_b ── encoder b ──> m_b ── code b0 .. b1 ──> m_b^ ── decoder b ──> r_b^ ── + pred_b ──> v_b^
+
+Each branch has a linear path beside its network that starts as a 2x2 Haar transform of the field, so that it codes
+vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma samples, multiples of 1/16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bcodec.fixedpoint import LATENT, MOTION, Conv2d, gate, snap
+from bcodec.networks.intra import Channels
+from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, table_index
+from bcodec.networks.layers import Down, Up
+
+FIELD_SCALE = 1 / 8  # from luma samples to activations
+SEGMENTS = 2
+HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+
+
+class Motion(NamedTuple):
+    """Decoded motion towards both references, and what was learned on the way."""
+
+    past: Tensor  # [B, 2, H/4, W/4], luma samples
+    future: Tensor
+    features: Tensor  # [B, 2 M, H/8, W/8]
+
+
+class Prediction(NamedTuple):
+    """Motion that the decoder predicts from its references: fields and the cost at which they match."""
+
+    past: Tensor  # [B, 2, H/8, W/8], luma samples
+    future: Tensor
+    cost: Tensor  # [B, 1, H/8, W/8], mean absolute difference in 8-bit units
+
+
+class Interaction(nn.Module):
+    """One branch looks at the other: query from its own features, key and value from the other's, gated, added.
+
+        own ─┬─ dw3x3 ─ query ─┐
+             │                 +── hard sigmoid ─ x ── 1x1 (starts at zero) ─ + ─> own
+        other ┬─ dw3x3 ─ key ──┘                  │                           │
+              └─ dw3x3 ─ value ───────────────────┘          own ─────────────┘
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (Conv2d(channels, channels, groups=channels) for _ in range(3))
+        self.merge = Conv2d(channels, channels, kernel=1, zero=True)
+
+    def forward(self, own: Tensor, other: Tensor) -> Tensor:
+        """[B, C, H, W] twice -> [B, C, H, W]."""
+        query = self.key(other, residual=self.query(own))
+        return self.merge(gate(query, self.value(other)), residual=own)  # type: ignore[no-any-return]
+
+
+class BranchEncoder(nn.Module):
+    """One direction's analysis, cut where the branches interact. Encoder only."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.transform = Conv2d(8, c, kernel=1, zero=True, grid_out=LATENT)
+        with torch.no_grad():
+            for channel, row in enumerate(haar_rows(c)):
+                self.transform.weight[row, :, 0, 0] = haar_vector(channel)
+        self.head = Conv2d(4, c, activation=True)
+        self.interact8 = Interaction(c)
+        self.down = Down(c, c)
+        self.interact16 = Interaction(c)
+        self.tail = Conv2d(c, c, zero=True, grid_out=LATENT)
+
+
+class BranchDecoder(nn.Module):
+    """One direction's synthesis, cut where the branches interact."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.transform = Conv2d(c, 8, kernel=1, zero=True, grid_in=LATENT, grid_out=MOTION)
+        with torch.no_grad():
+            for channel, row in enumerate(haar_rows(c)):
+                self.transform.weight[:, row, 0, 0] = haar_vector(channel) / FIELD_SCALE
+        self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=LATENT)
+        self.interact16 = Interaction(c)
+        self.up = Up(c, c)
+        self.interact8 = Interaction(c)
+        self.correct = Conv2d(c, 2, zero=True, grid_out=MOTION)
+        self.refine = Conv2d(c + 2, 8, zero=True, grid_out=MOTION)
+
+
+def haar_rows(c: int) -> list[int]:
+    """Latent channels of the eight Haar coefficients: the two means lead segment 0, the details segment 1."""
+    return [0, 1, *range(c // SEGMENTS, c // SEGMENTS + 6)]
+
+
+def haar_vector(index: int) -> Tensor:
+    """Weights [8] of a Haar coefficient on an unshuffled field, channels (x, y) by four positions."""
+    detail, axis = divmod(index, 2)
+    vector = torch.zeros(8)
+    vector[4 * axis : 4 * axis + 4] = HAAR[detail]
+    return vector
+
+
+class MotionEntropyModel(nn.Module):
+    """Interactive entropy model: segments in the order f0, b0, f1, b1, each with all coded before it as prior."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        c = channels.motion
+        self.width = c // SEGMENTS
+        self.hyperprior = Hyperprior(2 * c, c, 2 * c)
+        self.embed = Conv2d(20, c, activation=True)
+        self.segments = nn.ModuleList(
+            Parameters(3 * c + index * self.width, 48, self.width) for index in range(2 * SEGMENTS)
+        )
+
+    def forward(
+        self,
+        symbols: SymbolCoder,
+        latents: tuple[Tensor, Tensor] | None,
+        prediction: Prediction,
+        qp: Tensor,
+        qsteps: Sequence[tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor]:
+        """Decoded m_f and m_b, [B, C, H/16, W/16] on the latent grid."""
+        size = (prediction.cost.shape[2] // 2, prediction.cost.shape[3] // 2)
+        both = None if latents is None else torch.cat(latents, 1)
+        hyper = self.hyperprior(symbols, both, qp, size)
+        prior = torch.cat([hyper, self.embed(prediction_features(prediction)).to(hyper.dtype)], 1)
+        decoded: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for index, parameters in enumerate(self.segments):
+            part, direction = divmod(index, 2)
+            low = part * self.width
+            mean, scale = parameters(prior)
+            step, offset = (x[:, low : low + self.width] for x in qsteps[direction])
+            y = None if latents is None else latents[direction][:, low : low + self.width]
+            y_hat = symbols.code(y, mean, table_index(scale, offset), step)
+            decoded[direction].append(y_hat)
+            # Latents reach twice as far as activations: halved, which is exact but for the last bit.
+            prior = torch.cat([prior, snap(y_hat * 0.5).to(prior.dtype)], 1)
+        return torch.cat(decoded[0], 1), torch.cat(decoded[1], 1)
+
+
+def prediction_features(prediction: Prediction) -> Tensor:
+    """Predicted fields and their cost at 1/16, [B, 20, H/16, W/16]."""
+    fields = torch.cat([prediction.past, prediction.future], 1) * FIELD_SCALE
+    return F.pixel_unshuffle(torch.cat([snap(fields), snap(prediction.cost * FIELD_SCALE)], 1), 2)
+
+
+class MotionCodec(nn.Module):
+    """The interactive dual-branch motion auto-encoder with its entropy model."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        c = channels.motion
+        self.encoders = nn.ModuleList(BranchEncoder(c) for _ in range(2))
+        self.decoders = nn.ModuleList(BranchDecoder(c) for _ in range(2))
+        self.entropy = MotionEntropyModel(channels)
+        # Per-branch adaptive quantization: a gain in the encoder and a step in the decoder for either direction.
+        self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
+        self.steps = nn.ModuleList(QStep(c, 0.25, 0.08) for _ in range(2))
+
+    def forward(
+        self,
+        symbols: SymbolCoder,
+        prediction: Prediction,
+        qp: Tensor,
+        fields: tuple[Tensor, Tensor] | None = None,
+    ) -> Motion:
+        """Decoded motion; `fields` are what the search found, when encoding."""
+        latents = None if fields is None else self.encode(fields, prediction, qp)
+        qsteps = [step(qp) for step in self.steps]
+        m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps)
+        return self.decode(m_f, m_b, prediction)
+
+    def encode(self, fields: tuple[Tensor, Tensor], prediction: Prediction, qp: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
+        f, b = self.encoders
+        scaled = [(v - p) * FIELD_SCALE for v, p in zip(fields, (prediction.past, prediction.future), strict=True)]
+        inputs = [
+            torch.cat([r, p * FIELD_SCALE], 1)
+            for r, p in zip(scaled, (prediction.past, prediction.future), strict=True)
+        ]
+        h_f, h_b = f.head(inputs[0]), b.head(inputs[1])
+        h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
+        h_f, h_b = f.down(h_f), b.down(h_b)
+        h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
+        latents = []
+        for branch, h, r, gain in zip((f, b), (h_f, h_b), scaled, self.gains, strict=True):
+            linear = branch.transform(F.pixel_unshuffle(r, 2))
+            latents.append(snap((linear + branch.tail(h)).float() * gain(qp)[0], LATENT))
+        return latents[0], latents[1]
+
+    def decode(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
+        """Motion fields at 1/4 and features at 1/8 from the decoded latents."""
+        f, b = self.decoders
+        h_f, h_b = f.head(m_f), b.head(m_b)
+        h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
+        h_f, h_b = f.up(h_f), b.up(h_b)
+        h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
+        fields = []
+        for branch, m, h, predicted in zip(
+            (f, b), (m_f, m_b), (h_f, h_b), (prediction.past, prediction.future), strict=True
+        ):
+            with torch.autocast(m.device.type, enabled=False):
+                linear = F.pixel_shuffle(branch.transform(m), 2)
+            coarse = snap(linear + branch.correct(h).float() + predicted, MOTION)
+            shape = snap(coarse * FIELD_SCALE)
+            detail = F.pixel_shuffle(branch.refine(torch.cat([h, shape.to(h.dtype)], 1)), 2)
+            fields.append(snap(coarse.repeat_interleave(2, 2).repeat_interleave(2, 3) + detail.float(), MOTION))
+        return Motion(fields[0], fields[1], torch.cat([h_f, h_b], 1))

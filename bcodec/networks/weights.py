@@ -1,0 +1,122 @@
+"""The weights file: every number on the decoder's path as an integer, in a NumPy archive without pickles.
+
+| array            | type  | shape               | meaning                                                      |
+|------------------|-------|---------------------|--------------------------------------------------------------|
+| NAME.weight      | int8  | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent                  |
+| NAME.exponent    | int8  | C_out               | of each output channel                                       |
+| NAME.bias        | int32 | C_out               | in units of the accumulator, 2^-(exponent + frac of input)   |
+| NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14                  |
+| NAME.offsets     | int32 | 64, C               | scale offsets by qp, in sixteenths of a table index          |
+| NAME.mean, scale | int32 | Z                   | of the hyper-latent, in units of 2^-6                        |
+| channels         | int32 | 6                   | the widths, in the order of `Channels`                       |
+| frequencies      | int32 | all tables in a row | of the range coder                                           |
+| lengths          | int32 | 64                  | of the tables                                                |
+
+The SHA-256 of the file stands beside it in NAME.sha256; its first eight bytes are the model's id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bcodec.fixedpoint import Conv2d, InexactWeights
+from bcodec.networks.intra import Channels
+from bcodec.networks.latent import Hyperprior, QStep
+
+UNIT = 64  # of means and scales of hyper-latents
+Arrays = dict[str, np.ndarray]
+
+
+class WeightsError(Exception):
+    """Weights that are missing, damaged or not exact; the message is one clear line."""
+
+
+def to_arrays(net: nn.Module) -> Arrays:
+    """The integers of all parameters."""
+    arrays: Arrays = {}
+    for name, module in net.named_modules():
+        if isinstance(module, Conv2d):
+            weight, bias, exponent = module.integers()
+            arrays[f"{name}.weight"] = weight.to(torch.int8).numpy()
+            arrays[f"{name}.bias"] = bias.to(torch.int32).numpy()
+            arrays[f"{name}.exponent"] = exponent.to(torch.int8).numpy()
+        elif isinstance(module, QStep):
+            table, offsets = module.integers()
+            arrays[f"{name}.table"] = table.to(torch.int32).numpy()
+            arrays[f"{name}.offsets"] = offsets.to(torch.int32).numpy()
+        elif isinstance(module, Hyperprior):
+            arrays[f"{name}.mean"] = torch.round(module.mean.detach() * UNIT).to(torch.int32).numpy()
+            arrays[f"{name}.scale"] = torch.round(module.scale.detach() * UNIT).to(torch.int32).numpy()
+    return arrays
+
+
+def from_arrays(net: nn.Module, arrays: Arrays) -> None:
+    """Put the integers into the network's parameters and freeze them; raises KeyError and InexactWeights."""
+
+    def tensor(name: str, like: Sequence[int]) -> Tensor:
+        array = arrays[name]
+        if array.shape != tuple(like):
+            raise KeyError(name)
+        return torch.from_numpy(array.astype(np.float32))
+
+    for name, module in net.named_modules():
+        if isinstance(module, Conv2d):
+            c_out = module.weight.shape[:1]
+            module.freeze(
+                tensor(f"{name}.weight", module.weight.shape),
+                tensor(f"{name}.bias", c_out),
+                tensor(f"{name}.exponent", c_out),
+            )
+        elif isinstance(module, QStep):
+            shape = (64, *module.channel.shape)
+            module.freeze(tensor(f"{name}.table", shape), tensor(f"{name}.offsets", shape))
+        elif isinstance(module, Hyperprior):
+            with torch.no_grad():
+                module.mean.copy_(tensor(f"{name}.mean", module.mean.shape) / UNIT)
+                module.scale.copy_(tensor(f"{name}.scale", module.scale.shape) / UNIT)
+
+
+def write_weights(path: Path, net: nn.Module, channels: Channels, tables: Sequence[np.ndarray]) -> bytes:
+    """Write the weights file and its checksum; returns the SHA-256."""
+    arrays = to_arrays(net)
+    arrays["channels"] = np.array(astuple(channels), np.int32)
+    arrays["frequencies"] = np.concatenate(tables).astype(np.int32)
+    arrays["lengths"] = np.array([len(t) for t in tables], np.int32)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    path.write_bytes(buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue())
+    path.with_suffix(".sha256").write_text(f"{digest.hexdigest()}  {path.name}\n")
+    return digest.digest()
+
+
+def read_weights(path: Path) -> tuple[Arrays, Channels, list[np.ndarray], bytes]:
+    """Arrays, widths, frequency tables and SHA-256 of a weights file; raises WeightsError."""
+    try:
+        data = path.read_bytes()
+        expected = path.with_suffix(".sha256").read_text().split()[0]
+    except (OSError, IndexError) as error:
+        raise WeightsError(f"cannot read the weights {path}: {error}") from error
+    digest = hashlib.sha256(data)
+    if digest.hexdigest() != expected:
+        raise WeightsError(f"the weights {path} are damaged: their SHA-256 is not the one in the file beside them")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays: Arrays = dict(archive)
+        channels = Channels(*(int(c) for c in arrays["channels"]))
+        tables = np.split(arrays["frequencies"], np.cumsum(arrays["lengths"])[:-1])
+    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"the weights {path} are not of a form that this bcodec knows: {error}") from error
+    return arrays, channels, tables, digest.digest()
+
+
+__all__ = ["InexactWeights", "WeightsError", "from_arrays", "read_weights", "to_arrays", "write_weights"]

@@ -1,0 +1,35 @@
+"""Tiny random networks, exported and loaded like the released ones."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bcodec.entropy import make_tables
+from bcodec.networks import Channels, Networks, load_networks, save_networks
+from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+
+TINY = Channels(level1=8, level2=8, level3=8, y=24, z=8, motion=16)
+
+
+def save_tiny(path: Path, seed: int = 0) -> None:
+    """Random weights, large enough that every layer matters."""
+    torch.manual_seed(seed)
+    networks = Networks(TINY)
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            if parameter.ndim == 4:
+                parameter.add_(torch.randn_like(parameter) * 0.3 / parameter[0].numel() ** 0.5)
+    save_networks(path, networks, make_tables(SMALLEST_SCALE, SCALE_RATIO))
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.npz"
+    save_tiny(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_networks(tiny_weights: Path) -> Networks:
+    return load_networks(tiny_weights)

@@ -1,0 +1,178 @@
+"""Imports only run downward, and the core knows no files, flags or screens."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bcodec"
+
+FLOORS = {
+    5: ["__main__"],
+    4: ["cli", "train", "compare", "batch", "evaluate", "__init__"],
+    3: ["codec"],
+    2: ["networks", "video"],
+    1: ["gop", "dpb", "bitstream", "entropy", "frame", "metrics"],
+    0: ["fixedpoint"],
+}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+
+# inside networks/: bframe > motion, context; all > latent > layers; other files are bound by floor 2 only
+NETWORK_FLOORS = {"__init__": 4, "bframe": 3, "motion": 2, "context": 2, "intra": 2, "latent": 1, "layers": 0}
+
+NO_TORCH = {"gop", "dpb", "bitstream"}
+NOT_FOR_NETWORKS = {"bitstream", "dpb", "entropy"}  # networks are handed a symbol coder
+SCREEN = {"click", "tqdm"}
+
+
+def name_of(path: Path) -> str:
+    """The dotted name inside bcodec: gop, __init__, networks.latent, networks.__init__."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def submodule(dotted: str) -> bool:
+    """Whether a name inside bcodec is a file or folder, be it there yet or not; else it is a name in one."""
+    parent, _, last = dotted.rpartition(".")
+    return last in {"": FLOOR_OF, "networks": NETWORK_FLOORS}.get(parent, {}) or dotted in FILES
+
+
+def imports(name: str, tree: ast.Module) -> Iterator[str]:
+    """Yield the dotted, absolute name of each module that a file imports, wherever in the file it does."""
+    package = ["bcodec", *name.split(".")[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                yield (
+                    inner
+                    if inner.startswith("bcodec.") and submodule(inner.removeprefix("bcodec."))
+                    else source
+                )
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """Whether one file of bcodec may import another, both as dotted names inside bcodec."""
+    (above, _, importer), (below, _, imported) = importer.partition("."), imported.partition(".")
+    if above == below == "networks":
+        high, low = NETWORK_FLOORS.get(importer), NETWORK_FLOORS.get(imported or "__init__")
+        return high is None or low is None or high > low
+    if below == "video":
+        return FLOOR_OF[above] == 4
+    if above == "networks" and below in NOT_FOR_NETWORKS:
+        return False
+    if above == "cli" and FLOOR_OF[below] == 4:
+        return True  # the commands stand on the same floor as the file that offers them
+    if below == "__init__":
+        return FLOOR_OF[above] >= 4  # the package's public names stand above what they are made of
+    return FLOOR_OF[above] > FLOOR_OF.get(below, 5)
+
+
+def import_violations(name: str, tree: ast.Module) -> Iterator[str]:
+    top = name.partition(".")[0]
+    if top not in FLOOR_OF:
+        yield f"{name}: its floor is unknown"
+        return
+    for imported in imports(name, tree):
+        root, _, inside = imported.partition(".")
+        if root == "bcodec" and not may_import(name, inside or "__init__"):
+            yield f"{name}: imports {imported}"
+        if root == "torch" and top in NO_TORCH:
+            yield f"{name}: imports torch"
+        if root in SCREEN and top != "cli":
+            yield f"{name}: imports {root}"
+        if imported == "sys" and top != "cli":
+            yield from (f"{name}: imports exit" for node in ast.walk(tree) if imports_exit(node))
+
+
+def imports_exit(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.ImportFrom)
+        and node.module == "sys"
+        and any(a.name == "exit" for a in node.names)
+    )
+
+
+def screen_violations(name: str, tree: ast.Module) -> Iterator[str]:
+    if name == "cli":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if called in {"sys.exit", "exit", "quit"} or (called == "print" and name != "train"):
+                yield f"{name}:{node.lineno}: calls {called}"
+
+
+def violations(name: str, source: str) -> list[str]:
+    tree = ast.parse(source)
+    return [*import_violations(name, tree), *screen_violations(name, tree)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_only_run_downward(name: str) -> None:
+    assert violations(name, FILES[name].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("cli", "import click, sys\nfrom bcodec import codec, train, video\nprint(1)\nsys.exit(2)"),
+        ("cli", "from bcodec import __version__"),
+        ("__main__", "from bcodec.cli import main"),
+        ("__init__", "from bcodec.codec import encode\nfrom .video import VideoReader"),
+        ("train", "from bcodec.video import VideoReader\nprint('step')"),
+        ("codec", "from bcodec import gop, networks\nfrom .networks import load_networks\nimport torch"),
+        ("networks.__init__", "from bcodec.networks.bframe import BFrame\nfrom . import intra"),
+        (
+            "networks.bframe",
+            "from bcodec.networks import motion\nfrom .latent import Latent\nfrom ..fixedpoint import snap",
+        ),
+        ("networks.brand_new", "from .layers import Block"),
+        ("video", "from bcodec.frame import Frame\nimport sys\nsys.stdin"),
+        ("gop", "from dataclasses import dataclass"),
+    ],
+)
+def test_rule_allows_what_the_design_allows(name: str, source: str) -> None:
+    assert violations(name, source) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("utils", ""),
+        ("codec", "from bcodec.video import VideoReader"),
+        ("codec", "from bcodec import __version__"),
+        ("codec", "import bcodec.cli"),
+        ("gop", "import torch"),
+        ("dpb", "from torch.nn import functional"),
+        ("bitstream", "def late():\n    import torch"),
+        ("bitstream", "from .gop import Slot"),
+        ("metrics", "from . import video"),
+        ("video", "from bcodec import networks"),
+        ("networks.latent", "from bcodec.entropy import RangeWriter"),
+        ("networks.intra", "from ..dpb import Reference"),
+        ("networks.intra", "from .. import bitstream"),
+        ("networks.intra", "from ..video import VideoReader"),
+        ("networks.latent", "from . import intra"),
+        ("networks.motion", "from .context import Context"),
+        ("networks.motion", "from . import load_networks"),
+        ("train", "from bcodec.cli import main"),
+        ("train", "from sys import exit"),
+        ("train", "import tqdm"),
+        ("train", "from bcodec import evaluate"),
+        ("__init__", "from bcodec.cli import main"),
+        ("codec", "import click"),
+        ("codec", "print('frame')"),
+        ("video", "import sys\nsys.exit(1)"),
+        ("gop", "from bcodec.nowhere import thing"),
+    ],
+)
+def test_rule_refuses_what_the_design_refuses(name: str, source: str) -> None:
+    assert violations(name, source) != []

@@ -1,0 +1,98 @@
+"""Frame, its hash, and the way to the tensor and back."""
+
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bcodec.frame import HIGHEST, LOWEST, Frame, finish, picture_hash, plane_shapes, to_frame, to_tensor
+
+
+def noise(width: int, height: int, seed: int = 0) -> Frame:
+    rng = np.random.default_rng(seed)
+    return Frame(*(rng.integers(0, 256, shape, np.uint8) for shape in plane_shapes(width, height)))
+
+
+@pytest.mark.parametrize("height", range(16, 68, 7))
+def test_tensor_and_back_is_identity_for_every_width(height: int) -> None:
+    for width in range(16, 71):
+        frame = noise(width, height, seed=width)
+        assert to_frame(to_tensor(frame), width, height).to_bytes() == frame.to_bytes()
+
+
+def test_tensor_is_padded_to_whole_blocks_in_channels_last() -> None:
+    tensor = to_tensor(noise(70, 67))
+    assert tensor.shape == (1, 6, 64, 64)
+    assert tensor.dtype == torch.float32
+    assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_channels_are_the_four_lumas_of_a_block_then_chroma() -> None:
+    y = np.zeros((64, 64), np.uint8)
+    y[:2, :2] = [[128, 192], [64, 255]]
+    frame = Frame(y, np.full((32, 32), 0, np.uint8), np.full((32, 32), 129, np.uint8))
+    assert to_tensor(frame)[0, :, 0, 0].tolist() == [0.0, 1.0, -1.0, 127 / 64, -2.0, 1 / 64]
+
+
+def test_padding_repeats_the_last_row_and_column() -> None:
+    frame = noise(17, 19)
+    y = torch.nn.functional.pixel_shuffle(to_tensor(frame)[:, :4], 2)[0, 0] * 64 + 128
+    assert torch.equal(y[:19, 17:], y[:19, 16:17].expand(19, 64 - 17))
+    assert torch.equal(y[19:], y[18:19].expand(64 - 19, 64))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=50))
+def test_finish_clamps_rounds_and_leaves_its_input(values: list[float]) -> None:
+    tensor = torch.tensor(values)
+    kept = tensor.clone()
+    finished = finish(tensor)
+    assert torch.equal(tensor, kept)
+    assert torch.equal(finish(finished), finished)
+    assert torch.equal(finished * 64, torch.round(finished * 64))
+    assert (finished - tensor.clamp(LOWEST, HIGHEST)).abs().max() <= 0.5 / 64
+
+
+def test_finish_rounds_halves_to_even() -> None:
+    halves = torch.tensor([0.5, 1.5, -0.5, 2.5]) / 64
+    assert (finish(halves) * 64).tolist() == [0.0, 2.0, 0.0, 2.0]
+
+
+def test_finish_leaves_pictures_as_they_are() -> None:
+    tensor = to_tensor(noise(64, 64))
+    assert torch.equal(finish(tensor), tensor)
+
+
+def test_picture_hash_is_crc32_of_the_planes() -> None:
+    frame = noise(33, 17)
+    assert picture_hash(frame) == zlib.crc32(frame.to_bytes())
+    assert picture_hash(frame) != picture_hash(noise(33, 17, seed=1))
+
+
+def test_bytes_and_back_is_identity() -> None:
+    frame = noise(33, 17)
+    assert len(frame.to_bytes()) == 33 * 17 + 2 * 17 * 9
+    assert Frame.from_bytes(frame.to_bytes(), 33, 17).to_bytes() == frame.to_bytes()
+
+
+def test_wrong_number_of_bytes_is_refused() -> None:
+    with pytest.raises(ValueError, match="23 bytes are not one 4x4 picture"):
+        Frame.from_bytes(bytes(23), 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("y", "u", "message"),
+    [
+        (np.zeros((4, 4, 1), np.uint8), np.zeros((2, 2), np.uint8), "luma must be"),
+        (np.zeros((0, 4), np.uint8), np.zeros((2, 2), np.uint8), "luma must be"),
+        (np.zeros((5, 4), np.uint8), np.zeros((2, 2), np.uint8), "plane u must be of shape"),
+        (np.zeros((4, 4), np.int16), np.zeros((2, 2), np.uint8), "plane y must be uint8"),
+        (np.zeros((4, 8), np.uint8)[:, ::2], np.zeros((2, 2), np.uint8), "plane y must be contiguous"),
+    ],
+)
+def test_planes_that_are_no_picture_are_refused(y: np.ndarray, u: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Frame(y, u, np.zeros((2, 2), np.uint8))
