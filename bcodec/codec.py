@@ -75,7 +75,11 @@ class FrameCodec:
 
     def __init__(self, networks: Networks, width: int, height: int) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
-        self.latent_size = tuple(-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
+        rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
+        self.latent_size = rows, columns
+        # Of the padded picture only what is shown deserves bits.
+        self.shown = torch.zeros(1, 1, rows, columns, dtype=torch.bool, device=networks.device)
+        self.shown[:, :, : -(-height // LATENT_PITCH), : -(-width // LATENT_PITCH)] = True
         self.dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
 
     @torch.no_grad()
@@ -87,8 +91,7 @@ class FrameCodec:
         networks = self.networks
         qp = torch.tensor([header.qp], device=networks.device)
         if header.frame_type is FrameType.I:
-            rows, columns = self.latent_size
-            x_hat, y_hat = networks.intra(symbols, qp, (rows, columns), source)
+            x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, source)
         else:
             past, future = self.dpb.references(header.poc)
             distances = (header.poc - past.poc, future.poc - header.poc)
@@ -125,7 +128,7 @@ def _encode_frame(codec: FrameCodec, slot: Slot, frame: Frame, settings: Setting
     kind = FrameType.I if slot.intra else FrameType.B
     qp = layer_qp(settings.qp, slot.temporal_layer)
     header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced)
-    symbols = RangeWriter(codec.tables)
+    symbols = RangeWriter(codec.tables, codec.shown)
     x_hat = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
     return Packet(header, symbols.payload, picture_hash(to_frame(x_hat, frame.width, frame.height)))
 

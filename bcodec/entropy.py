@@ -90,17 +90,18 @@ def groups(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield table, order[low:high]
 
 
-def _select(x: Tensor, shape: torch.Size, mask: Tensor | None) -> Tensor:
-    full = x.expand(shape)
-    return full.reshape(-1) if mask is None else full[mask]
+def _flat(x: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
+    """The values of `x`, expanded to `shape`, in coding order: position by position, channels fastest."""
+    values = x.expand(shape).permute(0, 2, 3, 1).reshape(-1)
+    return values if where is None else values[where]
 
 
-def _place(values: Tensor, shape: torch.Size, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return values.view(shape)
-    full = torch.zeros(shape, device=values.device)
-    full[mask] = values
-    return full.contiguous(memory_format=torch.channels_last)
+def _unflat(values: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
+    """The inverse of `_flat`; zero where nothing was coded."""
+    if where is not None:
+        values = torch.zeros(shape.numel(), device=values.device).index_copy_(0, where, values)
+    batch, channels, height, width = shape
+    return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _RangeCoder:
@@ -108,6 +109,7 @@ class _RangeCoder:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
+        self.shown: Tensor | None = None
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         raise NotImplementedError
@@ -117,21 +119,28 @@ class _RangeCoder:
     ) -> Tensor:
         """See bcodec.networks.latent.SymbolCoder; a batch of one."""
         shape = mean.shape
-        mean, scale, step = (_select(x, shape, mask) for x in (mean, scale, step))
+        where = None if mask is None else _flat(mask, shape, None).nonzero().view(-1)
+        mean, scale, step = (_flat(x, shape, where) for x in (mean, scale, step))
         indices = table_of(scale).to(torch.uint8).cpu().numpy()
         symbols = None
         if y is not None:
-            ratio = torch.round((_select(y.float(), shape, mask) - mean) / step)
+            ratio = torch.round((_flat(y.float(), shape, where) - mean) / step)
+            if self.shown is not None and self.shown.shape[2:] == shape[2:]:
+                ratio *= _flat(self.shown, shape, where)
             symbols = ratio.clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1).to(torch.int32).cpu().numpy()
         decoded = torch.from_numpy(self.transfer(indices, symbols)).to(mean.device)
-        return _place(dequantize(decoded.float(), mean, step), shape, mask)
+        return _unflat(dequantize(decoded.float(), mean, step), shape, where)
 
 
 class RangeWriter(_RangeCoder):
-    """Writes symbols; `payload` has the bytes of what was coded."""
+    """Writes symbols; `payload` has the bytes of what was coded.
 
-    def __init__(self, tables: Tables) -> None:
+    `shown` [1, 1, H, W] bool: latents of that size are given no symbols where it is False (padding).
+    """
+
+    def __init__(self, tables: Tables, shown: Tensor | None = None) -> None:
         super().__init__(tables)
+        self.shown = shown
         self.encoder = constriction.stream.queue.RangeEncoder()
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
@@ -205,7 +214,11 @@ class _Inside(torch.autograd.Function):
 
 
 class RateMeter:
-    """Measures: `bits` [B] is the sum of -log2 p with uniform noise in place of rounding, `parts` one tensor a call."""
+    """Measures: `bits` [B] is the sum of -log2 p of the rounded symbols, `parts` has one tensor [B] for each call.
+
+    The scale gets the gradient of just that. The latent and its mean get the gradient that uniform noise in place of
+    rounding would give: as a measure, noise would count a tenth of a bit and more for each symbol that is surely zero.
+    """
 
     def __init__(self, smallest: float, ratio: float) -> None:
         self.smallest, self.log_ratio = smallest, math.log(ratio)
@@ -225,13 +238,22 @@ class RateMeter:
         index = _Inside.apply(scale, 0.0, TABLES - 1.0)  # type: ignore[no-untyped-call]
         sharpness = torch.exp(-self.log_ratio * index) * (1 / (self.smallest * LOGISTIC))
         ratio = (y.float() - mean) / step
-        noisy = ratio + torch.empty_like(ratio).uniform_(-0.5, 0.5)
-        # log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)), precise in the tails
-        log_mass = F.logsigmoid((0.5 + noisy) * sharpness) + F.logsigmoid((0.5 - noisy) * sharpness)
-        bits = (log_mass + torch.log1p(-torch.exp(-sharpness))) * (-1 / math.log(2))
-        rounded = ratio + (torch.round(ratio) - ratio).detach()
-        y_hat = dequantize(rounded, mean, step)
+        symbol = torch.round(ratio.detach())
+        bits = information(symbol, sharpness)
+        if ratio.requires_grad:
+            noisy = information(ratio + torch.empty_like(ratio).uniform_(-0.5, 0.5), sharpness.detach())
+            bits = bits + (noisy - noisy.detach())
+        y_hat = dequantize(ratio + (symbol - ratio).detach(), mean, step)
         if mask is not None:
             bits, y_hat = bits * mask, y_hat * mask
         self.parts.append(bits.flatten(1).sum(1))
         return y_hat
+
+
+def information(symbol: Tensor, sharpness: Tensor) -> Tensor:
+    """-log2 of the logistic probability of [symbol - 1/2, symbol + 1/2]; `sharpness` is the inverse of its scale.
+
+    log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)) is precise in the tails.
+    """
+    log_mass = F.logsigmoid((0.5 + symbol) * sharpness) + F.logsigmoid((0.5 - symbol) * sharpness)
+    return (log_mass + torch.log1p(-torch.exp(-sharpness))) * (-1 / math.log(2))

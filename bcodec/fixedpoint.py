@@ -148,11 +148,14 @@ class Conv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(c_out, c_in // groups, kernel, kernel) * deviation)
         self.bias = nn.Parameter(torch.zeros(c_out))
         self.frozen: tuple[Tensor, Tensor] | None = None
+        self.exponent: Tensor | None = None  # of the frozen weights' steps
         self.precision = torch.float32
 
     def exact(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and bias on their grids, and the exponents e [C_out] of the weights' steps 2^-e."""
-        exponent = weight_steps(self.weight, self.bias, self.grid_in.units, self.grid_in.frac)
+        exponent = self.exponent
+        if exponent is None:
+            exponent = weight_steps(self.weight, self.bias, self.grid_in.units, self.grid_in.frac)
         step = torch.exp2(-exponent)
         weight = on_grid(self.weight, step.view(-1, 1, 1, 1))
         bias = on_grid(self.bias, step * math.ldexp(1.0, -self.grid_in.frac))
@@ -176,6 +179,7 @@ class Conv2d(nn.Module):
         with torch.no_grad():
             self.weight.copy_(weight * step.view(-1, 1, 1, 1))
             self.bias.copy_(bias * step * 2.0**-self.grid_in.frac)
+        self.exponent = exponent
         self.move(self.weight.device)
 
     def move(self, device: torch.device | str) -> None:
@@ -183,6 +187,8 @@ class Conv2d(nn.Module):
         self.precision = exact_precision(torch.device(device).type)
         weight = self.weight.detach().to(device, self.precision, memory_format=torch.channels_last)
         self.frozen = weight, self.bias.detach().to(device, self.precision)
+        if self.exponent is not None:
+            self.exponent = self.exponent.to(device)
 
     def operands(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias to convolve with: frozen, rounded anew, or (bfloat16 is as coarse) not rounded."""

@@ -10,6 +10,7 @@ import csv
 import math
 import os
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bcodec.codec import LAYER_QP
+from bcodec.dpb import DecodedPictureBuffer, Reference
 from bcodec.entropy import RateMeter
-from bcodec.networks.intra import Channels, IntraCodec
+from bcodec.frame import finish
+from bcodec.gop import window
+from bcodec.networks import Networks, ReferencePicture
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE
 from bcodec.video import VideoReader
 
@@ -74,48 +79,49 @@ def to_planes(y: np.ndarray, uv: np.ndarray) -> Tensor:
 
 
 class Sampler:
-    """Random crops of random clips: each sample [T, 6, C/2, C/2] at the frame offsets that `pick` chooses."""
+    """Random crops of random clips: `frames` frames at a spacing drawn anew for each batch."""
 
-    def __init__(self, clips: list[Clip], crop: int, pick: Callable[[np.random.Generator, int], list[int]]) -> None:
-        self.clips, self.crop, self.pick = clips, crop, pick
-        areas = np.array([len(c.y) * c.y.shape[1] * c.y.shape[2] for c in clips], np.float64) ** 0.5
-        self.odds = areas / areas.sum()
+    def __init__(self, clips: list[Clip], crop: int, frames: int, spacings: dict[int, float]) -> None:
+        self.clips, self.crop, self.frames = clips, crop, frames
+        self.spacings, self.odds = list(spacings), np.array(list(spacings.values())) / sum(spacings.values())
+        # Between equal shares for clips and for pixels.
+        self.shares = np.array([clip.y.size**0.5 for clip in clips])
 
-    def sample(self, random: np.random.Generator, count: int) -> Tensor:
-        """[count, T, 6, C/2, C/2]; all samples of a batch have the same offsets, flipped or reversed at random."""
-        while True:
-            offsets = self.pick(random, 0)
-            fitting = [i for i, clip in enumerate(self.clips) if len(clip.y) > max(offsets)]
-            if fitting:
-                break
-        odds = self.odds[fitting] / self.odds[fitting].sum()
-        return torch.stack([self._one(random, self.clips[random.choice(fitting, p=odds)], offsets) for _ in range(count)])
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Tensor, int]:
+        """[count, T, 6, C/2, C/2] and the spacing; samples are flipped and reversed at random."""
+        spacing = int(generator.choice(self.spacings, p=self.odds))
+        reach = spacing * (self.frames - 1)
+        fitting = [i for i, clip in enumerate(self.clips) if len(clip.y) > reach]
+        shares = self.shares[fitting] / self.shares[fitting].sum()
+        chosen = generator.choice(fitting, count, p=shares)
+        return torch.stack([self._one(generator, self.clips[i], spacing) for i in chosen]), spacing
 
-    def _one(self, random: np.random.Generator, clip: Clip, offsets: list[int]) -> Tensor:
+    def _one(self, generator: np.random.Generator, clip: Clip, spacing: int) -> Tensor:
         length, height, width = clip.y.shape
-        first = int(random.integers(length - max(offsets)))
-        top = 2 * int(random.integers((height - self.crop) // 2 + 1))
-        left = 2 * int(random.integers((width - self.crop) // 2 + 1))
-        frames = [first + offset for offset in offsets]
-        y = clip.y[frames, top : top + self.crop, left : left + self.crop]
+        reach = spacing * (self.frames - 1)
+        first = int(generator.integers(length - reach))
+        top = 2 * int(generator.integers((height - self.crop) // 2 + 1))
+        left = 2 * int(generator.integers((width - self.crop) // 2 + 1))
         half = self.crop // 2
+        frames = slice(first, first + reach + 1, spacing)
+        y = clip.y[frames, top : top + self.crop, left : left + self.crop]
         uv = clip.uv[frames, :, top // 2 : top // 2 + half, left // 2 : left // 2 + half]
-        if random.random() < 0.5:
+        if generator.random() < 0.5:
             y, uv = y[..., ::-1], uv[..., ::-1]
-        if random.random() < 0.5:
+        if generator.random() < 0.5:
             y, uv = y[::-1], uv[::-1]
         return to_planes(y, uv)
 
 
-def batches(sampler: Sampler, count: int, seed: int) -> Iterator[Tensor]:
-    """Batches made by a thread that stays a few ahead of training."""
-    ready: queue.Queue[Tensor | Exception] = queue.Queue(4)
+def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, int]]:
+    """Batches and their spacings, made by a thread that stays a few ahead of training."""
+    ready: queue.Queue[tuple[Tensor, int] | Exception] = queue.Queue(4)
 
     def work() -> None:
-        random = np.random.default_rng(seed)
+        generator = np.random.default_rng(seed)
         try:
             while True:
-                ready.put(sampler.sample(random, count))
+                ready.put(sampler.sample(generator, count))
         except Exception as error:
             ready.put(error)
 
@@ -148,13 +154,96 @@ def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
     return (bpp + weight * error) / weight**LOSS_EXPONENT
 
 
-def intra_loss(net: nn.Module, batch: Tensor, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+Loss = Callable[[Networks, Tensor, int, Tensor], tuple[Tensor, dict[str, float]]]
+
+
+def intra_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
     """The intra codec on single frames [B, 1, 6, H/2, W/2]."""
-    x = batch[:, 0].contiguous(memory_format=torch.channels_last)
+    x = frame_of(batch, 0)
     rate = meter()
-    x_hat, _ = net(rate, qp, (x.shape[2] // 8, x.shape[3] // 8), x)
-    bpp, error = rate.bits / (4 * x.shape[2] * x.shape[3]), squared_error(x_hat, x)
-    return rate_distortion(bpp, error, qp).mean(), {"bpp": float(bpp.mean()), "error": float(error.mean())}
+    x_hat, _ = net.intra(rate, qp, (x.shape[2] // 8, x.shape[3] // 8), x)
+    bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
+    return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean().item(), "error": error.mean().item()}
+
+
+def frame_of(batch: Tensor, index: int) -> Tensor:
+    """One frame of each sample, [B, 6, H/2, W/2]."""
+    return batch[:, index].contiguous(memory_format=torch.channels_last)
+
+
+def pixels(x: Tensor) -> int:
+    """Luma pixels of one picture."""
+    return 4 * x.shape[2] * x.shape[3]
+
+
+def finished(x_hat: Tensor) -> Tensor:
+    """A decoded picture as the DPB holds it, with a straight-through gradient."""
+    return x_hat + (finish(x_hat) - x_hat).detach()
+
+
+def anchor(net: Networks, x: Tensor, qp: Tensor) -> ReferencePicture:
+    """A reference coded by the intra codec, which is not trained here."""
+    with torch.no_grad():
+        x_hat, y_hat = net.intra(meter(), qp, (x.shape[2] // 8, x.shape[3] // 8), x)
+        x_hat = finish(x_hat)
+    return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
+
+
+def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Motion and prediction alone: the rate of the motion and the error of P."""
+    past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
+    x, rate = frame_of(batch, 1), meter()
+    predicted, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
+    bpp, error = rate.bits / pixels(x), squared_error(predicted, x)
+    # A residual will mend part of the error of P: what is left of it counts less than in the end.
+    loss = rate_distortion(bpp, error / 2, qp).mean()
+    return loss, {"bpp": bpp.mean().item(), "error": error.mean().item()}
+
+
+def raised(qp: Tensor) -> Tensor:
+    """The qp of references: better than the frame's by a random number of steps."""
+    return (qp + torch.randint(2, 12, qp.shape)).clamp(max=QPS - 1)
+
+
+def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """One B frame between two intra frames, sometimes (B*) behind one."""
+    past = anchor(net, frame_of(batch, 0), raised(qp))
+    tail = random.random() < 0.06
+    future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
+    x, rate = frame_of(batch, 1), meter()
+    distances = (spacing, -spacing if tail else spacing)
+    x_hat, _ = net.bframe(rate, past, future, distances, qp, x)
+    bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
+    motion = torch.stack(rate.parts[:5]).sum(0) / pixels(x)
+    loss = rate_distortion(bpp, error, qp).mean()
+    return loss, {"bpp": bpp.mean().item(), "error": error.mean().item(), "motion": motion.mean().item()}
+
+
+def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """A whole GOP of T - 1 frames, gradients through the DPB; qp and so lambda fall with the temporal layer."""
+    last = batch.shape[1] - 1
+    offsets = [torch.full_like(qp, offset) for offset in LAYER_QP]
+    # In a GOP of 32 these frames would be the lowest layers, or the highest.
+    lift = random.randint(0, 2)
+    dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
+    for poc in (0, last):
+        dpb.insert(Reference(poc, 0, anchor(net, frame_of(batch, poc), (qp + offsets[0]).clamp(0, QPS - 1))))
+    losses, bits, errors = [], [], []
+    for slot in window(0, last, last)[1:]:
+        past, future = dpb.references(slot.poc)
+        own = (qp + offsets[min(slot.temporal_layer + lift, 6)]).clamp(0, QPS - 1)
+        distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
+        x, rate = frame_of(batch, slot.poc), meter()
+        x_hat, y_hat = net.bframe(rate, past.picture, future.picture, distances, own, x)
+        if slot.referenced:
+            picture = net.reference(finished(x_hat), y_hat, own)
+            dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
+        bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
+        losses.append(rate_distortion(bpp, error, own).mean())
+        bits.append(bpp.mean().item())
+        errors.append(error.mean().item())
+    count = len(losses)
+    return torch.stack(losses).mean(), {"bpp": sum(bits) / count, "error": sum(errors) / count, "leaf": bits[-1]}
 
 
 # ---------------------------------------------------------------- optimizer
@@ -176,7 +265,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum with orthogonalized updates for convolution weights [C_out, ...], as matrices [C_out, rest]."""
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, parameters: list[dict[str, object]], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -198,19 +287,28 @@ class Muon(torch.optim.Optimizer):
                     p.add_(change.view(p.shape), alpha=-group["lr"] * scale)
 
 
-def make_optimizers(net: nn.Module, lr: float, kind: str) -> list[torch.optim.Optimizer]:
-    """Muon for the convolutions' kernels and AdamW for the rest, or AdamW for all."""
-    named = list(net.named_parameters())
-    transforms = [p for n, p in named if "transform" in n]
-    steps = [p for n, p in named if ".step." in n or n.startswith("step.")]
-    special = {id(p) for p in transforms + steps}
-    kernels = [p for _, p in named if p.ndim == 4 and id(p) not in special]
-    other = [p for _, p in named if p.ndim != 4 and id(p) not in special]
-    slow = [{"params": transforms, "lr": lr / 10}, {"params": steps, "lr": lr}]
-    if kind == "adamw":
-        return [torch.optim.AdamW([{"params": kernels + other}, *slow], lr=lr, betas=(0.9, 0.98), weight_decay=0.0)]
-    adam = torch.optim.AdamW([{"params": other}, *slow], lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
-    return [Muon(kernels, lr), adam]
+COPIED = ("bframe.analysis", "bframe.synthesis", "bframe.hyperprior", "bframe.prior")
+
+
+def make_optimizers(named: list[tuple[str, nn.Parameter]], lr: float, kind: str) -> list[torch.optim.Optimizer]:
+    """Muon for the convolutions' kernels and AdamW for the rest, or AdamW for all.
+
+    Block transforms learn at a tenth of the rate, what is copied from the intra codec at a third.
+    """
+    kernels: dict[float, list[nn.Parameter]] = {}
+    others: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in named:
+        transform = ".transform." in name
+        copied = name.startswith(COPIED) and ".inject." not in name
+        pace = 0.1 if transform else 0.3 if copied else 1.0
+        matrix = kind == "muon" and parameter.ndim == 4 and parameter.shape[1] > 1 and not transform
+        (kernels if matrix else others).setdefault(pace, []).append(parameter)
+    adam = [{"params": parameters, "lr": lr * pace} for pace, parameters in others.items()]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(adam, betas=(0.9, 0.98), weight_decay=0.0)]
+    if kernels:
+        muon = [{"params": parameters, "lr": lr * pace} for pace, parameters in kernels.items()]
+        optimizers.append(Muon(muon, lr))
+    return optimizers
 
 
 # ---------------------------------------------------------------- the run
@@ -220,8 +318,9 @@ def make_optimizers(net: nn.Module, lr: float, kind: str) -> list[torch.optim.Op
 class Run:
     """A resumable training run: network, its moving average, optimizers, and how far it has come."""
 
-    net: nn.Module
-    loss: Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, dict[str, float]]]
+    net: Networks
+    loss: Loss
+    trained: tuple[str, ...]
     sampler: Sampler
     folder: Path
     batch: int
@@ -235,7 +334,9 @@ class Run:
     def __post_init__(self) -> None:
         self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimizers = make_optimizers(self.net, self.lr, self.optimizer)
+        named = [(n, p) for n, p in self.net.named_parameters() if n.startswith(self.trained)]
+        self.parameters = [p for _, p in named]
+        self.optimizers = make_optimizers(named, self.lr, self.optimizer)
         self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.folder / "checkpoint.pt"
@@ -273,9 +374,9 @@ class Run:
         last_save = last_log = time.monotonic()
         sums: dict[str, float] = {}
         count = 0
-        for batch in batches(self.sampler, self.batch, seed=self.step):
+        for batch, spacing in batches(self.sampler, self.batch, seed=self.step):
             started = time.monotonic()
-            stats = self.update(batch)
+            stats = self.update(batch, spacing)
             self.seconds += time.monotonic() - started
             self.step += 1
             count += 1
@@ -295,7 +396,7 @@ class Run:
             if done:
                 return
 
-    def update(self, batch: Tensor) -> dict[str, float]:
+    def update(self, batch: Tensor, spacing: int) -> dict[str, float]:
         """One step of the optimizers; a step whose gradient is not finite is left out."""
         progress = min(1.0, self.seconds / (60 * self.minutes))
         factor = min(1.0, (self.step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -304,10 +405,10 @@ class Run:
                 group["lr"] = rate * factor
         qp = torch.randint(0, QPS, (len(batch),))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            loss, stats = self.loss(self.net, batch, qp)
+            loss, stats = self.loss(self.net, batch, spacing, qp)
         self.net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
+        norm = nn.utils.clip_grad_norm_(self.parameters, 2.0)
         if math.isfinite(float(norm)):
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -318,28 +419,79 @@ class Run:
         return {"loss": float(loss.detach()), **stats, "norm": float(norm)}
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What a stage trains, on what, and how fast."""
+
+    loss: Loss
+    trained: tuple[str, ...]
+    frames: int
+    spacings: dict[int, float]
+    batch: int
+    crop: int
+    lr: float
+
+
+TRIPLETS = {1: 0.3, 2: 0.25, 4: 0.2, 8: 0.15, 16: 0.1}
+STAGES = {
+    "intra": Stage(intra_loss, ("intra",), 1, {1: 1.0}, 8, 192, 1e-3),
+    "motion": Stage(motion_loss, ("bframe.motion", "bframe.contexts", "reference"), 3, TRIPLETS, 4, 192, 1e-3),
+    "triplet": Stage(triplet_loss, ("bframe", "reference"), 3, TRIPLETS, 4, 192, 1e-3),
+    "cascade": Stage(cascade_loss, ("bframe", "reference"), 5, {1: 0.4, 2: 0.3, 4: 0.2, 8: 0.1}, 2, 192, 5e-4),
+    "cascade9": Stage(cascade_loss, ("bframe", "reference"), 9, {1: 0.5, 2: 0.3, 4: 0.2}, 1, 256, 3e-4),
+}
+
+
+def start_networks(init: Path | None) -> Networks:
+    """Networks with the averaged weights of a checkpoint; a B frame codec not trained yet starts from the intra codec."""
+    net = Networks()
+    if init:
+        state = torch.load(init, weights_only=True)["average"]
+        net.load_state_dict(state)
+        if not bool(net.bframe.synthesis.inject[0].weight.any()):  # type: ignore[index,union-attr]
+            net.bframe.start_from(net.intra)
+    return net
+
+
 @click.command()
-@click.argument("stage", type=click.Choice(["intra"]))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.argument("stage", type=click.Choice(list(STAGES)))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of the checkpoint and the log")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
 @click.option("--init", type=click.Path(path_type=Path, exists=True), help="checkpoint to start from")
 @click.option("--minutes", default=30.0, show_default=True)
-@click.option("--batch", default=8, show_default=True)
-@click.option("--crop", default=192, show_default=True)
-@click.option("--lr", default=1e-3, show_default=True)
+@click.option("--batch", type=int, help="samples in a step; default: the stage's")
+@click.option("--lr", type=float, help="learning rate; default: the stage's")
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="muon", show_default=True)
+@click.option("--float32", is_flag=True, help="no autocast: train exactly what is coded")
 def main(
-    stage: str, data: Path, out: Path, cache: Path, init: Path | None, minutes: float, batch: int, crop: int, lr: float, optimizer: str
+    stage: str,
+    data: Path,
+    out: Path,
+    cache: Path,
+    init: Path | None,
+    minutes: float,
+    batch: int | None,
+    lr: float | None,
+    optimizer: str,
+    float32: bool,
 ) -> None:
     """Train one STAGE on the videos of a folder."""
     torch.manual_seed(0)
-    clips = load_clips(data, cache, crop)
-    sampler = Sampler(clips, crop, lambda random, _: [0])
-    net = IntraCodec(Channels())
-    if init:
-        net.load_state_dict(torch.load(init, weights_only=True)["average"])
-    Run(net, intra_loss, sampler, out, batch, minutes, lr, optimizer).train()
+    plan = STAGES[stage]
+    sampler = Sampler(load_clips(data, cache, plan.crop), plan.crop, plan.frames, plan.spacings)
+    Run(
+        start_networks(init),
+        plan.loss,
+        plan.trained,
+        sampler,
+        out,
+        batch or plan.batch,
+        minutes,
+        lr or plan.lr,
+        optimizer,
+        autocast=not float32,
+    ).train()
 
 
 if __name__ == "__main__":

@@ -85,12 +85,19 @@ class BFrameCodec(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Motion fields found by the search towards both references. Encoder only."""
         weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS)
-        current = luma(source) * LEVELS
-        found = [
-            search(current, luma(reference.picture) * LEVELS, reference.half_pel * LEVELS, field, weight)
-            for reference, field in ((past, prediction.past), (future, prediction.future))
-        ]
-        return found[0], found[1]
+        # Both directions at once: the search is many small operations.
+        current, target, half_pel, field = (
+            torch.cat(pair)
+            for pair in (
+                (luma(source), luma(source)),
+                (luma(past.picture), luma(future.picture)),
+                (past.half_pel, future.half_pel),
+                (prediction.past, prediction.future),
+            )
+        )
+        found = search(current * LEVELS, target * LEVELS, half_pel * LEVELS, field, weight.repeat(2))
+        first, second = found.chunk(2)
+        return first, second
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ class Channels:
     level1: int = 64
     level2: int = 96
     level3: int = 96
-    y: int = 320
+    y: int = 384
     z: int = 64
     motion: int = 32
 

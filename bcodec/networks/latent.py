@@ -61,6 +61,8 @@ class QStep(nn.Module):
 
     def integers(self) -> tuple[Tensor, Tensor]:
         """Steps [64, C] in units of 2^-14 and scale offsets [64, C] in sixteenths of a table index, as exported."""
+        if self.table is not None and self.offsets is not None:
+            return self.table, self.offsets
         with torch.no_grad():
             logarithm = self.logarithm(torch.arange(QPS, device=self.knots.device))
         table = torch.round(logarithm.exp() / STEP_GRID).clamp(1, 65535)

@@ -36,35 +36,35 @@ def pyramid(luma: Tensor) -> list[Tensor]:
     return planes
 
 
-def sample(plane: Tensor, vectors: Tensor, pitch: int = 1) -> Tensor:
+def sample(plane: Tensor, vectors: Tensor, pitch: tuple[int, int] = (1, 1)) -> Tensor:
     """plane[position * pitch + vector], nearest, borders replicated: [B, 1, H, W], [B, 2, h, w] -> [B, 1, h, w].
 
-    The vectors are integers in samples of `plane`.
+    The vectors are integers in samples of `plane`; pitch = (down, across).
     """
     batch, _, height, width = plane.shape
     rows, columns = vectors.shape[2:]
-    across = torch.arange(0, columns * pitch, pitch, device=plane.device, dtype=torch.float32)
-    down = torch.arange(0, rows * pitch, pitch, device=plane.device, dtype=torch.float32)
+    down = torch.arange(0, rows * pitch[0], pitch[0], device=plane.device, dtype=torch.float32)
+    across = torch.arange(0, columns * pitch[1], pitch[1], device=plane.device, dtype=torch.float32)
     x = (vectors[:, 0] + across).clamp_(0, width - 1)
     y = (vectors[:, 1] + down[:, None]).clamp_(0, height - 1)
     index = y.mul_(width).add_(x).long().view(batch, -1)
     return plane.reshape(batch, -1).gather(1, index).view(batch, 1, rows, columns)
 
 
-def repeat(field: Tensor, times: int) -> Tensor:
-    """Each vector `times` x `times`: from a block to its samples."""
-    return field.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else field
+def repeat(field: Tensor, rows: int, columns: int) -> Tensor:
+    """Each vector rows x columns times: from a block to its samples."""
+    return field.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
 
 
-def blocks(difference: Tensor, size: int) -> Tensor:
-    """Sum of absolute differences over blocks of `size` and half a neighbouring block around each, [B, 1, h, w].
+def blocks(difference: Tensor, rows: int, columns: int) -> Tensor:
+    """Sum of absolute differences over blocks of rows x columns and, less, over those around each, [B, 1, h, w].
 
     Overlapping windows (weights 4, 2, 1 on the block, its sides, its corners) keep the field smooth.
     """
-    sums = F.avg_pool2d(difference.abs_(), size) * (size * size) if size > 1 else difference.abs_()
+    sums = F.avg_pool2d(difference.abs_(), (rows, columns)) * (rows * columns)
     padded = F.pad(sums, (1, 1, 1, 1), mode="replicate")
-    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    return rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
+    high = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    return high[..., :-2] + 2 * high[..., 1:-1] + high[..., 2:]
 
 
 def best(cost: Cost, start: Tensor, candidates: Iterable[Tensor], so_far: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -92,21 +92,48 @@ def neighbours(field: Tensor) -> Iterable[Tensor]:
         yield padded[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
 
 
-def coarse_to_fine(cost_at: Callable[[int], Cost], like: Tensor, finest: int) -> tuple[Tensor, Tensor]:
-    """Full search at the coarsest level, then the neighbours' vectors and a ring of one sample at each finer one.
+def full_search(difference: Callable[[], Tensor], penalty: Tensor) -> Tensor:
+    """The best vector within REACH at the coarsest level, [B, 2, h, w], in its samples.
 
-    `cost_at(level)` takes fields in samples of that level; the result is in samples of level `finest`, with its cost.
+    `difference()` gives [B, (2 REACH + 1)^2, h, w] for the window in raster order; `penalty` [B or 1, (2 REACH + 1)^2,
+    h or 1, w or 1] is added to the cost. Of equal costs the shorter vector wins, then the first.
     """
-    zero = torch.zeros_like(like)
-    window = [(x, y) for y in range(-REACH, REACH + 1) for x in range(-REACH, REACH + 1)]
-    window.sort(key=lambda v: v[0] * v[0] + v[1] * v[1])
-    field, lowest = best(cost_at(PYRAMID), zero, around(zero, window[1:]))
+    values = difference()
+    batch, count, height, width = values.shape
+    cost = blocks(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
+    side = torch.arange(-REACH, REACH + 1, device=values.device)
+    window = torch.stack([side.repeat(2 * REACH + 1), side.repeat_interleave(2 * REACH + 1)])
+    order = torch.argsort(window.square().sum(0), stable=True)
+    # A key of integers, costs in units of 1/64 before ranks, makes ties the same on every machine.
+    key = torch.round(cost[:, order] * 64).long() * count + torch.arange(count, device=values.device).view(1, -1, 1, 1)
+    chosen = order[key.amin(1) % count]
+    return window[:, chosen].transpose(0, 1).float()
+
+
+def shifts(plane: Tensor) -> Tensor:
+    """All shifts of a plane [B, 1, h, w] within REACH, borders replicated: [B, (2 REACH + 1)^2, h, w], raster order."""
+    height, width = plane.shape[2:]
+    padded = F.pad(plane, (REACH,) * 4, mode="replicate")
+    return padded.unfold(2, height, 1).unfold(3, width, 1).reshape(len(plane), -1, height, width)
+
+
+def window_length() -> Tensor:
+    """|x| + |y| of each vector of the window, [1, (2 REACH + 1)^2, 1, 1]."""
+    side = torch.arange(-REACH, REACH + 1).abs().float()
+    return (side[:, None] + side[None, :]).view(1, -1, 1, 1)
+
+
+def refine(cost_at: Callable[[int], Cost], field: Tensor, finest: int) -> Tensor:
+    """Take the neighbours' vectors, then a ring of one sample, at each level down to `finest`.
+
+    `cost_at(level)` takes fields in samples of that level; the result is in samples of level `finest`.
+    """
     for level in range(PYRAMID - 1, finest - 1, -1):
         cost = cost_at(level)
         field = field * 2
-        field, lowest = best(cost, field, [zero, *neighbours(field)])
+        field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
         field, lowest = best(cost, field, around(field, RING), lowest)
-    return field, lowest
+    return field
 
 
 def bilateral(past: Tensor, future: Tensor, d_past: int, d_future: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,18 +155,20 @@ def bilateral(past: Tensor, future: Tensor, d_past: int, d_future: int) -> tuple
         size = BLOCK >> level
 
         def cost(field: Tensor) -> Tensor:
-            back, ahead = (repeat(v, size) for v in split(field))
+            back, ahead = (repeat(v, size, size) for v in split(field))
             difference = sample(planes[level][0], back) - sample(planes[level][1], ahead)
             # A little in favour of short vectors, so that flat regions lie still.
-            return blocks(difference, size) + field.abs().sum(1, keepdim=True) * (size * size * (1 << level) * SHORTNESS)
+            return blocks(difference, size, size) + field.abs().sum(1, keepdim=True) * (size * size * (1 << level) * SHORTNESS)
 
         return cost
 
-    batch, _, height, width = past.shape
-    like = torch.zeros(batch, 2, height // BLOCK, width // BLOCK, device=past.device)
-    field, lowest = coarse_to_fine(cost_at, like, finest=1)
+    # At the coarsest level both references move by the same amount, which is close enough.
+    coarse = [plane.contiguous() for plane in planes[PYRAMID]]
+    length = window_length().to(past.device) * ((1 << PYRAMID) * SHORTNESS)
+    start = full_search(lambda: shifts(coarse[1]) - shifts(coarse[0]).flip(1), length)
+    field = refine(cost_at, start, finest=1)
     back, ahead = split(field)
-    mean = lowest * (1 / (16 * (BLOCK >> 1) ** 2))
+    mean = cost_at(1)(field) * (1 / (16 * (BLOCK >> 1) ** 2))
     return back * 2, ahead * 2, snap(mean, Grid(frac=2, bits=9))
 
 
@@ -150,7 +179,7 @@ def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tens
     that the decoder knows; `weight` [B] is the cost of a bit in absolute differences. Need not be exact.
     """
     targets, references = pyramid(current), pyramid(reference)
-    weight = weight.view(-1, 1, 1, 1) * 8  # windows weigh 16; the motion codec spends about half of these bits
+    weight = weight.view(-1, 1, 1, 1) * 24  # windows weigh 16; half as much again cost little error and saved much rate
 
     def bits(field: Tensor, anchor: Tensor) -> Tensor:
         return weight * torch.log2(1 + 4 * (field - anchor).abs()).sum(1, keepdim=True)
@@ -159,29 +188,32 @@ def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tens
         size, anchor = BLOCK >> level, predicted / (1 << level)
 
         def cost(field: Tensor) -> Tensor:
-            difference = sample(references[level], repeat(field, size)) - targets[level]
+            difference = sample(references[level], repeat(field, size, size)) - targets[level]
             # A block of a coarse level has fewer samples, whose noise is averaged out: the rate counts less.
-            return blocks(difference, size) + bits(field, anchor) * (4.0**-level)
+            return blocks(difference, size, size) + bits(field, anchor) * (4.0**-level)
 
         return cost
 
-    field, _ = coarse_to_fine(cost_at, predicted, finest=0)
-    field, lowest = best(cost_at(0), field, [torch.round(predicted)])
+    rate = weight * torch.log2(1 + (4 << PYRAMID) * window_length().to(current.device)) * 4.0**-PYRAMID
+    start = full_search(lambda: shifts(references[PYRAMID]) - targets[PYRAMID], rate)
+    field = refine(cost_at, start, finest=1) * 2
     # From here on a vector is also drawn to what the difference from the prediction is around it.
     anchor = predicted + F.avg_pool2d(F.pad(field - predicted, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    lines = targets[0][:, :, ::2]  # every other line will do
 
     def fine(field: Tensor) -> Tensor:
-        position = repeat(field * 2, BLOCK)
+        position = repeat(field * 2, BLOCK // 2, BLOCK)
         low = torch.floor(position)
+        # Quarter samples are the mean of the two half samples on either side.
+        value = sample(half_pel, low, (4, 2))
         part = position - low
-        value = sample(half_pel, low, 2)
-        if bool((part != 0).any()):
-            # Quarter samples: the mean of the two half samples on either side.
-            value = (value + sample(half_pel, low + torch.ceil(part), 2)) / 2
-        return blocks(value - targets[0], BLOCK) + bits(field, anchor)
+        if part.any():
+            value = (value + sample(half_pel, low + torch.ceil(part), (4, 2))) / 2
+        return 2 * blocks(value - lines, BLOCK // 2, BLOCK) + bits(field, anchor)
 
-    for step in (0.5, 0.25):
-        field, lowest = best(fine, field, around(field, RING, step), lowest if step < 0.5 else None)
+    field, lowest = best(fine, field, [torch.round(predicted), torch.zeros_like(field), *neighbours(field)])
+    for step in (1.0, 0.5, 0.25):
+        field, lowest = best(fine, field, around(field, RING, step), lowest)
     return field
 
 

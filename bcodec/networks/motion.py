@@ -124,6 +124,11 @@ class MotionEntropyModel(nn.Module):
         self.segments = nn.ModuleList(
             Parameters(3 * c + index * self.width, 48, self.width) for index in range(2 * SEGMENTS)
         )
+        with torch.no_grad():
+            for index, parameters in enumerate(self.segments):
+                # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
+                parameters.scale.bias.fill_(-7.0)
+                parameters.scale.bias[: 2 if index < 2 else 6] = 1.0 if index < 2 else -0.5
 
     def forward(
         self,
