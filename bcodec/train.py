@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from bcodec.codec import LAYER_QP
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import RateMeter
+from bcodec.entropy import RateMeter, dequantize
 from bcodec.frame import finish
 from bcodec.gop import window
 from bcodec.networks import Networks, ReferencePicture
@@ -181,10 +181,23 @@ def finished(x_hat: Tensor) -> Tensor:
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
+class Rounder:
+    """A symbol coder that rounds and measures nothing: for references that are not trained."""
+
+    def code(
+        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """See bcodec.networks.latent.SymbolCoder."""
+        if y is None:
+            raise TypeError("a rounder needs the latent")
+        y_hat = dequantize(torch.round((y.float() - mean) / step), mean, step)
+        return y_hat if mask is None else y_hat * mask
+
+
 def anchor(net: Networks, x: Tensor, qp: Tensor) -> ReferencePicture:
     """A reference coded by the intra codec, which is not trained here."""
     with torch.no_grad():
-        x_hat, y_hat = net.intra(meter(), qp, (x.shape[2] // 8, x.shape[3] // 8), x)
+        x_hat, y_hat = net.intra(Rounder(), qp, (x.shape[2] // 8, x.shape[3] // 8), x)
         x_hat = finish(x_hat)
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 

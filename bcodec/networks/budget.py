@@ -19,7 +19,6 @@ from bcodec.networks import Networks
 DECODER_I = 40.0  # kMAC for each luma pixel of an I frame, decoding
 DECODER_B = 50.0
 ENCODER_EXTRA = 40.0  # what encoding takes beside decoding
-PARAMETERS = 6.0  # millions
 SIDE = 256  # of the picture that is coded, in luma samples
 
 Count = dict[str, float]  # kMAC for each luma pixel, by part
@@ -36,7 +35,7 @@ class Usage:
     decode_b: Count
 
     def limits(self) -> dict[str, tuple[float, float]]:
-        """(used, allowed) of everything that has a budget."""
+        """(used, allowed), in kMAC for each luma pixel, of everything that has a budget."""
         encode_i, decode_i, encode_b, decode_b = (
             sum(count.values()) for count in (self.encode_i, self.decode_i, self.encode_b, self.decode_b)
         )
@@ -45,7 +44,6 @@ class Usage:
             "B frame, decoder": (decode_b, DECODER_B),
             "I frame, encoder's extra": (encode_i - decode_i, ENCODER_EXTRA),
             "B frame, encoder's extra": (encode_b - decode_b, ENCODER_EXTRA),
-            "million parameters": (sum(self.parameters.values()) / 1e6, PARAMETERS),
         }
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -114,7 +115,7 @@ def read_weights(path: Path) -> tuple[Arrays, Channels, list[np.ndarray], bytes]
             arrays: Arrays = dict(archive)
         channels = Channels(*(int(c) for c in arrays["channels"]))
         tables = np.split(arrays["frequencies"], np.cumsum(arrays["lengths"])[:-1])
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"the weights {path} are not of a form that this bcodec knows: {error}") from error
     return arrays, channels, tables, digest.digest()
 

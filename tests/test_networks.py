@@ -1,0 +1,336 @@
+"""Weights are loaded whole or not at all; fresh networks already code; matching finds what is there."""
+
+import hashlib
+import io
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bcodec.entropy import RateMeter, make_tables
+from bcodec.fixedpoint import Conv2d
+from bcodec.frame import finish
+from bcodec.networks import Channels, Networks, WeightsError, load_networks, save_networks
+from bcodec.networks.__main__ import table
+from bcodec.networks.budget import Usage, measure
+from bcodec.networks.context import interpolate
+from bcodec.networks.intra import COEFFICIENTS, IntraCodec, block_transform
+from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+from bcodec.networks.layers import ResBlock
+from bcodec.networks.matching import bilateral, search
+from bcodec.networks.weights import read_weights, to_arrays
+
+TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
+
+
+def meter() -> RateMeter:
+    return RateMeter(SMALLEST_SCALE, SCALE_RATIO)
+
+
+# ---------------------------------------------------------------- weights
+
+
+def sealed(path: Path, data: bytes) -> Path:
+    """Write a file with its own, correct checksum beside it."""
+    path.write_bytes(data)
+    path.with_suffix(".sha256").write_text(f"{hashlib.sha256(data).hexdigest()}  {path.name}\n")
+    return path
+
+
+def archive(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=True, **arrays)
+    return buffer.getvalue()
+
+
+def test_loaded_weights_give_the_outputs_of_those_exported(tmp_path: Path, tiny_networks: Networks) -> None:
+    """Seen in the convolutions; only quantization steps are rounded by the export."""
+    networks = Networks(tiny_networks.channels)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+        save_networks(tmp_path / "net.npz", networks, TABLES)
+        loaded = load_networks(tmp_path / "net.npz")
+        picture = finish(torch.randn(1, 6, 64, 64))
+        y_hat = torch.round(torch.randn(1, networks.channels.y, 8, 8) * 64) / 64
+        assert torch.equal(loaded.intra.analysis(picture), networks.intra.analysis(picture))
+        assert torch.equal(loaded.intra.synthesis(y_hat), networks.intra.synthesis(y_hat))
+        references = [net.reference(picture, y_hat, torch.tensor([30])) for net in (loaded, networks)]
+        for ours, theirs in zip(references[0].features, references[1].features, strict=True):
+            assert torch.equal(ours, theirs)
+        qp = torch.arange(64)
+        step, rounded = networks.intra.step(qp)[0], loaded.intra.step(qp)[0]
+    assert (step - rounded).abs().max() <= 2**-15
+
+
+def test_exporting_twice_and_exporting_what_was_loaded_give_identical_bytes(
+    tmp_path: Path, tiny_weights: Path, tiny_networks: Networks
+) -> None:
+    networks = Networks(tiny_networks.channels)
+    for name in ("first", "second"):
+        save_networks(tmp_path / f"{name}.npz", networks, TABLES)
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
+    save_networks(tmp_path / "again.npz", tiny_networks, tiny_networks.tables)
+    assert (tmp_path / "again.npz").read_bytes() == tiny_weights.read_bytes()
+
+
+def test_model_id_begins_the_sha256_of_the_file(tiny_weights: Path, tiny_networks: Networks) -> None:
+    assert tiny_networks.model_id == hashlib.sha256(tiny_weights.read_bytes()).digest()[:8]
+
+
+def test_weights_that_were_loaded_are_not_trained(tiny_networks: Networks) -> None:
+    assert not any(p.requires_grad for p in tiny_networks.parameters())
+    assert all(m.frozen is not None for m in tiny_networks.modules() if isinstance(m, Conv2d))
+
+
+def test_a_flipped_byte_is_refused(tmp_path: Path, tiny_weights: Path) -> None:
+    data = tiny_weights.read_bytes()
+    path = sealed(tmp_path / "net.npz", data)
+    for position in (0, 40, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        with pytest.raises(WeightsError, match="damaged"):
+            load_networks(path)
+
+
+def test_missing_weights_and_missing_or_empty_checksums_are_refused(tmp_path: Path, tiny_weights: Path) -> None:
+    path = tmp_path / "net.npz"
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_networks(path)
+    path.write_bytes(tiny_weights.read_bytes())
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_networks(path)
+    path.with_suffix(".sha256").write_text("")
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_networks(path)
+
+
+def test_files_of_another_kind_are_refused(tmp_path: Path, tiny_weights: Path) -> None:
+    arrays, *_ = read_weights(tiny_weights)
+    lost = {k: v for k, v in arrays.items() if k != "reference.latent.bias"}
+    reshaped = arrays | {"reference.latent.bias": np.zeros(3, np.int32)}
+    channels = arrays | {"channels": np.zeros(0, np.int32)}
+    files = [b"", b"PK", b"not an archive", archive(foreign=np.arange(3))]
+    files += [archive(**x) for x in (lost, reshaped, channels)]
+    files += [tiny_weights.read_bytes()[:2000]]
+    for data in files:
+        with pytest.raises(WeightsError):
+            load_networks(sealed(tmp_path / "net.npz", data))
+
+
+@pytest.mark.parametrize("place", [0.001, 0.3, 0.5, 0.7, 0.9, 0.999])
+def test_a_damaged_archive_with_a_sound_checksum_is_refused(tmp_path: Path, tiny_weights: Path, place: float) -> None:
+    data = bytearray(tiny_weights.read_bytes())
+    first = int(place * len(data))
+    data[first : first + 40] = bytes(255 - byte for byte in data[first : first + 40])
+    with pytest.raises(WeightsError):
+        load_networks(sealed(tmp_path / "net.npz", bytes(data)))
+
+
+def test_weights_that_are_not_exact_are_refused(tmp_path: Path, tiny_weights: Path) -> None:
+    arrays, *_ = read_weights(tiny_weights)
+    name = "reference.latent.bias"
+    broken = arrays | {name: np.full_like(arrays[name], 2**24)}
+    with pytest.raises(WeightsError, match="not exact"):
+        load_networks(sealed(tmp_path / "net.npz", archive(**broken)))
+
+
+class Bomb:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (self.target,))  # type: ignore[return-value]
+
+
+def test_pickles_are_refused_and_not_run(tmp_path: Path, tiny_weights: Path) -> None:
+    arrays, *_ = read_weights(tiny_weights)
+    target = tmp_path / "executed"
+    bomb = np.array([Bomb(target)], dtype=object)
+    for name in ("channels", "reference.latent.bias", "unknown"):
+        data = archive(**(arrays | {name: bomb}))
+        with pytest.raises(WeightsError):
+            load_networks(sealed(tmp_path / "net.npz", data))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("channels.npy", bomb.dumps())
+    for data in (bomb.dumps(), buffer.getvalue()):
+        with pytest.raises(WeightsError):
+            load_networks(sealed(tmp_path / "net.npz", data))
+    assert not target.exists()
+
+
+def test_every_number_of_the_networks_is_exported(tiny_networks: Networks) -> None:
+    arrays = to_arrays(tiny_networks)
+    parameters = {name.rpartition(".")[0] for name, _ in tiny_networks.named_parameters()}
+    assert {name.rpartition(".")[0] for name in arrays} == parameters
+    assert all(np.issubdtype(a.dtype, np.integer) for a in arrays.values())
+
+
+# ---------------------------------------------------------------- starts
+
+
+def smooth(side: int, seed: int = 0) -> Tensor:
+    """A picture [1, 6, side / 2, side / 2] of soft random shapes over most of the range, on the pixel grid."""
+    torch.manual_seed(seed)
+    coarse = torch.rand(1, 3, side // 16, side // 16)
+    luma = nn.functional.interpolate(coarse[:, :1], size=(side, side), mode="bicubic")
+    chroma = nn.functional.interpolate(coarse[:, 1:], size=(side // 2, side // 2), mode="bicubic")
+    return finish(torch.cat([nn.functional.pixel_unshuffle(luma, 2), chroma], 1) * 3 - 1.5)
+
+
+def test_block_transform_is_orthonormal() -> None:
+    for rows in (COEFFICIENTS, 320, 24):
+        basis = block_transform(rows).double()
+        assert basis.shape == (rows, COEFFICIENTS)
+        assert torch.allclose(basis @ basis.T, torch.eye(rows, dtype=torch.float64), atol=1e-6)
+
+
+def test_block_transform_begins_with_the_means() -> None:
+    first = block_transform(3)
+    luma, u, v = (torch.full((count,), count**-0.5) for count in (256, 64, 64))
+    expected = torch.stack(
+        [
+            torch.cat([luma, u * 0, v * 0]),
+            torch.cat([luma * 0, u, v * 0]),
+            torch.cat([luma * 0, u * 0, v]),
+        ]
+    )
+    assert torch.allclose(first, expected)
+
+
+def test_fresh_intra_codec_codes_like_a_transform_codec() -> None:
+    torch.manual_seed(0)
+    intra = IntraCodec(Channels(level1=8, level2=8, level3=8, z=8))
+    x, decibels, bits = smooth(128), [], []
+    with torch.no_grad():
+        for qp in (0, 32, 63):
+            rate = meter()
+            x_hat, _ = intra(rate, torch.tensor([qp]), (8, 8), x)
+            error = ((finish(x_hat) - x) * 64).square().mean()
+            decibels.append(10 * math.log10(255**2 / float(error)))
+            bits.append(float(rate.bits))
+    assert decibels[2] > 40
+    assert decibels == sorted(decibels)
+    assert bits == sorted(bits)
+
+
+def test_fresh_blocks_are_the_identity() -> None:
+    x = torch.round(torch.randn(2, 16, 9, 9) * 64) / 64
+    with torch.no_grad():
+        assert torch.equal(ResBlock(16)(x), x)
+        assert torch.equal(Conv2d(16, 16, zero=True)(x, residual=x), x)
+        assert not bool(Conv2d(16, 16, zero=True)(x).any())
+
+
+def test_b_frame_codec_starts_from_the_intra_codec(tiny_networks: Networks) -> None:
+    networks = Networks(tiny_networks.channels)
+    before = {k: v.clone() for k, v in networks.bframe.state_dict().items()}
+    networks.bframe.start_from(networks.intra)
+    ours, theirs = networks.bframe.state_dict(), networks.intra.state_dict()
+    assert theirs.keys() < ours.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs.get(name, before[name]))
+
+
+# ---------------------------------------------------------------- matching
+
+
+def texture(x: Tensor, y: Tensor, seed: int = 0) -> Tensor:
+    """A random band-limited luma plane in 8-bit units at positions x [W], y [H] in samples: [1, 1, H, W]."""
+    generator = torch.Generator().manual_seed(seed)
+    plane = torch.zeros(len(y), len(x), dtype=torch.float64)
+    for _ in range(60):
+        angle, phase, octave = (torch.rand(3, generator=generator, dtype=torch.float64) * 2 * math.pi).tolist()
+        frequency = 0.5 * 2 ** (-octave / 4)
+        u, v = frequency * math.cos(angle), frequency * math.sin(angle)
+        plane += torch.cos(u * x[None, :].double() + v * y[:, None].double() + phase)
+    return torch.round(15 * plane).clamp(-128, 127).float()[None, None]
+
+
+def moved(dx: float, dy: float, width: int = 192, height: int = 128) -> Tensor:
+    """The texture after a motion by (dx, dy) luma samples."""
+    return texture(torch.arange(width) - dx, torch.arange(height) - dy)
+
+
+def inside(field: Tensor, blocks: int = 5) -> Tensor:
+    """The field but for its borders, where what moves in from outside cannot be found."""
+    return field[:, :, blocks:-blocks, blocks:-blocks]
+
+
+@pytest.mark.parametrize(
+    ("motion", "distances"),
+    [((16, 0), (1, 1)), ((-16, 16), (2, 2)), ((0, 0), (1, 1)), ((0, 32), (8, 8)), ((8, 0), (1, 3))],
+)
+def test_bilateral_matching_finds_a_translation(motion: tuple[int, int], distances: tuple[int, int]) -> None:
+    (dx, dy), (d_past, d_future) = motion, distances
+    whole = d_past + d_future
+    past, future, cost = bilateral(moved(0, 0), moved(dx, dy), d_past, d_future)
+    back = torch.tensor([-dx * d_past / whole, -dy * d_past / whole]).view(1, 2, 1, 1)
+    ahead = torch.tensor([dx * d_future / whole, dy * d_future / whole]).view(1, 2, 1, 1)
+    assert bool((inside(past) == back).all())
+    assert bool((inside(future) == ahead).all())
+    assert cost.shape == (1, 1, 16, 24)
+
+
+def test_bilateral_matching_is_the_same_under_any_number_of_threads() -> None:
+    first, second = (torch.randint(-128, 128, (2, 1, 192, 256)).float() for _ in range(2))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(bilateral(first.clone(), second.clone(), 1, 2))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    for field in found[0]:
+        assert torch.equal(field * 4, torch.round(field * 4))
+
+
+@pytest.mark.parametrize("vector", [(0.0, 0.0), (3.0, -5.0), (2.25, -1.75), (-6.5, 0.75), (14.75, 9.25)])
+def test_search_finds_a_translation_by_quarters_of_a_sample(vector: tuple[float, float]) -> None:
+    dx, dy = vector
+    reference = moved(0, 0)
+    current = moved(-dx, -dy)
+    half_pel = interpolate(reference / 64) * 64
+    predicted = torch.floor(torch.tensor(vector)).view(1, 2, 1, 1).expand(1, 2, 16, 24)
+    field = search(current, reference, half_pel, predicted, torch.tensor([0.01]))
+    assert bool((inside(field) == torch.tensor(vector).view(1, 2, 1, 1)).all())
+
+
+# ---------------------------------------------------------------- budget
+
+
+@pytest.fixture(scope="module")
+def usage() -> Usage:
+    return measure(Networks())
+
+
+def test_networks_keep_to_the_budget(usage: Usage) -> None:
+    for name, (used, allowed) in usage.limits().items():
+        assert 0 < used <= allowed, name
+
+
+def test_count_of_a_part_is_that_of_its_layers(usage: Usage) -> None:
+    """The analysis of the intra codec, by hand."""
+    channels = Channels()
+    c1, c2, c3 = channels.level1, channels.level2, channels.level3
+    by_hand = (
+        (COEFFICIENTS + c3) * channels.y / 16**2
+        + (24 * c1 + 2 * c1 * c1) * 9 / 4**2
+        + (c1 * c2 + 2 * c2 * c2) * 9 / 8**2
+        + (c2 * c3 + 4 * c3 * c3) * 9 / 16**2
+    )
+    assert usage.encode_i["intra.analysis"] == pytest.approx(by_hand / 1000)
+    assert "intra.analysis" not in usage.decode_i
+
+
+def test_table_has_every_part_and_every_parameter(usage: Usage) -> None:
+    lines = list(table(usage))
+    parameters = sum(p.numel() for p in Networks().parameters())
+    assert any(line.startswith("all ") and f"{parameters:,}" in line for line in lines)
+    assert all(any(line.startswith(f"{part} ") for line in lines) for part in usage.parameters)
