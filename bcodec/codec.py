@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,13 +23,18 @@ from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, MissingPicture, Missi
 from bcodec.entropy import EntropyError, RangeReader, RangeWriter, Tables
 from bcodec.fixedpoint import InexactDevice, exact_precision
 from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_tensor
-from bcodec.gop import Slot, intra_anchor, window
+from bcodec.gop import Slot, intra_anchor
+from bcodec.groups import Group, groups
+from bcodec.metrics import Quality
 from bcodec.networks import Networks, ReferencePicture, SymbolCoder
 
 ARITHMETIC_VERSION = 1
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
 LAYER_QP = (6, 0, -3, -6, -8, -10, -11, -12)
+# A qp between two integers raises some layers and not others: layer L from a fraction of 1 - LAYER_STEP[L] on.
+LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
+CONTENT_CALLS = 3  # to the symbol coder: hyper-latent, and the latent in two halves; motion comes before
 LATENT_PITCH = 16  # luma samples
 
 
@@ -39,11 +46,13 @@ class CodecError(Exception):
 class Settings:
     """What an encoder may choose: qp 0..63 (higher is better and bigger) and GOP size 1..64.
 
+    A qp may lie between two integers, by eighths. `scene_cut`: begin each scene with an I frame.
     Raises ValueError outside these ranges.
     """
 
-    qp: int = 32
+    qp: float = 32
     gop_size: int = 32
+    scene_cut: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= HIGHEST_QP:
@@ -52,9 +61,10 @@ class Settings:
             raise ValueError(f"GOP size is {self.gop_size}, outside 1..64")
 
 
-def layer_qp(qp: int, temporal_layer: int) -> int:
+def layer_qp(qp: float, temporal_layer: int) -> int:
     """The qp of a frame: the user's, moved by the temporal layer's offset, in 0..63."""
-    return min(max(qp + LAYER_QP[temporal_layer], 0), HIGHEST_QP)
+    moved = math.floor(qp + LAYER_STEP[temporal_layer])
+    return min(max(moved + LAYER_QP[temporal_layer], 0), HIGHEST_QP)
 
 
 def pick_device(name: str) -> str:
@@ -103,34 +113,98 @@ class FrameCodec:
         return x_hat
 
 
+class CodedFrame(NamedTuple):
+    """A frame as it was coded: its packet, how near the decoded picture is, what motion took of the payload.
+
+    `motion_bits` are whole 32-bit words, as far as the range coder had come; `seconds` is time spent on it.
+    """
+
+    packet: Packet
+    quality: Quality
+    motion_bits: int
+    seconds: float
+
+
 def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[Packet]:
     """Packets in coding order for frames in display order; holds one GOP window of frames.
 
     All frames must be of one size; raises ValueError otherwise.
     """
-    source = iter(frames)
-    first = next(source, None)
-    if first is None:
-        return
-    codec = FrameCodec(networks, first.width, first.height)
-    yield _encode_frame(codec, intra_anchor(0, settings.gop_size), first, settings)
-    anchor = 0
-    while pictures := list(islice(source, settings.gop_size)):
-        for slot in window(anchor, len(pictures), settings.gop_size):
-            frame = pictures[slot.poc - anchor - 1]
-            if (frame.width, frame.height) != (first.width, first.height):
-                raise ValueError(f"frame {slot.poc} is {frame.width}x{frame.height}, the first is not")
-            yield _encode_frame(codec, slot, frame, settings)
-        anchor += len(pictures)
+    return (coded.packet for coded in code_frames(frames, settings, networks))
 
 
-def _encode_frame(codec: FrameCodec, slot: Slot, frame: Frame, settings: Settings) -> Packet:
+def code_frames(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[CodedFrame]:
+    """What `encode` does, with all that is known of each frame."""
+    coder = GroupCoder(networks)
+    for group in groups(frames, settings.gop_size, scene_cut=settings.scene_cut):
+        yield from coder.code(group, settings.qp)
+
+
+class GroupCoder:
+    """Codes groups of frames of one size, in any order: it codes the I frame before a group again if need be."""
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
+        self.codec: FrameCodec | None = None
+        self.anchors: dict[tuple[int, int], Reference[ReferencePicture]] = {}  # by poc and qp; the last two
+
+    def code(self, group: Group, qp: float, past_qp: float | None = None) -> Iterator[CodedFrame]:
+        """The frames of a group in coding order; `past_qp`, of the group before it, is `qp` if not given."""
+        first = group.frames[0]
+        codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
+        codec.dpb = DecodedPictureBuffer()
+        if group.past and not all(slot.intra for slot in group.slots):
+            codec.dpb.insert(self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0)))
+        for slot in group.slots:
+            coded = _code_frame(codec, slot, group.frame(slot), layer_qp(qp, slot.temporal_layer))
+            if slot.intra and slot.referenced:
+                self._keep(codec, slot.poc, coded.packet.header.qp)
+            yield coded
+
+    def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> Reference[ReferencePicture]:
+        """The I frame before a group, from memory or coded again: always the same."""
+        poc = group.start - 1
+        if (poc, qp) not in self.anchors:
+            assert group.past
+            _code_frame(codec, intra_anchor(poc, 2), group.past, qp)
+            self._keep(codec, poc, qp)
+            codec.dpb = DecodedPictureBuffer()
+        return self.anchors[poc, qp]
+
+    def _keep(self, codec: FrameCodec, poc: int, qp: int) -> None:
+        reference, _ = codec.dpb.references(poc + 1)
+        self.anchors = dict([*self.anchors.items(), ((poc, qp), reference)][-2:])
+
+
+def _code_frame(codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
+    began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
-    qp = layer_qp(settings.qp, slot.temporal_layer)
     header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced)
-    symbols = RangeWriter(codec.tables, codec.shown)
+    symbols = _MeasuringWriter(codec.tables, codec.shown)
     x_hat = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
-    return Packet(header, symbols.payload, picture_hash(to_frame(x_hat, frame.width, frame.height)))
+    decoded = to_frame(x_hat, frame.width, frame.height)
+    packet = Packet(header, symbols.payload, picture_hash(decoded))
+    quality = Quality.of(frame.planes, decoded.planes)
+    return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began)
+
+
+class _MeasuringWriter(RangeWriter):
+    """A writer that knows how long the payload was before the content of the frame."""
+
+    def __init__(self, tables: Tables, shown: Tensor) -> None:
+        super().__init__(tables, shown)
+        self.lengths = [0]  # bits before each call
+
+    def code(
+        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        value = super().code(y, mean, scale, step, mask)
+        self.lengths.append(self.encoder.num_bits())
+        return value
+
+    @property
+    def motion_bits(self) -> int:
+        return self.lengths[-1 - CONTENT_CALLS]
 
 
 def decode(

@@ -20,7 +20,8 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bcodec.codec import LAYER_QP
 from bcodec.dpb import DecodedPictureBuffer, Reference
@@ -327,9 +328,24 @@ def make_optimizers(named: list[tuple[str, nn.Parameter]], lr: float, kind: str)
 # ---------------------------------------------------------------- the run
 
 
+class Objective(nn.Module):
+    """Networks and a loss as one module, so that several processes can share its gradients."""
+
+    def __init__(self, net: Networks, loss: Loss) -> None:
+        super().__init__()
+        self.net, self.loss = net, loss
+
+    def forward(self, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The loss and what the log says of it."""
+        return self.loss(self.net, batch, spacing, qp)
+
+
 @dataclass
 class Run:
-    """A resumable training run: network, its moving average, optimizers, and how far it has come."""
+    """A resumable training run: network, its moving average, optimizers, and how far it has come.
+
+    Started by torchrun, every process draws batches of its own, and the gradients are averaged.
+    """
 
     net: Networks
     loss: Loss
@@ -347,8 +363,14 @@ class Run:
     def __post_init__(self) -> None:
         self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        named = [(n, p) for n, p in self.net.named_parameters() if n.startswith(self.trained)]
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name.startswith(self.trained))
+        named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
+        self.rank, self.world = join_processes()
+        self.objective: nn.Module = Objective(self.net, self.loss)
+        if self.world > 1:
+            self.objective = DistributedDataParallel(self.objective, find_unused_parameters=True)
         self.optimizers = make_optimizers(named, self.lr, self.optimizer)
         self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -387,7 +409,7 @@ class Run:
         last_save = last_log = time.monotonic()
         sums: dict[str, float] = {}
         count = 0
-        for batch, spacing in batches(self.sampler, self.batch, seed=self.step):
+        for batch, spacing in batches(self.sampler, self.batch, seed=self.step * self.world + self.rank):
             started = time.monotonic()
             stats = self.update(batch, spacing)
             self.seconds += time.monotonic() - started
@@ -395,19 +417,27 @@ class Run:
             count += 1
             for name, value in stats.items():
                 sums[name] = sums.get(name, 0.0) + value
-            done = self.seconds >= 60 * self.minutes
-            if time.monotonic() - last_log > 20 or done:
+            done = self.agree(self.seconds >= 60 * self.minutes)
+            if self.rank == 0 and (time.monotonic() - last_log > 20 or done):
                 means = {name: value / count for name, value in sums.items()}
                 writer.writerow([self.step, f"{self.seconds:.1f}", *(f"{v:.5f}" for v in means.values())])
                 log.flush()
                 text = " ".join(f"{name} {value:.4f}" for name, value in means.items())
                 print(f"{self.folder.name} step {self.step} {self.seconds / 60:.1f} min {text}", flush=True)
                 sums, count, last_log = {}, 0, time.monotonic()
-            if time.monotonic() - last_save > 120 or done:
+            if self.rank == 0 and (time.monotonic() - last_save > 120 or done):
                 self.save()
                 last_save = time.monotonic()
             if done:
                 return
+
+    def agree(self, done: bool) -> bool:
+        """Whether any process is done: all of them stop at the same step."""
+        if self.world == 1:
+            return done
+        vote = torch.tensor(float(done))
+        distributed.all_reduce(vote)
+        return bool(vote > 0)
 
     def update(self, batch: Tensor, spacing: int) -> dict[str, float]:
         """One step of the optimizers; a step whose gradient is not finite is left out."""
@@ -418,7 +448,7 @@ class Run:
                 group["lr"] = rate * factor
         qp = torch.randint(0, QPS, (len(batch),))
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            loss, stats = self.loss(self.net, batch, spacing, qp)
+            loss, stats = self.objective(batch, spacing, qp)
         self.net.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.parameters, 2.0)
@@ -430,6 +460,15 @@ class Run:
             state = [(k, v) for k, v in self.net.state_dict().items() if v.is_floating_point()]
             torch._foreach_lerp_([self.average[k] for k, _ in state], [v for _, v in state], 1 - decay)
         return {"loss": float(loss.detach()), **stats, "norm": float(norm)}
+
+
+def join_processes() -> tuple[int, int]:
+    """Rank and number of the processes that torchrun started; (0, 1) without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+    return distributed.get_rank(), distributed.get_world_size()
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""Video files in and out, by PyAV; raw 4:2:0 and y4m, streamed too, without it."""
+"""Video files in and out: FFmpeg's by PyAV, raw 4:2:0 and y4m without it."""
 
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -21,52 +20,42 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import BitstreamError, VideoFormat
-from bcodec.frame import Frame, Plane, picture_bytes, plane_shapes
+from bcodec.frame import Frame, Plane, plane_shapes
+from bcodec.raw import (
+    BT601,
+    BT709,
+    FALLBACK_RATE,
+    FULL,
+    LIMITED,
+    NO_RATE_NOTICE,
+    UNKNOWN_COLOUR,
+    PlainSink,
+    Sink,
+    Source,
+    VideoError,
+    is_plain_y4m,
+    open_raw,
+    open_y4m,
+)
+from bcodec.wholeness import promised_bytes
+
+__all__ = ["RAW_SUFFIXES", "VideoError", "VideoReader", "VideoWriter", "output_kind"]
 
 RAW_SUFFIXES = (".yuv", ".i420")
 OUTPUT_KINDS = {".yuv": "yuv", ".i420": "yuv", ".y4m": "y4m", ".mkv": "mkv", ".mp4": "mp4"}
-FALLBACK_RATE = Fraction(25)  # Hz; what FFmpeg takes when a file does not say
 HD_ROWS = 576  # RGB of more rows becomes BT.709, else BT.601, as players assume
 NATIVE = ("yuv420p", "yuvj420p", "yuva420p", "gray")  # 8-bit planes that are taken as they are
 DEEP = tuple(f"yuv420p{bits}{end}" for bits in (9, 10, 12, 14, 16) for end in ("le", "be"))
-
-NO_RATE_NOTICE = f"the input does not say its frame rate: taken as {FALLBACK_RATE} fps"
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
     "mp4": ("mp4", "libx264", {"crf": "12"}),
 }
 
-# Values of H.273 and FFmpeg.
-UNKNOWN_COLOUR = 2
-LIMITED, FULL = 1, 2
-BT709, BT601 = 1, 6
-LEFT, CENTRE, TOP_LEFT = 1, 2, 3
-
-Y4M_MAGIC = b"YUV4MPEG2"
-Y4M_LINE = 1024  # bytes; no header that we believe is longer
-Y4M_SITING = {"C420": CENTRE, "C420jpeg": CENTRE, "C420mpeg2": LEFT, "C420paldv": TOP_LEFT}
-Y4M_RANGE = {"XCOLORRANGE=LIMITED": LIMITED, "XCOLORRANGE=FULL": FULL}
-
 av.logging.set_level(None)  # what matters is said by VideoError; FFmpeg says more, on stderr
 
 
-class VideoError(Exception):
-    """A file cannot be read or written as a video; the message is one line for the user, naming it."""
-
-
 # ---------------------------------------------------------------- reading
-
-
-@dataclass
-class _Source:
-    """An open input: its pictures come once, in display order."""
-
-    format: VideoFormat
-    frames: Iterator[Frame]
-    frame_count: int | None
-    close: Callable[[], None]
-    notices: list[str] = field(default_factory=list)
 
 
 class VideoReader:
@@ -135,27 +124,27 @@ class VideoReader:
             )
 
 
-def _open(path: str, name: str, size: tuple[int, int] | None, frame_rate: Fraction | None) -> _Source:
+def _open(path: str, name: str, size: tuple[int, int] | None, frame_rate: Fraction | None) -> Source:
     raw = Path(path).suffix.lower() in RAW_SUFFIXES
     if not raw and (size or frame_rate):
         raise VideoError(f"{name}: size and frame rate are in the file; give them for raw .yuv only")
     if path == "-":
-        return _open_y4m(sys.stdin.buffer, name, None)
+        return open_y4m(sys.stdin.buffer, name, None)
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise VideoError(f"{name}: is a directory, not a video")
     stream = open(path, "rb")  # noqa: SIM115 (the source keeps it)
     try:
         if not stat.S_ISREG(mode):
-            return _open_y4m(stream, name, None)
+            return open_y4m(stream, name, None)
         bytes_there = os.path.getsize(path)
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
         if raw:
-            return _open_raw(stream, name, bytes_there, size, frame_rate)
-        if _is_plain_y4m(stream):
-            return _open_y4m(stream, name, bytes_there)
-        missing = max(_promised_bytes(stream) - bytes_there, 0)
+            return open_raw(stream, name, bytes_there, size, frame_rate)
+        if is_plain_y4m(stream):
+            return open_y4m(stream, name, bytes_there)
+        missing = max(promised_bytes(stream) - bytes_there, 0)
     except BaseException:
         stream.close()
         raise
@@ -172,93 +161,6 @@ def _translated(name: str) -> Iterator[None]:
         raise VideoError(f"{name}: no such file") from None
     except (av.FFmpegError, OSError, UnicodeError, OverflowError, BitstreamError) as error:
         raise VideoError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _open_raw(
-    stream: BinaryIO, name: str, bytes_there: int, size: tuple[int, int] | None, frame_rate: Fraction | None
-) -> _Source:
-    if not size or not frame_rate:
-        raise VideoError(f"{name}: raw video does not say its size and frame rate; both must be given")
-    video = VideoFormat(*size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0))
-    each = picture_bytes(*size)
-    count, over = divmod(bytes_there, each)
-    if over:
-        raise VideoError(
-            f"{name}: {bytes_there} bytes are not a whole number of {size[0]}x{size[1]} frames"
-            f" of {each} bytes: {count} frames and {over} bytes over"
-        )
-    frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(count))
-    return _Source(video, frames, count, stream.close)
-
-
-# ---------------------------------------------------------------- y4m
-
-
-def _is_plain_y4m(stream: BinaryIO) -> bool:
-    """Whether a seekable stream is y4m of 8-bit 4:2:0, which needs no FFmpeg."""
-    tags = stream.readline(Y4M_LINE).decode("latin-1").split()
-    stream.seek(0)
-    return tags[:1] == [Y4M_MAGIC.decode()] and _y4m_sampling(tags) in Y4M_SITING
-
-
-def _y4m_sampling(tags: list[str]) -> str:
-    return next((tag for tag in tags if tag.startswith("C")), "C420")
-
-
-def _open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> _Source:
-    """Open y4m from a file or a pipe (bytes_there None)."""
-    line = stream.readline(Y4M_LINE)
-    if not line:
-        raise VideoError(f"{name}: is empty")
-    if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
-        raise VideoError(f"{name}: is not y4m, which begins with {Y4M_MAGIC.decode()}")
-    video, notices = _parse_y4m(line.decode("latin-1").split(), name)
-    each = picture_bytes(video.width, video.height)
-    count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
-    return _Source(video, _y4m_frames(stream, name, video), count, stream.close, notices)
-
-
-def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
-    sampling = _y4m_sampling(tags)
-    if sampling not in Y4M_SITING:
-        raise VideoError(
-            f"{name}: y4m through a pipe must be 8-bit 4:2:0, not {sampling}; name a file instead"
-        )
-    value = {tag[0]: tag[1:] for tag in tags[1:] if tag[0] in "WHFIA"}
-    if value.get("I", "p") not in ("p", "?"):
-        raise VideoError(f"{name}: is interlaced, which is not supported; deinterlace it first")
-    try:
-        width, height = int(value["W"]), int(value["H"])
-        top, bottom = map(int, value.get("F", "0:0").split(":"))
-        across, down = map(int, value.get("A", "0:0").split(":"))
-    except (KeyError, ValueError):
-        raise VideoError(f"{name}: its y4m header is damaged: {' '.join(tags)}") from None
-    notices = []
-    rate = Fraction(top, bottom) if bottom else Fraction(0)
-    if not rate:
-        rate = FALLBACK_RATE
-        notices.append(NO_RATE_NOTICE)
-    video = VideoFormat(
-        width,
-        height,
-        rate,
-        1 / rate,
-        Fraction(across, down) if down else Fraction(0),
-        colour_range=next((Y4M_RANGE[tag] for tag in tags if tag in Y4M_RANGE), 0),
-        chroma_location=Y4M_SITING[sampling],
-    )
-    return video, notices
-
-
-def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Frame]:
-    each = picture_bytes(video.width, video.height)
-    count = 0
-    while line := stream.readline(Y4M_LINE):
-        data = stream.read(each) if line.startswith(b"FRAME") and line.endswith(b"\n") else b""
-        if len(data) != each:
-            raise VideoError(f"{name}: is damaged or cut short after {count} frames")
-        yield Frame.from_bytes(data, video.width, video.height)
-        count += 1
 
 
 # ---------------------------------------------------------------- everything else
@@ -286,9 +188,9 @@ class _Decoder:
             self.container.close()
             raise
 
-    def source(self) -> _Source:
+    def source(self) -> Source:
         """Hand over the pictures."""
-        return _Source(self.format, self._frames(), self._count(), self.container.close, self.notices)
+        return Source(self.format, self._frames(), self._count(), self.container.close, self.notices)
 
     def _choose_stream(self) -> VideoStream:
         moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -465,60 +367,6 @@ def _rounded(samples: npt.NDArray[np.uint16], bits: int) -> Plane:
     return eight
 
 
-# ---------------------------------------------------------------- is the file whole?
-
-ISO_BOXES = {
-    b"ftyp",
-    b"styp",
-    b"sidx",
-    b"moov",
-    b"moof",
-    b"mdat",
-    b"mfra",
-    b"free",
-    b"skip",
-    b"wide",
-    b"uuid",
-}
-EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
-
-
-def _promised_bytes(stream: BinaryIO) -> int:
-    """How long a file says it is, 0 if it does not: FFmpeg may take a file cut short for a shorter one.
-
-    Sources: ISO/IEC 14496-12 (boxes of mp4, mov); RFC 8794 (EBML of mkv, webm); RIFF (avi).
-    """
-    head = stream.read(8)
-    if head[:4] == b"RIFF":
-        size = int.from_bytes(head[4:], "little")
-        return 8 + size if size < 2**32 - 1 else 0
-    if head[:4] == EBML:
-        stream.seek(4)
-        header = _ebml_size(stream)
-        stream.seek(header, os.SEEK_CUR)
-        segment = _ebml_size(stream) if stream.read(4) == SEGMENT else 0
-        return stream.tell() + segment if segment else 0
-    end = 0
-    while head[4:] in ISO_BOXES:
-        size = int.from_bytes(head[:4], "big")
-        size = int.from_bytes(stream.read(8), "big") if size == 1 else size
-        if size < 8:  # 0: to the end of the file
-            break
-        end += size
-        stream.seek(end)
-        head = stream.read(8)
-    return end
-
-
-def _ebml_size(stream: BinaryIO) -> int:
-    """Read a length of 1 to 8 bytes; 0 if unknown."""
-    first = stream.read(1)
-    more = 8 - int.from_bytes(first, "big").bit_length()
-    value = int.from_bytes(first + stream.read(more), "big")
-    mask = (1 << 7 * (more + 1)) - 1
-    return 0 if value & mask == mask else value & mask
-
-
 # ---------------------------------------------------------------- writing
 
 
@@ -533,14 +381,6 @@ def output_kind(path: str | os.PathLike[str]) -> str:
             f"{os.fspath(path)}: cannot write {suffix or 'a file without an ending'}; known are {known}"
         )
     return OUTPUT_KINDS[suffix]
-
-
-class _Sink(Protocol):
-    def write(self, frame: Frame) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class VideoWriter:
@@ -563,8 +403,8 @@ class VideoWriter:
             odd = f"{format.width}x{format.height}"
             raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")
         with _translated(self._name):
-            self._sink: _Sink = (
-                _PlainSink(os.fspath(path), format, kind)
+            self._sink: Sink = (
+                PlainSink(os.fspath(path), format, kind)
                 if kind in ("yuv", "y4m")
                 else _EncoderSink(os.fspath(path), format, kind)
             )
@@ -601,43 +441,6 @@ def _unsaid(format: VideoFormat, kind: str) -> list[str]:
         across, down = aspect.as_integer_ratio()
         notices.append(f"the sample aspect ratio {across}:{down} is not written to mkv")
     return notices
-
-
-class _PlainSink:
-    """Planes as they are, with y4m's headers or bare."""
-
-    def __init__(self, path: str, format: VideoFormat, kind: str) -> None:
-        self.keep_open = path == "-"
-        self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
-        self.before_each = b"FRAME\n" if kind == "y4m" else b""
-        if kind == "y4m":
-            self.stream.write(_y4m_header(format))
-
-    def write(self, frame: Frame) -> None:
-        self.stream.write(self.before_each + frame.to_bytes())
-
-    def finish(self) -> None:
-        self.stream.flush()
-
-    def close(self) -> None:
-        if not self.keep_open:
-            self.stream.close()
-
-
-def _y4m_header(format: VideoFormat) -> bytes:
-    rate, aspect = format.frame_rate, format.sample_aspect_ratio
-    siting = {LEFT: "C420mpeg2", TOP_LEFT: "C420paldv"}.get(format.chroma_location, "C420jpeg")
-    tags = [
-        Y4M_MAGIC.decode(),
-        f"W{format.width}",
-        f"H{format.height}",
-        f"F{rate.numerator}:{rate.denominator}",
-        "Ip",
-        f"A{aspect.numerator}:{aspect.denominator if aspect else 0}",
-        siting,
-        *(tag for tag, value in Y4M_RANGE.items() if value == format.colour_range),
-    ]
-    return " ".join(tags).encode() + b"\n"
 
 
 class _EncoderSink:

@@ -12,8 +12,8 @@ FLOORS = {
     5: ["__main__"],
     4: ["cli", "train", "compare", "batch", "evaluate", "inspection", "output", "__init__"],
     3: ["codec"],
-    2: ["networks", "video"],
-    1: ["gop", "dpb", "bitstream", "entropy", "frame", "metrics"],
+    2: ["groups", "networks", "video"],
+    1: ["gop", "dpb", "bitstream", "entropy", "frame", "metrics", "scenes"],
     0: ["fixedpoint"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -46,7 +46,7 @@ def integers(x: Tensor, frac: int) -> np.ndarray:
 
 
 def snapped(units: np.ndarray, shift: int, grid: Grid) -> Tensor:
-    """Integers in units of 2^-(grid.frac + shift), rounded half to even and saturated, by integer arithmetic."""
+    """Units of 2^-(grid.frac + shift), rounded half to even and saturated, by integer arithmetic."""
     one = 1 << shift
     quotient, remainder = units // one, units % one
     up = (2 * remainder > one) | ((2 * remainder == one) & (quotient % 2 == 1))

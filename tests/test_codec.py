@@ -1,0 +1,365 @@
+"""Frames to packets and back: what is decoded is what the encoder saw, whatever the length of the clip."""
+
+import io
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+import numpy as np
+import pytest
+import torch
+
+from bcodec.bitstream import (
+    AuxiliaryPacket,
+    BitstreamReader,
+    BitstreamWriter,
+    FrameType,
+    Packet,
+    SequenceHeader,
+    VideoFormat,
+)
+from bcodec.codec import (
+    ARITHMETIC_VERSION,
+    HIGHEST_QP,
+    CodecError,
+    Settings,
+    decode,
+    encode,
+    layer_qp,
+    pick_device,
+)
+from bcodec.frame import Frame, picture_hash, plane_shapes
+from bcodec.gop import schedule
+from bcodec.networks import Networks
+
+GOP = 4
+T = TypeVar("T")
+
+
+def clip(count: int, width: int = 40, height: int = 24, seed: int = 0) -> list[Frame]:
+    """A soft random picture that moves by two samples a frame."""
+    rng = np.random.default_rng(seed)
+    canvases = [
+        np.kron(rng.integers(0, 256, (rows // 4 + 8, columns // 4 + 8)), np.ones((4, 4), int))
+        for rows, columns in plane_shapes(width, height)
+    ]
+    return [
+        Frame(
+            *(
+                np.ascontiguousarray(canvas[index:, 2 * index :][:rows, :columns].astype(np.uint8))
+                for canvas, (rows, columns) in zip(canvases, plane_shapes(width, height), strict=True)
+            )
+        )
+        for index in range(count)
+    ]
+
+
+def header_for(frame: Frame, networks: Networks, gop_size: int = GOP) -> SequenceHeader:
+    video = VideoFormat(frame.width, frame.height, Fraction(25), Fraction(1, 25))
+    return SequenceHeader(video, gop_size, ARITHMETIC_VERSION, networks.model_id)
+
+
+def check_round_trip(
+    frames: list[Frame], networks: Networks, gop_size: int = GOP, qp: int = 40
+) -> list[Packet]:
+    """Through the bytes of a file, too: order, sizes and hashes; returns the packets."""
+    packets = list(encode(frames, Settings(qp, gop_size), networks))
+    slots = list(schedule(len(frames), gop_size))
+    assert [packet.header.poc for packet in packets] == [slot.poc for slot in slots]
+    assert [packet.header.frame_type is FrameType.I for packet in packets] == [slot.intra for slot in slots]
+    hashes = {packet.header.poc: packet.picture_hash for packet in packets}
+
+    file = io.BytesIO()
+    header = header_for(frames[0], networks, gop_size)
+    with BitstreamWriter(file, header) as writer:
+        for packet in packets:
+            writer.write(packet)
+    file.seek(0)
+    reader = BitstreamReader(file)
+    assert reader.header == header
+    decoded = list(decode(reader, reader.header, networks))
+    assert [picture_hash(frame) for frame in decoded] == [hashes[poc] for poc in range(len(frames))]
+    assert {(frame.width, frame.height) for frame in decoded} == {(frames[0].width, frames[0].height)}
+    return packets
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    return clip(2 * GOP + 1)
+
+
+@pytest.fixture(scope="module")
+def packets(frames: list[Frame], tiny_networks: Networks) -> list[Packet]:
+    return list(encode(frames, Settings(40, GOP), tiny_networks))
+
+
+@pytest.fixture(scope="module")
+def header(frames: list[Frame], tiny_networks: Networks) -> SequenceHeader:
+    return header_for(frames[0], tiny_networks)
+
+
+# ---------------------------------------------------------------- round trips
+
+
+@pytest.mark.parametrize("length", range(1, 2 * GOP + 2))
+def test_clips_of_every_length_round_trip(length: int, frames: list[Frame], tiny_networks: Networks) -> None:
+    check_round_trip(frames[:length], tiny_networks)
+
+
+@pytest.mark.parametrize("gop_size", [1, 2, 3, 5, 8])
+def test_gops_of_every_size_round_trip(gop_size: int, frames: list[Frame], tiny_networks: Networks) -> None:
+    check_round_trip(frames[: gop_size + 2], tiny_networks, gop_size)
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (17, 16), (70, 50), (65, 33), (33, 127)])
+def test_pictures_of_every_size_round_trip(width: int, height: int, tiny_networks: Networks) -> None:
+    check_round_trip(clip(3, width, height), tiny_networks, gop_size=2)
+
+
+@pytest.mark.parametrize("qp", [0, 63])
+def test_every_qp_round_trips(qp: int, frames: list[Frame], tiny_networks: Networks) -> None:
+    packets = check_round_trip(frames[:3], tiny_networks, gop_size=2, qp=qp)
+    assert [p.header.qp for p in packets] == [layer_qp(qp, p.header.temporal_layer) for p in packets]
+
+
+def test_noise_and_extremes_round_trip(tiny_networks: Networks) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [
+        Frame(*(rng.choice(values, shape).astype(np.uint8) for shape in plane_shapes(40, 24)))
+        for values in ([0, 255], [0], [255], range(256))
+    ]
+    check_round_trip(pictures, tiny_networks, gop_size=2, qp=63)
+
+
+def test_encoding_twice_gives_the_same_packets(
+    frames: list[Frame], packets: list[Packet], tiny_networks: Networks
+) -> None:
+    assert list(encode(frames, Settings(40, GOP), tiny_networks)) == packets
+
+
+def test_encoding_draws_no_gradients_and_no_random_numbers(
+    frames: list[Frame], tiny_networks: Networks
+) -> None:
+    state = torch.get_rng_state()
+    list(encode(frames[:2], Settings(40, 2), tiny_networks))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_empty_clip_has_no_packets(tiny_networks: Networks) -> None:
+    assert list(encode([], Settings(), tiny_networks)) == []
+
+
+def test_a_frame_of_another_size_is_refused(frames: list[Frame], tiny_networks: Networks) -> None:
+    with pytest.raises(ValueError, match="frame 1 is 48x24"):
+        list(encode([frames[0], *clip(1, 48, 24)], Settings(), tiny_networks))
+
+
+# ---------------------------------------------------------------- random access
+
+
+def test_decoding_from_a_later_i_frame_gives_the_same_frames(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    """The B frames that lead the I frame in display order are dropped."""
+    whole = [frame.to_bytes() for frame in decode(packets, header, tiny_networks)]
+    starts = [i for i, packet in enumerate(packets) if packet.header.frame_type is FrameType.I]
+    assert len(starts) == 3
+    for start in starts:
+        poc = packets[start].header.poc
+        part = [frame.to_bytes() for frame in decode(packets[start:], header, tiny_networks)]
+        assert part == whole[poc:]
+
+
+def test_auxiliary_packets_are_passed_over(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    sound = AuxiliaryPacket(1, 0, 0, 0, 0, b"sound")
+    mixed = [part for packet in packets[:2] for part in (sound, packet)]
+    (frame,) = decode(mixed[:2], header, tiny_networks)
+    assert picture_hash(frame) == packets[0].picture_hash
+
+
+# ---------------------------------------------------------------- memory
+
+
+class Counting(Generic[T]):
+    """Counts the items that have been taken."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self.items, self.taken = iter(items), 0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        item = next(self.items)
+        self.taken += 1
+        return item
+
+
+def test_encoder_reads_no_more_than_one_window_ahead(frames: list[Frame], tiny_networks: Networks) -> None:
+    source = Counting(frames)
+    for count, _ in enumerate(encode(source, Settings(40, GOP), tiny_networks)):
+        windows = -(-count // GOP)
+        assert source.taken == 1 + GOP * windows
+
+
+def test_decoder_shows_a_frame_as_soon_as_it_can(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    source = Counting(packets)
+    decoded = decode(source, header, tiny_networks)
+    taken = [source.taken for _ in decoded]
+    assert taken == [1, 4, 4, 5, 5, 8, 8, 9, 9]
+
+
+def test_generators_closed_early_end_quietly(
+    frames: list[Frame], packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    encoder = encode(iter(frames), Settings(40, GOP), tiny_networks)
+    decoder = decode(iter(packets), header, tiny_networks)
+    for generator in (encoder, decoder):
+        assert isinstance(generator, Generator)
+        next(generator)
+        generator.close()
+        assert list(generator) == []
+
+
+# ---------------------------------------------------------------- damage
+
+
+def deliver(packets: Iterable[Packet], header: SequenceHeader, networks: Networks) -> tuple[list[int], str]:
+    """Hashes of the frames delivered, and the message of the error that ended it."""
+    hashes: list[int] = []
+    with pytest.raises(CodecError) as error:
+        hashes.extend(map(picture_hash, decode(packets, header, networks)))
+    return hashes, str(error.value)
+
+
+@pytest.mark.parametrize("arithmetic", [0, ARITHMETIC_VERSION + 1])
+def test_another_arithmetic_is_refused(
+    arithmetic: int, packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    _, message = deliver(packets, replace(header, arithmetic_version=arithmetic), tiny_networks)
+    assert f"arithmetic version {arithmetic}, this bcodec has {ARITHMETIC_VERSION}" in message
+
+
+def test_another_model_is_refused(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    _, message = deliver(packets, replace(header, model_id=b"\1" * 8), tiny_networks)
+    assert "0101010101010101" in message
+    assert tiny_networks.model_id.hex() in message
+
+
+def test_another_bit_depth_is_refused(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    assert deliver(packets, replace(header, bit_depth=10), tiny_networks) == (
+        [],
+        "10-bit pictures are not supported",
+    )
+
+
+def shown_after(packets: list[Packet]) -> list[int]:
+    """Hashes of the frames that can be shown once these packets are decoded."""
+    hashes = {packet.header.poc: packet.picture_hash for packet in packets}
+    ready = next(poc for poc in range(len(packets) + 1) if poc not in hashes)
+    return [hashes[poc] for poc in range(ready)]
+
+
+def flipped(packet: Packet, position: int) -> Packet:
+    payload = bytearray(packet.payload)
+    payload[position] ^= 0x10
+    return replace(packet, payload=bytes(payload))
+
+
+@pytest.mark.parametrize("index", range(2 * GOP + 1))
+def test_a_flipped_bit_stops_at_its_frame_after_all_before_it(
+    index: int, packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    packet = packets[index]
+    damaged = [*packets[:index], flipped(packet, len(packet.payload) // 3), *packets[index + 1 :]]
+    hashes, message = deliver(damaged, header, tiny_networks)
+    assert message.startswith(f"frame {packet.header.poc}: ")
+    assert hashes == shown_after(packets[:index])
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\xff" * 40, b"cut"])
+def test_a_payload_that_is_no_payload_is_an_error_of_its_frame(
+    payload: bytes, packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    for index in (0, 1, 2):
+        damaged = [*packets[:index], replace(packets[index], payload=payload)]
+        hashes, message = deliver(damaged, header, tiny_networks)
+        assert message.startswith(f"frame {packets[index].header.poc}: ")
+        assert hashes == shown_after(packets[:index])
+
+
+def test_a_missing_packet_is_an_error(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    for index in range(1, GOP + 1):
+        hashes, message = deliver(packets[:index] + packets[index + 1 :], header, tiny_networks)
+        assert message.startswith("frame ")
+        assert hashes == shown_after(packets[:index])[: len(hashes)]
+
+
+def test_a_packet_that_comes_twice_is_an_error(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    hashes, message = deliver([packets[0], packets[0]], header, tiny_networks)
+    assert "frame 0 came twice" in message
+    assert hashes == [packets[0].picture_hash]
+
+
+def test_a_stream_that_ends_early_delivers_what_can_be_shown(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    hashes, message = deliver(packets[:3], header, tiny_networks)
+    assert hashes == shown_after(packets[:3])
+    assert "the stream ends while 2 frames wait" in message
+
+
+def test_a_stream_must_begin_with_an_i_frame(
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+) -> None:
+    assert packets[2].header.frame_type is FrameType.B
+    hashes, message = deliver(packets[2:], header, tiny_networks)
+    assert (hashes, message) == ([], "frame 2: the stream does not begin with an I frame")
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("gop_size", [0, 65, -1])
+def test_gop_sizes_out_of_range_are_refused(gop_size: int) -> None:
+    with pytest.raises(ValueError, match=rf"GOP size is {gop_size}, outside 1\.\.64"):
+        Settings(gop_size=gop_size)
+
+
+@pytest.mark.parametrize("qp", [-1, HIGHEST_QP + 1])
+def test_qps_out_of_range_are_refused(qp: int) -> None:
+    with pytest.raises(ValueError, match=rf"qp is {qp}, outside 0\.\.63"):
+        Settings(qp=qp)
+
+
+def test_settings_at_the_ends_of_their_ranges_are_taken() -> None:
+    for qp, gop_size in ((0, 1), (HIGHEST_QP, 64)):
+        assert Settings(qp, gop_size) == Settings(qp=qp, gop_size=gop_size)
+
+
+def test_frames_that_are_referred_to_more_get_no_less_quality() -> None:
+    for qp in range(HIGHEST_QP + 1):
+        qps = [layer_qp(qp, layer) for layer in range(8)]
+        assert qps == sorted(qps, reverse=True)
+        assert all(0 <= value <= HIGHEST_QP for value in qps)
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert pick_device("cpu") == "cpu"
+    assert pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(CodecError, match="no CUDA device"):
+            pick_device("cuda")
