@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
+import shutil
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from types import FrameType as StackFrame
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TextIO, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from bcodec import __version__
 from bcodec.bitstream import (
@@ -28,25 +34,34 @@ from bcodec.bitstream import (
     MAX_QP,
     MAX_SIDE,
     MIN_SIDE,
+    AuxiliaryPacket,
     BitstreamError,
     BitstreamReader,
-    BitstreamWriter,
     Packet,
     SequenceHeader,
 )
 from bcodec.inspection import inspect, readable_bytes
 from bcodec.output import whole_file
+from bcodec.streams import Beside, InterleavedWriter, Kind, Window, leading, run_on
 
 if TYPE_CHECKING:
+    from bcodec.codec import CodedFrame, Settings
     from bcodec.frame import Frame
+    from bcodec.groups import Group
+    from bcodec.journal import Journal
     from bcodec.networks import Networks
+    from bcodec.spool import Spool
     from bcodec.video import VideoReader
 
 HIGHEST_RATE = 1000  # frames per second; no camera means more
 MOST_THREADS = 256
+MOST_JOBS = 64
 OUT_OF_MEMORY = "MemoryError|allocate memory|out of memory"  # Python; torch on CPU; torch on GPU
+LOG_LEVELS = ("error", "warning", "info", "debug")
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+log = logging.getLogger("bcodec")
 
 
 # ---------------------------------------------------------------- from arguments to an exit status
@@ -59,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Ctrl-C, 143 SIGTERM, 141 a reader of standard output that went away). A problem is told in one line.
     """
     try:
-        with _signals_raised():
+        with _signals_raised(), _screen():
             words = list(sys.argv[1:] if arguments is None else arguments)
             with commands.make_context("bcodec", words) as context:
                 commands.invoke(context)
@@ -103,6 +118,29 @@ def _explain(error: Exception) -> str | None:
 
 def _say(line: str) -> None:
     click.echo(f"bcodec: {' '.join(line.splitlines())}", err=True)
+
+
+class _Screen(logging.Handler):
+    """Prints what is logged, above a bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=sys.stderr):
+            _say(record.getMessage())
+
+
+@contextmanager
+def _screen() -> Iterator[None]:
+    """Let log lines appear on standard error, from level info on."""
+    screen = _Screen()
+    log.addHandler(screen)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(screen)
 
 
 class _Stopped(BaseException):
@@ -163,6 +201,13 @@ def _size(value: str) -> tuple[int, int]:
     return width, height
 
 
+def _amount(value: str) -> float:
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([kKmMgG]?)", value)
+    if not found or not float(found[1]):
+        raise click.BadParameter(f"{value!r} is not an amount like 800k, 2.5M or 1G")
+    return float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()]
+
+
 def _rate(value: str) -> Fraction:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6}|/0*[1-9]\d{0,5})?", value):
         raise click.BadParameter(f"{value!r} is not a rate like 25, 23.976 or 30000/1001")
@@ -172,13 +217,13 @@ def _rate(value: str) -> Fraction:
     return rate
 
 
-def _common(command: T) -> T:
-    """Add the options that encode and decode share."""
+def _set_level(_: click.Context, __: click.Parameter, level: str) -> None:
+    log.setLevel(level.upper())
+
+
+def _computing(command: T) -> T:
+    """Add the options of every command that runs the networks."""
     options = [
-        click.option(
-            "--start", type=click.IntRange(0), default=0, metavar="N", help="First frame, counted from 0."
-        ),
-        click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]"),
         click.option(
             "--device",
             type=click.Choice(["auto", "cpu", "cuda"]),
@@ -191,11 +236,49 @@ def _common(command: T) -> T:
             metavar="N",
             help="CPU threads.  [default: one a core]",
         ),
+        click.option(
+            "--log-level",
+            type=click.Choice(LOG_LEVELS),
+            default="info",
+            expose_value=False,
+            callback=_set_level,
+            help="What to tell: error nothing but failures, warning also what is not kept, info also results"
+            " and progress, debug everything.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _common(command: T) -> T:
+    """Add the options that encode and decode share."""
+    options = [
+        click.option(
+            "--start", type=click.IntRange(0), default=0, metavar="N", help="First frame, counted from 0."
+        ),
+        click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]"),
+        _computing,
         click.option("-y", "--overwrite", is_flag=True, help="Replace OUT where it exists."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _streams(command: T) -> T:
+    """Add the options that say which streams beside the pictures are kept."""
+    for option in (
+        click.option("--no-subtitles", is_flag=True, help="Leave subtitles out."),
+        click.option("--no-audio", is_flag=True, help="Leave sound out."),
+    ):
+        command = option(command)
+    return command
+
+
+def _kept(no_audio: bool, no_subtitles: bool) -> frozenset[Kind]:
+    without = [Kind.AUDIO] * no_audio + [Kind.SUBTITLE] * no_subtitles
+    return frozenset(Kind) - frozenset(without)
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
@@ -227,6 +310,24 @@ def commands() -> None:
     help="Quality: higher is better and bigger.",
 )
 @click.option(
+    "--bitrate",
+    type=_amount,
+    metavar="B",
+    help="Bits per second of the pictures instead of -q, within 5 %: 800k, 2M. Codes the video several times.",
+)
+@click.option(
+    "--max-size",
+    type=_amount,
+    metavar="B",
+    help="Bytes of OUT at most instead of -q, and hardly less: 20M. Codes the video several times.",
+)
+@click.option(
+    "--target-psnr",
+    type=click.FloatRange(15, 60),
+    metavar="DB",
+    help="Mean PSNR (YUV 6:1:1) of each GOP in dB instead of -q, within 0.2 dB. Codes each GOP several times.",
+)
+@click.option(
     "--gop",
     type=click.IntRange(1, MAX_GOP_SIZE),
     default=32,
@@ -235,15 +336,57 @@ def commands() -> None:
 )
 @click.option("--size", type=_size, metavar="WxH", help="Size of raw video, in pixels.")
 @click.option("--fps", type=_rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001.")
+@click.option(
+    "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
+)
+@_streams
+@click.option(
+    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
+)
+@click.option("--psnr", is_flag=True, help="Tell the PSNR of the decoded pictures, mean over frames, in dB.")
+@click.option(
+    "--log-json",
+    metavar="FILE",
+    help="Write a line of JSON for each frame (bits, PSNR in dB, seconds), then a summary; - is standard"
+    " output.",
+)
+@click.option("--verify", is_flag=True, help="Decode the result before it takes its name.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    default=1,
+    metavar="N",
+    help="Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep an unfinished file (.OUT.part) if the encode is ended, and go on with it if it is there.",
+)
 @_common
+@click.pass_context
 def encode(
+    context: click.Context,
+    /,
     *,
     source: str,
     target: str,
     qp: int,
+    bitrate: float | None,
+    max_size: float | None,
+    target_psnr: float | None,
     gop: int,
     size: tuple[int, int] | None,
     fps: Fraction | None,
+    deinterlace: bool,
+    no_audio: bool,
+    no_subtitles: bool,
+    scene_cut: bool,
+    psnr: bool,
+    log_json: str | None,
+    verify: bool,
+    jobs: int,
+    resume: bool,
     start: int,
     frames: int | None,
     device: str,
@@ -257,30 +400,219 @@ def encode(
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
+    bcodec encode holiday.mp4 -o holiday.bcv --bitrate 800k --psnr
     ffmpeg -i in.mkv -f yuv4mpegpipe - | bcodec encode - -o out.bcv
     """
     _refuse_same_file(source, target)
     if source == "-":
         _check_standard_input()
-    with _output(target, overwrite) as path:
-        from bcodec.codec import ARITHMETIC_VERSION, Settings
-        from bcodec.codec import encode as encoded
+    _check_log(log_json, source, target)
+    _check_contradictions(context, target)
+    with _output(target, overwrite, resume) as path, _text(log_json) as log_file:
+        from bcodec.codec import Settings
         from bcodec.video import VideoReader
 
         _check_raw(source, size, fps)
-        with VideoReader(source, size=size, frame_rate=fps, start=start, frames=frames) as reader:
-            networks = _networks(device, threads)
-            header = SequenceHeader(reader.format, gop, ARITHMETIC_VERSION, networks.model_id)
-            with (
-                _Progress(reader.frame_count, header) as progress,
-                _binary(path) as file,
-                BitstreamWriter(file, header) as writer,
-            ):
-                for packet in encoded(_watched(reader, progress), Settings(qp, gop), networks):
-                    progress.count_packet(writer.write(packet))
-                    progress.count_frame()
-    result = f"{readable_bytes(progress.bytes)}, {progress.bitrate()}"
-    _say(f"{progress.summary()}: {result} to {_shown(target, 'output')}")
+
+        def open_input() -> VideoReader:
+            return VideoReader(
+                source,
+                size=size,
+                frame_rate=fps,
+                start=start,
+                frames=frames,
+                keep=_kept(no_audio, no_subtitles),
+                deinterlace=deinterlace,
+            )
+
+        with open_input() as reader:
+            work = _Encode(
+                Settings(qp, gop, scene_cut), _networks(device, threads), jobs, resume, target_psnr
+            )
+            if bitrate or max_size:
+                done = _fit(work, source, reader, open_input, path, target, log_file, bitrate, max_size)
+            else:
+                done = work.run(reader, path, log_file)
+        if verify:
+            with open(path, "rb") as coded_file:
+                _decode_frames(coded_file, target, work.networks)
+    done.tell(target, target_psnr, psnr=psnr)
+
+
+def _check_contradictions(context: click.Context, target: str) -> None:
+    """Refuse options that cannot all be followed."""
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    given = [
+        name
+        for name in ("qp", "bitrate", "max_size", "target_psnr", "resume", "jobs", "verify", "log_json")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    goals = [options[name] for name in given if name in ("qp", "bitrate", "max_size", "target_psnr")]
+    if len(goals) > 1:
+        raise click.UsageError(
+            f"{' and '.join(goals)} contradict each other: one goal is all that can be met"
+        )
+    if "resume" in given and goals not in ([], ["-q"]):
+        raise click.UsageError(
+            f"--resume goes on with an encode of constant quality (-q), not with {goals[0]}"
+        )
+    if "target_psnr" in given and context.params["jobs"] > 1:
+        raise click.UsageError("--target-psnr takes one GOP after the other: it cannot use --jobs")
+    if target == "-" and (pointless := [options[name] for name in given if name in ("resume", "verify")]):
+        raise click.UsageError(f"{pointless[0]} needs a file; standard output cannot be read again")
+
+
+@dataclass
+class _Encode:
+    """How frames become a file; `run` may be called several times, with other qps."""
+
+    settings: Settings
+    networks: Networks
+    jobs: int
+    resume: bool
+    target_psnr: float | None
+
+    def __post_init__(self) -> None:
+        self.began = time.monotonic()
+        self.told: set[str] = set()
+
+    def run(self, reader: VideoReader | Spool, path: str, log_file: TextIO | None) -> _Encoded:
+        """Code all frames into the file at `path`."""
+        from bcodec.codec import ARITHMETIC_VERSION
+        from bcodec.journal import Journal
+
+        journal = Journal(log_file)
+        model = self.networks.model_id
+        header = SequenceHeader(reader.format, self.settings.gop_size, ARITHMETIC_VERSION, model)
+        with (
+            _Progress(reader.frame_count, header, self.began) as progress,
+            _coding(self._coded(_watched(reader, progress, self.told), header, path)) as frames,
+            _binary(path, over=self.resume) as file,
+            InterleavedWriter(file, header, reader.beside) as writer,
+        ):
+            for coded in frames:
+                written = writer.write(coded.packet)
+                progress.count_packet(written)
+                progress.count_frame()
+                journal.add(coded, written)
+        journal.close(bytes=progress.bytes, bitrate=progress.bits_per_second())
+        return _Encoded(progress, journal)
+
+    def _coded(self, frames: Iterator[Frame], header: SequenceHeader, path: str) -> Iterator[CodedFrame]:
+        from bcodec.codec import code_groups, split
+        from bcodec.parallel import code_in_parallel
+        from bcodec.ratecontrol import hold_psnr
+        from bcodec.resume import go_on, kept_packets
+
+        qp, networks = self.settings.qp, self.networks
+        code: Callable[[Iterator[Group]], Iterator[CodedFrame]]
+        if self.target_psnr is not None:
+            return hold_psnr(frames, self.settings, networks, self.target_psnr)
+        groups = split(frames, self.settings)
+        if self.jobs > 1:
+            code = partial(code_in_parallel, qp=qp, networks=networks, jobs=self.jobs)
+        else:
+            code = partial(code_groups, qp=qp, networks=networks)
+        return go_on(groups, kept_packets(path, header), qp, networks, code) if self.resume else code(groups)
+
+
+@contextmanager
+def _coding(frames: Iterator[CodedFrame]) -> Iterator[Iterator[CodedFrame]]:
+    """End what codes the frames, processes perhaps, when they are no longer wanted."""
+    try:
+        yield frames
+    finally:
+        if isinstance(frames, Generator):
+            frames.close()
+
+
+class _Encoded(NamedTuple):
+    progress: _Progress
+    journal: Journal
+
+    def tell(self, target: str, target_psnr: float | None, *, psnr: bool) -> None:
+        """Say what came of it."""
+        progress, quality = self.progress, self.journal.quality
+        if target_psnr and quality and abs(quality.psnr_yuv - target_psnr) > 0.2:
+            log.warning(f"no qp gives {target_psnr:g} dB; the mean is {quality.psnr_yuv:.2f} dB")
+        result = f"{readable_bytes(progress.bytes)}, {progress.bitrate()}"
+        log.info(f"{progress.summary()}: {result} to {_shown(target, 'output')}")
+        if psnr:
+            _say(self.journal.to_line())
+
+
+def _fit(
+    work: _Encode,
+    source: str,
+    reader: VideoReader,
+    open_input: Callable[[], VideoReader],
+    path: str,
+    target: str,
+    log_file: TextIO | None,
+    bitrate: float | None,
+    max_size: float | None,
+) -> _Encoded:
+    """Code the video again and again until it has the bitrate or the size; a pipe is kept in a file for it."""
+    from bcodec.ratecontrol import fit_size
+
+    with _rewritable(path, target) as file, _again(source, reader, open_input, work) as read:
+        done, lines = None, io.StringIO()
+
+        def code(qp: float) -> float:
+            nonlocal done, lines
+            lines, work.settings = io.StringIO(), replace(work.settings, qp=qp)
+            with read() as frames:
+                done = work.run(frames, file, lines)
+            if bitrate:
+                return done.progress.bits_per_second() / bitrate
+            return os.path.getsize(file) / (max_size or 1)
+
+        qp, share = fit_size(code, work.settings.qp, at_most=max_size is not None)
+        assert done
+        size = readable_bytes(os.path.getsize(file))
+        if max_size and share > 1:
+            raise click.ClickException(f"--max-size cannot be met: even qp {qp:g} takes {size}")
+        if bitrate and abs(share - 1) > 0.05:
+            log.warning(f"--bitrate cannot be met: qp {qp:g} gives {done.progress.bitrate()}")
+        if log_file:
+            log_file.write(lines.getvalue())
+    return done
+
+
+@contextmanager
+def _again(
+    source: str, reader: VideoReader, open_input: Callable[[], VideoReader], work: _Encode
+) -> Iterator[Callable[[], AbstractContextManager[VideoReader | Spool]]]:
+    """Give what opens the input once more: itself if it is a file, a copy of its frames if it is a pipe."""
+    if os.path.isfile(source):
+        reader.close()
+        yield open_input
+    else:
+        from bcodec.spool import Spool
+
+        with Spool(reader.format, reader) as spool:
+            work.told.update(reader.notices)
+            yield lambda: nullcontext(spool)
+
+
+@contextmanager
+def _rewritable(path: str, target: str) -> Iterator[str]:
+    """Give a file that can be written several times; if `path` is none, it is copied there at the end."""
+    if path not in ("-", target):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(suffix=".bcv") as file:
+        yield file.name
+        with open(file.name, "rb") as coded, _binary(path) as out:
+            shutil.copyfileobj(coded, out)
+
+
+def _check_log(log_json: str | None, source: str, target: str) -> None:
+    if log_json is not None:
+        _refuse_same_file(source, log_json)
+        _refuse_same_file(target, log_json)
+        if log_json == target == "-":
+            raise click.UsageError("the video and --log-json cannot both be standard output")
 
 
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
@@ -295,16 +627,17 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
         raise click.UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")
 
 
-def _watched(reader: VideoReader, progress: _Progress) -> Iterator[Frame]:
+def _watched(reader: VideoReader | Spool, progress: _Progress, told: set[str]) -> Iterator[Frame]:
     """Give the pictures and tell the notices; where they end in damage, say what can be done."""
     from bcodec.video import VideoError
 
-    told = count = 0
+    count = 0
     try:
         for frame in reader:
-            for notice in reader.notices[told:]:
-                progress.say(notice)
-            told = len(reader.notices)
+            for notice in reader.notices:
+                if notice not in told:
+                    progress.say(notice)
+            told.update(reader.notices)
             count += 1
             yield frame
     except VideoError as error:
@@ -327,11 +660,14 @@ def _watched(reader: VideoReader, progress: _Progress) -> Iterator[Frame]:
     help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is y4m on"
     " standard output.",
 )
+@_streams
 @_common
 def decode(
     *,
     source: str,
     target: str,
+    no_audio: bool,
+    no_subtitles: bool,
     start: int,
     frames: int | None,
     device: str,
@@ -350,7 +686,14 @@ def decode(
     with _output(target, overwrite) as path, _input(source) as file:
         with _named(source):
             reader = BitstreamReader(file)
+            headers, packets = leading(reader)
             skip, total = _find(reader, start, frames)
+        if start and file.seekable():  # it went to an I frame
+            packets = reader
+        beside = Beside.of(headers, _kept(no_audio, no_subtitles))
+        beside.window = Window.of_frames(beside.file.start, reader.header.video.time_base, start, frames)
+        for packet in headers:
+            beside.add(packet)
         from bcodec.codec import CodecError
         from bcodec.codec import decode as decoded
         from bcodec.video import VideoWriter
@@ -359,23 +702,28 @@ def decode(
         networks = _networks(device, threads)
         damage = None
         with (
-            VideoWriter(path, reader.header.video, kind) as writer,
+            VideoWriter(path, reader.header.video, kind, beside) as writer,
             _Progress(total, reader.header) as progress,
         ):
             for notice in writer.notices:
                 progress.say(notice)
-            pictures = decoded(_counted(reader, progress), reader.header, networks)
+            told = len(writer.notices)
+            pictures = decoded(_counted(packets, progress, beside), reader.header, networks)
             try:
                 for frame in islice(pictures, skip, frames and skip + frames):
                     writer.write(frame)
                     progress.count_frame()
+                if frames:
+                    run_on(packets, beside, start + frames)
             except (BitstreamError, CodecError) as error:
                 damage = error
+        for notice in writer.notices[told:]:
+            log.warning(notice)
         _check_some_frames(progress.frames, source, start, damage)
     if damage:
         kept = f"{_frames(progress.frames)} before the damage kept in {_shown(target, 'output')}"
         raise click.ClickException(f"{_where(source, start + progress.frames, damage)}; {kept}") from damage
-    _say(f"{progress.summary()} to {_shown(target, 'output')}")
+    log.info(f"{progress.summary()} to {_shown(target, 'output')}")
 
 
 def _output_kind(target: str) -> str:
@@ -400,10 +748,16 @@ def _find(reader: BitstreamReader, start: int, frames: int | None) -> tuple[int,
     return skip, min(there, frames or there)
 
 
-def _counted(reader: BitstreamReader, progress: _Progress) -> Iterator[Packet]:
-    for packet in reader.frames():
-        progress.count_packet(len(packet.payload))
-        yield packet
+def _counted(
+    packets: Iterator[Packet | AuxiliaryPacket], progress: _Progress, beside: Beside
+) -> Iterator[Packet]:
+    """Give the frame packets; what lies beside them goes its own way."""
+    for packet in packets:
+        if isinstance(packet, Packet):
+            progress.count_packet(len(packet.payload))
+            yield packet
+        else:
+            beside.add(packet)
 
 
 def _check_some_frames(written: int, source: str, start: int, damage: Exception | None) -> None:
@@ -417,6 +771,41 @@ def _where(source: str, frame: int, damage: Exception) -> str:
     """Name the file and the first frame that is missing; the codec itself says which frame failed."""
     which = f"frame {frame}: " if isinstance(damage, BitstreamError) else ""
     return f"{_shown(source, 'input')}: {which}{damage}"
+
+
+# ---------------------------------------------------------------- verify
+
+
+@commands.command()
+@click.argument("source", metavar="IN")
+@_computing
+def verify(*, source: str, device: str, threads: int | None) -> None:
+    """Decode the .bcv file IN (- is standard input) without output, and check that it is whole.
+
+    Every picture is compared with the hash that the encoder took of it. Exit status 0 if all is as it was
+    encoded, 1 if not.
+    """
+    with _input(source) as file:
+        count = _decode_frames(file, source, _networks(device, threads))
+    with _standard_output():
+        click.echo(f"{_shown(source, 'input')}: OK, {_frames(count)}")
+
+
+def _decode_frames(file: BinaryIO, name: str, networks: Networks) -> int:
+    """Decode a bitstream to its end, and return the number of frames; an error calls the file by `name`."""
+    from bcodec.codec import CodecError, decode
+
+    with _named(name):
+        reader = BitstreamReader(file)
+        _, total = _find(reader, 0, None)
+    with _Progress(total, reader.header) as progress:
+        try:
+            for _ in decode(_counted(reader, progress, Beside()), reader.header, networks):
+                progress.count_frame()
+        except (BitstreamError, CodecError) as error:
+            raise click.ClickException(_where(name, progress.frames, error)) from error
+    _check_some_frames(progress.frames, name, 0, None)
+    return progress.frames
 
 
 # ---------------------------------------------------------------- info
@@ -481,9 +870,14 @@ def _check_standard_input() -> None:
 
 
 @contextmanager
-def _output(target: str, overwrite: bool) -> Iterator[str]:
+def _output(target: str, overwrite: bool, resume: bool = False) -> Iterator[str]:
     """Give the path to write to: a file beside the target that becomes it when all is done, or -."""
-    if target != "-":
+    if resume:
+        from bcodec.resume import unfinished_file
+
+        with unfinished_file(target, overwrite=overwrite) as path:
+            yield path
+    elif target != "-":
         with whole_file(target, overwrite=overwrite) as path:
             yield path
     elif sys.stdout is None or sys.stdout.isatty():
@@ -495,11 +889,27 @@ def _output(target: str, overwrite: bool) -> Iterator[str]:
 
 
 @contextmanager
-def _binary(path: str) -> Iterator[BinaryIO]:
+def _binary(path: str, *, over: bool = False) -> Iterator[BinaryIO]:
+    """Open a file to write; `over` what is in it, of which at the end only what was written is left."""
     if path == "-":
         yield sys.stdout.buffer
     else:
-        with open(path, "wb") as file:
+        with open(path, "r+b" if over else "wb") as file:
+            yield file
+            if over:
+                file.truncate()
+
+
+@contextmanager
+def _text(path: str | None) -> Iterator[TextIO | None]:
+    """Open a file of lines to write, if there is to be one."""
+    if path is None:
+        yield None
+    elif path == "-":
+        with _standard_output():
+            yield sys.stdout
+    else:
+        with open(path, "w", encoding="utf-8") as file:
             yield file
 
 
@@ -524,13 +934,13 @@ def _networks(device: str, threads: int | None) -> Networks:
 class _Progress:
     """Counts frames, packets and bytes, with a bar on stderr where that is a terminal."""
 
-    def __init__(self, total: int | None, header: SequenceHeader) -> None:
+    def __init__(self, total: int | None, header: SequenceHeader, began: float | None = None) -> None:
         from tqdm import tqdm
 
         self.video = header.video
         self.frames = self.packets = self.bytes = 0
-        self.began = time.monotonic()
-        hidden = sys.stderr is None or not sys.stderr.isatty()
+        self.began = time.monotonic() if began is None else began
+        hidden = sys.stderr is None or not sys.stderr.isatty() or not log.isEnabledFor(logging.INFO)
         self.bar = tqdm(total=total, unit=" frames", leave=False, dynamic_ncols=True, disable=hidden)
 
     def count_packet(self, size: int) -> None:
@@ -546,7 +956,11 @@ class _Progress:
 
     def bitrate(self) -> str:
         """Of the packets so far."""
-        return f"{float(self.bytes * 8 * self.video.frame_rate / self.packets) / 1000:.4g} kbit/s"
+        return f"{self.bits_per_second() / 1000:.4g} kbit/s"
+
+    def bits_per_second(self) -> float:
+        """Of the packets so far."""
+        return float(self.bytes * 8 * self.video.frame_rate / self.packets)
 
     def summary(self) -> str:
         """What was done, in how much time."""
@@ -556,8 +970,7 @@ class _Progress:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self.bar.clear()
-        _say(line)
+        log.warning(line)
 
     def __enter__(self) -> Self:
         return self

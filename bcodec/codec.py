@@ -32,7 +32,7 @@ ARITHMETIC_VERSION = 1
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
 LAYER_QP = (6, 0, -3, -6, -8, -10, -11, -12)
-# A qp between two integers raises some layers and not others: layer L from a fraction of 1 - LAYER_STEP[L] on.
+# A qp between two integers raises some layers: layer L from a fraction of 1 - LAYER_STEP[L] on.
 LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
 CONTENT_CALLS = 3  # to the symbol coder: hyper-latent, and the latent in two halves; motion comes before
 LATENT_PITCH = 16  # luma samples
@@ -52,7 +52,7 @@ class Settings:
 
     qp: float = 32
     gop_size: int = 32
-    scene_cut: bool = True
+    scene_cut: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= HIGHEST_QP:
@@ -117,12 +117,13 @@ class CodedFrame(NamedTuple):
     """A frame as it was coded: its packet, how near the decoded picture is, what motion took of the payload.
 
     `motion_bits` are whole 32-bit words, as far as the range coder had come; `seconds` is time spent on it.
+    Of a frame that was coded in an earlier run only the packet is known.
     """
 
     packet: Packet
-    quality: Quality
-    motion_bits: int
-    seconds: float
+    quality: Quality | None = None
+    motion_bits: int = 0
+    seconds: float = 0.0
 
 
 def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[Packet]:
@@ -135,13 +136,23 @@ def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> I
 
 def code_frames(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[CodedFrame]:
     """What `encode` does, with all that is known of each frame."""
+    return code_groups(split(frames, settings), settings.qp, networks)
+
+
+def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
+    """The groups that are coded one after the other, or in several processes at once."""
+    return groups(frames, settings.gop_size, scene_cut=settings.scene_cut)
+
+
+def code_groups(parts: Iterable[Group], qp: float, networks: Networks) -> Iterator[CodedFrame]:
+    """The frames of consecutive groups, in coding order."""
     coder = GroupCoder(networks)
-    for group in groups(frames, settings.gop_size, scene_cut=settings.scene_cut):
-        yield from coder.code(group, settings.qp)
+    for group in parts:
+        yield from coder.code(group, qp)
 
 
 class GroupCoder:
-    """Codes groups of frames of one size, in any order: it codes the I frame before a group again if need be."""
+    """Codes groups in any order: if need be, the I frame before a group is coded again."""
 
     def __init__(self, networks: Networks) -> None:
         self.networks = networks
@@ -152,9 +163,10 @@ class GroupCoder:
         """The frames of a group in coding order; `past_qp`, of the group before it, is `qp` if not given."""
         first = group.frames[0]
         codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
-        codec.dpb = DecodedPictureBuffer()
         if group.past and not all(slot.intra for slot in group.slots):
-            codec.dpb.insert(self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0)))
+            anchor = self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0))
+            codec.dpb = DecodedPictureBuffer()
+            codec.dpb.insert(anchor)
         for slot in group.slots:
             coded = _code_frame(codec, slot, group.frame(slot), layer_qp(qp, slot.temporal_layer))
             if slot.intra and slot.referenced:
@@ -168,7 +180,7 @@ class GroupCoder:
             assert group.past
             _code_frame(codec, intra_anchor(poc, 2), group.past, qp)
             self._keep(codec, poc, qp)
-            codec.dpb = DecodedPictureBuffer()
+        self.anchors[poc, qp] = self.anchors.pop((poc, qp))  # the last to be forgotten
         return self.anchors[poc, qp]
 
     def _keep(self, codec: FrameCodec, poc: int, qp: int) -> None:
@@ -255,6 +267,8 @@ def check_header(header: SequenceHeader, networks: Networks) -> None:
             f"coded with arithmetic version {header.arithmetic_version}, this bcodec has {ARITHMETIC_VERSION}"
         )
     if header.model_id != networks.model_id:
-        raise CodecError(f"coded with model {header.model_id.hex()}, the weights here are {networks.model_id.hex()}")
+        raise CodecError(
+            f"coded with model {header.model_id.hex()}, the weights here are {networks.model_id.hex()}"
+        )
     if header.bit_depth != 8:
         raise CodecError(f"{header.bit_depth}-bit pictures are not supported")

@@ -1,14 +1,14 @@
 """Symbol coders: the three answers to `symbols.code(y, mean, scale, step)`.
 
-| coder       | y given | does                                                             | returns               |
-|-------------|---------|------------------------------------------------------------------|-----------------------|
-| RangeWriter | yes     | rounds, writes the symbol                                        | the dequantized value |
-| RangeReader | None    | reads the symbol                                                 | the dequantized value |
-| RateMeter   | yes     | rounds with a straight-through gradient, adds up -log2 p         | the dequantized value |
+| coder       | y given | does                                                     | returns               |
+|-------------|---------|----------------------------------------------------------|-----------------------|
+| RangeWriter | yes     | rounds, writes the symbol                                | the dequantized value |
+| RangeReader | None    | reads the symbol                                         | the dequantized value |
+| RateMeter   | yes     | rounds with a straight-through gradient, adds up -log2 p | the dequantized value |
 
-The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies, made once when
-weights are exported and shipped with them; index 0 means that the symbol is zero and nothing is coded. The last entry
-of a table is an escape, behind which the symbol follows in sixteen plain bits.
+The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies, made once
+when weights are exported and shipped with them; index 0 means that the symbol is zero and nothing is coded.
+The last entry of a table is an escape, behind which the symbol follows in sixteen plain bits.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ class RangeWriter(_RangeCoder):
             self.encoder.encode(letters, self.tables.models[table])
         if escapes:
             plain = np.concatenate(escapes) + ESCAPE_RANGE
-            self.encoder.encode(np.stack([plain >> 8, plain & 255], 1).reshape(-1).astype(np.int32), self.tables.byte)
+            octets = np.stack([plain >> 8, plain & 255], 1).reshape(-1).astype(np.int32)
+            self.encoder.encode(octets, self.tables.byte)
         return coded
 
     @property
@@ -206,7 +207,7 @@ class _Inside(torch.autograd.Function):
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
         low, high = ctx.bounds  # type: ignore[attr-defined]
         stopped = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
@@ -214,10 +215,11 @@ class _Inside(torch.autograd.Function):
 
 
 class RateMeter:
-    """Measures: `bits` [B] is the sum of -log2 p of the rounded symbols, `parts` has one tensor [B] for each call.
+    """Measures: `bits` [B] sums -log2 p of the rounded symbols, `parts` has one tensor [B] for each call.
 
-    The scale gets the gradient of just that. The latent and its mean get the gradient that uniform noise in place of
-    rounding would give: as a measure, noise would count a tenth of a bit and more for each symbol that is surely zero.
+    The scale gets the gradient of just that. The latent and its mean get the gradient that uniform noise in
+    place of rounding would give: as a measure, noise would count a tenth of a bit and more for each symbol
+    that is surely zero.
     """
 
     def __init__(self, smallest: float, ratio: float) -> None:
@@ -251,9 +253,10 @@ class RateMeter:
 
 
 def information(symbol: Tensor, sharpness: Tensor) -> Tensor:
-    """-log2 of the logistic probability of [symbol - 1/2, symbol + 1/2]; `sharpness` is the inverse of its scale.
+    """-log2 of the logistic probability of [symbol - 1/2, symbol + 1/2]; `sharpness` is 1 over its scale.
 
-    log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)) is precise in the tails.
+    log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)) is precise in the
+    tails.
     """
     log_mass = F.logsigmoid((0.5 + symbol) * sharpness) + F.logsigmoid((0.5 - symbol) * sharpness)
     return (log_mass + torch.log1p(-torch.exp(-sharpness))) * (-1 / math.log(2))

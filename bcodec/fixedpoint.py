@@ -1,10 +1,12 @@
 """Exact arithmetic in float32: dyadic fixed-point values whose sums no machine can round differently.
 
-Every tensor on the decoder's path holds integer multiples of 2^-f, bounded, stored in float32. Sums and products
-of such numbers are exact as long as every intermediate stays below 2^24 units of its grid, and an exact sum does not
-depend on the order of summation: any correct kernel, on any device, with any number of threads, gives the same bits.
+Every tensor on the decoder's path holds integer multiples of 2^-f, bounded, stored in float32. Sums and
+products of such numbers are exact as long as every intermediate stays below 2^24 units of its grid, and an
+exact sum does not depend on the order of summation: any correct kernel, on any device, with any number of
+threads, gives the same bits.
 
-Under bfloat16 autocast (training) values are only saturated: a mantissa of eight bits is as coarse as the grid.
+Under bfloat16 autocast (training) values are only saturated: a mantissa of eight bits is as coarse as the
+grid.
 """
 
 from __future__ import annotations
@@ -68,12 +70,12 @@ class _Round(torch.autograd.Function):
         return x.add(magic).sub_(magic)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
 def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
-    """Saturate `x` to the grid's range and round it to the grid, half to even; straight-through inside the range.
+    """Saturate `x` to the grid's range and round it to the grid, half to even; straight-through inside.
 
     Without gradients `x` is overwritten. bfloat16 values are saturated only.
     """
@@ -99,8 +101,8 @@ def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
 def weight_steps(weight: Tensor, bias: Tensor | None, units_in: int, frac_in: int) -> Tensor:
     """Exponents e [C_out] such that the weights of each output channel are rounded to multiples of 2^-e.
 
-    The finest for which |w| <= 127 steps, sum |w| * max |x| stays below 2^23 units of the accumulator and the bias
-    (if any) below 2^22: together with a residual of at most 2^22 units that is the bound of 2^24.
+    The finest for which |w| <= 127 steps, sum |w| * max |x| stays below 2^23 units of the accumulator and the
+    bias (if any) below 2^22: together with a residual of at most 2^22 units that is the bound of 2^24.
     """
     flat = weight.detach().float().abs().flatten(1)
     finest = torch.full_like(flat[:, 0], 16.0)
@@ -123,8 +125,8 @@ def on_grid(x: Tensor, step: Tensor) -> Tensor:
 class Conv2d(nn.Module):
     """Convolution with bias on dyadic weights, then (optionally) a residual and a leaky ReLU, then one snap.
 
-    Input [B, C_in, H, W] on `grid_in`, output [B, C_out, H / stride, W / stride] on `grid_out`; zero padding of
-    kernel // 2. The residual must be on a grid no finer than the accumulator's.
+    Input [B, C_in, H, W] on `grid_in`, output [B, C_out, H / stride, W / stride] on `grid_out`; zero padding
+    of kernel // 2. The residual must be on a grid no finer than the accumulator's.
     """
 
     def __init__(
@@ -169,10 +171,14 @@ class Conv2d(nn.Module):
         return weight * scale.view(-1, 1, 1, 1), bias * scale * 2.0**self.grid_in.frac, exponent
 
     def freeze(self, weight: Tensor, bias: Tensor, exponent: Tensor) -> None:
-        """Fix the layer to integers [C_out, ...], [C_out], [C_out]; raises InexactWeights unless sums are exact."""
+        """Fix the layer to integers [C_out, ...], [C_out], [C_out].
+
+        Raises InexactWeights unless all sums are exact.
+        """
         units = weight.double().abs().flatten(1).sum(1) * self.grid_in.units + bias.double().abs()
         # A residual, on a grid no finer than the input's, is added to the accumulator.
-        residual = self.grid_out.units * torch.exp2(exponent.double() + self.grid_in.frac - self.grid_out.frac)
+        finer = exponent.double() + self.grid_in.frac - self.grid_out.frac
+        residual = self.grid_out.units * torch.exp2(finer)
         if bool((units + residual.clamp_max(BIAS_HEADROOM) >= 1 << EXACT_BITS).any()):
             raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact in float32")
         step = torch.exp2(-exponent)
@@ -218,7 +224,7 @@ def downsample(x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
-    """Bilinear 2x interpolation (weights 1/4 and 3/4, border replicated), [.., H, W] -> [.., 2H, 2W] on the grid."""
+    """Bilinear interpolation (weights 1/4, 3/4; border replicated), [.., H, W] -> [.., 2H, 2W] on a grid."""
     for dim in (2, 3):
         size = x.shape[dim]
         before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
@@ -231,9 +237,9 @@ def upsample(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
 def warp(features: Tensor, motion: Tensor, grid: Grid = ACTIVATION) -> Tensor:
     """Bilinear samples of `features` at each position plus `motion`, borders replicated.
 
-    features [B, C, H, W] on the activation grid; motion [B, 2, h, w] = (x, y) in samples of `features`, multiples of
-    1/16; output [B, C, h, w] on `grid`, where h / H = w / W gives the pitch of the output positions.
-    Differentiable in both arguments. The sums have at most 10 + 8 bits: exact.
+    features [B, C, H, W] on the activation grid; motion [B, 2, h, w] = (x, y) in samples of `features`,
+    multiples of 1/16; output [B, C, h, w] on `grid`, where h / H = w / W gives the pitch of the output
+    positions. Differentiable in both arguments. The sums have at most 10 + 8 bits: exact.
     """
     batch, channels, height, width = features.shape
     rows, columns = motion.shape[2:]
@@ -270,20 +276,21 @@ def exact_precision(device: str) -> torch.dtype:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
+    shapes = ((64, 64, 3, 1), (320, 96, 1, 1), (96, 96, 3, 2))
     for precision in (torch.float32, torch.float64):
-        if all(_exact(device, precision, *shape) for shape in ((64, 64, 3, 1), (320, 96, 1, 1), (96, 96, 3, 2))):
+        if all(_exact(device, precision, shape) for shape in shapes):
             return precision
     raise InexactDevice(f"convolutions on {device} are not exact: use the CPU")
 
 
-def _exact(device: str, precision: torch.dtype, c_in: int, c_out: int, kernel: int, stride: int) -> bool:
+def _exact(device: str, precision: torch.dtype, shape: tuple[int, int, int, int]) -> bool:
+    c_in, c_out, kernel, stride = shape
     generator = torch.Generator().manual_seed(c_in * kernel)
     limit = (1 << (EXACT_BITS - 1)) // (ACTIVATION.units * c_in * kernel * kernel)
     weight = torch.randint(-limit, limit + 1, (c_out, c_in, kernel, kernel), generator=generator)
     x = torch.randint(-ACTIVATION.units, ACTIVATION.units, (1, c_in, 20, 24), generator=generator)
     columns = F.unfold(x.double(), kernel, padding=kernel // 2, stride=stride).long()
     expected = weight.flatten(1) @ columns[0]
-    y = F.conv2d(
-        x.to(device, precision, memory_format=torch.channels_last), weight.to(device, precision), None, stride, kernel // 2
-    )
+    x = x.to(device, precision, memory_format=torch.channels_last)
+    y = F.conv2d(x, weight.to(device, precision), None, stride, kernel // 2)
     return bool(torch.equal(y.cpu().flatten(2)[0].long(), expected))

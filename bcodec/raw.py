@@ -1,4 +1,4 @@
-"""Raw 4:2:0 and y4m, in and out, files and pipes; and what every kind of video is to its reader and writer."""
+"""Raw 4:2:0 and y4m, in and out, files and pipes; and what any video is to its reader and writer."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,8 +8,10 @@ from typing import BinaryIO, Protocol
 
 from bcodec.bitstream import VideoFormat
 from bcodec.frame import Frame, picture_bytes
+from bcodec.streams import Beside
 
 FALLBACK_RATE = Fraction(25)  # Hz; what FFmpeg takes when a file does not say
+INTERLACED = "is interlaced, which is not supported; --deinterlace makes frames of its fields"
 NO_RATE_NOTICE = f"the input does not say its frame rate: taken as {FALLBACK_RATE} fps"
 
 # Values of H.273 and FFmpeg.
@@ -28,25 +30,36 @@ class VideoError(Exception):
     """A file cannot be read or written as a video; the message is one line for the user, naming it."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass
 class Source:
-    """An open input: its pictures come once, in display order."""
+    """An open input: its pictures come once, in display order; `run_on` reads what lies beside the last."""
 
     format: VideoFormat
     frames: Iterator[Frame]
     frame_count: int | None
     close: Callable[[], None]
     notices: list[str] = field(default_factory=list)
+    beside: Beside = field(default_factory=Beside)
+    run_on: Callable[[], None] = nothing
 
 
 class Sink(Protocol):
     """An open output."""
 
-    def write(self, frame: Frame) -> None: ...
+    notices: list[str]
 
-    def finish(self) -> None: ...
+    def write(self, frame: Frame) -> None:
+        """Add one picture."""
 
-    def close(self) -> None: ...
+    def finish(self) -> None:
+        """Write what is held back."""
+
+    def close(self) -> None:
+        """Let the file go."""
 
 
 # ---------------------------------------------------------------- bare planes
@@ -105,7 +118,7 @@ def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
         )
     value = {tag[0]: tag[1:] for tag in tags[1:] if tag[0] in "WHFIA"}
     if value.get("I", "p") not in ("p", "?"):
-        raise VideoError(f"{name}: is interlaced, which is not supported; deinterlace it first")
+        raise VideoError(f"{name}: {INTERLACED}")
     try:
         width, height = int(value["W"]), int(value["H"])
         top, bottom = map(int, value.get("F", "0:0").split(":"))
@@ -141,22 +154,31 @@ def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Fra
 
 
 class PlainSink:
-    """Planes as they are, with y4m's headers or bare."""
+    """Planes as they are, with y4m's headers or bare; through a pipe each picture goes at once."""
 
-    def __init__(self, path: str, format: VideoFormat, kind: str) -> None:
+    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
         self.keep_open = path == "-"
         self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
         self.before_each = b"FRAME\n" if kind == "y4m" else b""
+        self.beside = beside
+        left_out = ", ".join(map(str, beside.streams.values()))
+        self.notices = [f"{kind} holds pictures only, left out: {left_out}"] if left_out else []
         if kind == "y4m":
             self.stream.write(_y4m_header(format))
 
     def write(self, frame: Frame) -> None:
+        """Add one picture."""
+        self.beside.until(None)  # and forget it
         self.stream.write(self.before_each + frame.to_bytes())
+        if self.keep_open:
+            self.stream.flush()
 
     def finish(self) -> None:
+        """Hand all that is buffered to the system."""
         self.stream.flush()
 
     def close(self) -> None:
+        """Let the file go; standard output stays open."""
         if not self.keep_open:
             self.stream.close()
 

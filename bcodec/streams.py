@@ -27,14 +27,22 @@ the source gave it in time: who begins at the packet of an I frame has what soun
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fractions import Fraction
 from itertools import chain
-from typing import Self
+from typing import BinaryIO, Self
 
-from bcodec.bitstream import AuxiliaryPacket, BitstreamError, Corrupt, Packet
+from bcodec.bitstream import (
+    AuxiliaryPacket,
+    BitstreamError,
+    BitstreamWriter,
+    Corrupt,
+    Packet,
+    SequenceHeader,
+)
 
 HEADER, KEY, NO_PTS, NO_DTS = 1, 2, 4, 8  # flags
 MOST_STREAMS = 255
@@ -54,13 +62,13 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class FileHeader:
-    """Of the file: when the first picture is shown, in seconds, and tags such as title. ValueError if too large."""
+    """Of the file: when the first picture is shown, in seconds, and tags such as title."""
 
     start: Fraction = Fraction(0)
     tags: dict[str, str] = field(default_factory=dict)
 
     def to_packet(self) -> AuxiliaryPacket:
-        """Lay it out."""
+        """Lay it out; ValueError for a start beyond all bounds."""
         try:
             payload = _FILE.pack(*self.start.as_integer_ratio()) + _tags_to_bytes(self.tags)
         except struct.error:
@@ -132,24 +140,38 @@ class StreamHeader:
             return packet.pts * self.time_base
         return None if packet.flags & NO_DTS else packet.dts * self.time_base
 
-    def cut(
-        self, packet: AuxiliaryPacket, begin: Fraction | None, end: Fraction | None, back: Fraction
-    ) -> AuxiliaryPacket | None:
-        """The packet moved `back` in time if it belongs between begin and end (seconds, None: all), else None.
 
-        Sound that begins earlier is left out; a subtitle that is still shown then is shown from `begin` on.
+@dataclass(frozen=True)
+class Window:
+    """What is wanted: from `begin` to before `end` (None: no bound), then moved `back`; all in seconds."""
+
+    begin: Fraction | None = None
+    end: Fraction | None = None
+    back: Fraction = Fraction(0)
+
+    @classmethod
+    def of_frames(cls, origin: Fraction, period: Fraction, start: int, frames: int | None) -> Self:
+        """That of `frames` frames (None: all) from frame `start`; frame 0 is shown at `origin`."""
+        begin = origin + start * period if start else None
+        end = None if frames is None else origin + (start + frames) * period
+        return cls(begin, end, start * period)
+
+    def cut(self, packet: AuxiliaryPacket, stream: StreamHeader) -> AuxiliaryPacket | None:
+        """The packet as it is in this window, None outside.
+
+        Sound that begins before the window is left out; of a subtitle that is still shown the rest stays.
         """
-        time = self.seconds(packet)
+        time = stream.seconds(packet)
         if time is None:
             return packet
-        if end is not None and time >= end:
+        if self.end is not None and time >= self.end:
             return None
         late = 0
-        if begin is not None and time < begin:
-            late = -int((time - begin) // self.time_base)  # in units of the time base, rounded up
-            if self.kind is Kind.AUDIO or late >= packet.duration:
+        if self.begin is not None and time < self.begin:
+            late = -int((time - self.begin) // stream.time_base)  # in units of the time base, rounded up
+            if stream.kind is Kind.AUDIO or late >= packet.duration:
                 return None
-        move = late - round(back / self.time_base)
+        move = late - round(self.back / stream.time_base)
         pts = packet.pts if packet.flags & NO_PTS else packet.pts + move
         dts = packet.dts if packet.flags & NO_DTS else packet.dts + move
         return replace(packet, pts=pts, dts=dts, duration=packet.duration - late)
@@ -163,23 +185,23 @@ class Beside:
     """
 
     file: FileHeader = field(default_factory=FileHeader)
-    streams: list[StreamHeader] = field(default_factory=list)
+    streams: dict[int, StreamHeader] = field(default_factory=dict)  # by their index
+    window: Window = field(default_factory=Window)
     notices: list[str] = field(default_factory=list)
     _waiting: deque[AuxiliaryPacket] = field(default_factory=deque, repr=False)
     _bytes: int = 0
 
     @classmethod
-    def of(cls, packets: Iterable[AuxiliaryPacket]) -> Self:
-        """Read the headers; one that is damaged or unknown is told in `notices`, and its stream passed over."""
+    def of(cls, packets: Iterable[AuxiliaryPacket], kinds: Container[Kind] = frozenset(Kind)) -> Self:
+        """Read the headers; one that is damaged is told in `notices`, and its stream passed over."""
         result = cls()
         for packet in packets:
-            if not packet.flags & HEADER:
-                result.add(packet)
-                continue
             try:
-                if packet.stream:
-                    result.streams.append(StreamHeader.parse(packet.stream, packet.payload))
-                else:
+                if packet.flags & HEADER and packet.stream:
+                    stream = StreamHeader.parse(packet.stream, packet.payload)
+                    if stream.kind in kinds:
+                        result.streams[stream.index] = stream
+                elif packet.flags & HEADER:
                     result.file = FileHeader.parse(packet.payload)
             except BitstreamError as error:
                 result.notices.append(f"auxiliary stream {packet.stream} is left out: {error}")
@@ -188,38 +210,57 @@ class Beside:
     def headers(self) -> list[AuxiliaryPacket]:
         """The packets that must stand before the first frame; none for a file with nothing to tell."""
         file = [self.file.to_packet()] if self.file != FileHeader() else []
-        return file + [stream.to_packet() for stream in self.streams]
+        return file + [stream.to_packet() for stream in self.streams.values()]
 
     def add(self, packet: AuxiliaryPacket) -> None:
-        """Let a packet wait."""
+        """Let a packet wait, if it belongs to a stream and into the window."""
+        stream = self.streams.get(packet.stream)
+        wanted = stream and not packet.flags & HEADER and self.window.cut(packet, stream)
+        if wanted:
+            self._wait(wanted)
+
+    def until(self, time: Fraction | None) -> list[AuxiliaryPacket]:
+        """Give away, in order, what waits and belongs before `time` (seconds; None: all)."""
+        everything = time is None or self._bytes > MOST_WAITING
+        waiting, self._waiting, self._bytes = self._waiting, deque(), 0
+        due = []
+        for packet in waiting:
+            when = self.streams[packet.stream].seconds(packet)
+            if everything or when is None or time is None or when < time:
+                due.append(packet)
+            else:
+                self._wait(packet)
+        return due
+
+    def _wait(self, packet: AuxiliaryPacket) -> None:
         self._waiting.append(packet)
         self._bytes += len(packet.payload)
 
-    def until(self, time: Fraction | None) -> Iterator[AuxiliaryPacket]:
-        """Give away, in order, what waits and belongs before `time` (seconds; None: all)."""
-        if self._bytes > MOST_WAITING:
-            time = None
-        of = {stream.index: stream for stream in self.streams}
-        waiting, self._waiting, self._bytes = self._waiting, deque(), 0
-        for packet in waiting:
-            stream = of.get(packet.stream)
-            when = stream.seconds(packet) if stream else None
-            if time is None or when is None or when < time:
-                yield packet
-            else:
-                self.add(packet)
 
+class InterleavedWriter(BitstreamWriter):
+    """A BitstreamWriter that takes frame packets, and writes what lies beside them in its place."""
 
-def interleave(
-    packets: Iterable[Packet], beside: Beside, frame_period: Fraction
-) -> Iterator[Packet | AuxiliaryPacket]:
-    """Give frame packets, which come as the source is read, with all that lies beside them in its place."""
-    yield from beside.headers()
-    for packet in packets:
-        if packet.header.temporal_layer == 0:
-            yield from list(beside.until(beside.file.start + packet.header.poc * frame_period))
-        yield packet
-    yield from list(beside.until(None))
+    def __init__(self, file: BinaryIO, header: SequenceHeader, beside: Beside) -> None:
+        super().__init__(file, header)
+        self._beside, self._period = beside, 1 / header.video.frame_rate
+        self._add(beside.headers())
+
+    def write(self, packet: Packet | AuxiliaryPacket) -> int:
+        """Append a packet, and before it what belongs there; return its own size in bytes."""
+        if isinstance(packet, Packet) and packet.header.temporal_layer == 0:
+            self._add(self._beside.until(self._beside.file.start + packet.header.poc * self._period))
+        size = super().write(packet)
+        self._file.flush()  # who reads a pipe has it at once
+        return size
+
+    def close(self) -> None:
+        """Write what is left, and the trailer; a second call does nothing."""
+        self._add(self._beside.until(None))
+        super().close()
+
+    def _add(self, packets: list[AuxiliaryPacket]) -> None:
+        for packet in packets:
+            super().write(packet)
 
 
 def leading(
@@ -238,6 +279,16 @@ def leading(
     except BitstreamError as error:
         return taken, _raising(error)
     return taken, iter(())
+
+
+def run_on(packets: Iterator[Packet | AuxiliaryPacket], beside: Beside, poc: int) -> None:
+    """Read on for what lies beside the frames before `poc`, all read already, and comes behind them."""
+    with suppress(BitstreamError):
+        for packet in packets if beside.streams else ():
+            if not isinstance(packet, Packet):
+                beside.add(packet)
+            elif packet.header.temporal_layer == 0 and packet.header.poc >= poc:
+                return
 
 
 def _raising(error: BitstreamError) -> Iterator[Packet]:

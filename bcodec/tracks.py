@@ -1,7 +1,9 @@
 """Sound and subtitles of video files, by PyAV: taken out as auxiliary packets, and put in again unchanged."""
 
+from __future__ import annotations
+
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -41,13 +43,17 @@ def kept_tags(metadata: dict[str, str]) -> dict[str, str]:
 # ---------------------------------------------------------------- out of a file
 
 
-def find_tracks(container: InputContainer, kinds: frozenset[Kind]) -> tuple[dict[int, StreamHeader], list[str]]:
+def find_tracks(
+    container: InputContainer, kinds: Collection[Kind]
+) -> tuple[dict[int, StreamHeader], list[str]]:
     """The streams of these kinds by their index in the container, and a line for each that cannot be kept."""
     found: dict[int, StreamHeader] = {}
     lines = []
     for stream in container.streams:
-        kind = Kind[stream.type.upper()] if stream.type.upper() in Kind.__members__ else None
-        if kind not in kinds or not isinstance(stream, AudioStream | SubtitleStream):
+        if not isinstance(stream, AudioStream | SubtitleStream):
+            continue
+        kind = Kind.AUDIO if isinstance(stream, AudioStream) else Kind.SUBTITLE
+        if kind not in kinds:
             continue
         template = _template(stream)
         if template and len(found) < MOST_STREAMS:
@@ -105,7 +111,7 @@ def taken(packet: Packet[Stream], track: StreamHeader) -> AuxiliaryPacket:
 
 
 def add_tracks(
-    container: OutputContainer, streams: list[StreamHeader]
+    container: OutputContainer, streams: Iterable[StreamHeader]
 ) -> tuple[dict[int, tuple[Stream, StreamHeader]], list[str]]:
     """Give a container the streams that it can hold, by their index, and a line for each that it cannot."""
     added: dict[int, tuple[Stream, StreamHeader]] = {}

@@ -1,7 +1,7 @@
 """Training: clips, losses and stages; run as `python -m bcodec.train`.
 
-The loss is R + lambda D: bits per luma pixel and squared error in 8-bit units. Every stage starts from the last one's
-weights, can be stopped at any moment, and resumes from its checkpoint.
+The loss is R + lambda D: bits per luma pixel and squared error in 8-bit units. Every stage starts from the
+last one's weights, can be stopped at any moment, and resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -26,13 +27,15 @@ from torch.nn.parallel import DistributedDataParallel
 from bcodec.codec import LAYER_QP
 from bcodec.dpb import DecodedPictureBuffer, Reference
 from bcodec.entropy import RateMeter, dequantize
+from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.gop import window
 from bcodec.networks import Networks, ReferencePicture
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE
 from bcodec.video import VideoReader
 
-CHROMA_WEIGHT = 2.0  # beside 6 for luma: PSNR-YUV averages decibels, and chroma's error is a fraction of luma's
+# Beside 6 for luma: PSNR-YUV averages decibels, and chroma's error is a fraction of luma's.
+CHROMA_WEIGHT = 2.0
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 
 
@@ -234,7 +237,7 @@ def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
 
 
 def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """A whole GOP of T - 1 frames, gradients through the DPB; qp and so lambda fall with the temporal layer."""
+    """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer."""
     last = batch.shape[1] - 1
     offsets = [torch.full_like(qp, offset) for offset in LAYER_QP]
     # In a GOP of 32 these frames would be the lowest layers, or the highest.
@@ -257,7 +260,8 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
         bits.append(bpp.mean().item())
         errors.append(error.mean().item())
     count = len(losses)
-    return torch.stack(losses).mean(), {"bpp": sum(bits) / count, "error": sum(errors) / count, "leaf": bits[-1]}
+    stats = {"bpp": sum(bits) / count, "error": sum(errors) / count, "leaf": bits[-1]}
+    return torch.stack(losses).mean(), stats
 
 
 # ---------------------------------------------------------------- optimizer
@@ -273,11 +277,12 @@ def orthogonal(matrices: Tensor) -> Tensor:
     for _ in range(5):
         square = wide @ wide.mT
         wide = 3.4445 * wide + (-4.7750 * square + 2.0315 * square @ square) @ wide
-    return (wide if x.shape[1] <= x.shape[2] else wide.mT).to(matrices.dtype)
+    result: Tensor = wide if x.shape[1] <= x.shape[2] else wide.mT
+    return result.to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum with orthogonalized updates for convolution weights [C_out, ...], as matrices [C_out, rest]."""
+    """Momentum with orthogonalized updates for convolution weights [C_out, ...], matrices [C_out, rest]."""
 
     def __init__(self, parameters: list[dict[str, object]], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
@@ -293,9 +298,10 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in alike.items():
                 directions = []
                 for p in parameters:
-                    buffer = self.state[p].setdefault("momentum", torch.zeros_like(p.grad))
-                    buffer.lerp_(p.grad, 1 - group["momentum"])
-                    directions.append(p.grad.lerp(buffer, group["momentum"]).flatten(1))
+                    gradient = cast(Tensor, p.grad)
+                    buffer = self.state[p].setdefault("momentum", torch.zeros_like(gradient))
+                    buffer.lerp_(gradient, 1 - group["momentum"])
+                    directions.append(gradient.lerp(buffer, group["momentum"]).flatten(1))
                 scale = 0.2 * math.sqrt(max(shape))
                 for p, change in zip(parameters, orthogonal(torch.stack(directions)), strict=True):
                     p.add_(change.view(p.shape), alpha=-group["lr"] * scale)
@@ -304,7 +310,9 @@ class Muon(torch.optim.Optimizer):
 COPIED = ("bframe.analysis", "bframe.synthesis", "bframe.hyperprior", "bframe.prior")
 
 
-def make_optimizers(named: list[tuple[str, nn.Parameter]], lr: float, kind: str) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    named: list[tuple[str, nn.Parameter]], lr: float, kind: str
+) -> list[torch.optim.Optimizer]:
     """Muon for the convolutions' kernels and AdamW for the rest, or AdamW for all.
 
     Block transforms learn at a tenth of the rate, what is copied from the intra codec at a third.
@@ -450,7 +458,7 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             loss, stats = self.objective(batch, spacing, qp)
         self.net.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, 2.0)
         if math.isfinite(float(norm)):
             for optimizer in self.optimizers:
@@ -487,20 +495,25 @@ class Stage:
 TRIPLETS = {1: 0.3, 2: 0.25, 4: 0.2, 8: 0.15, 16: 0.1}
 STAGES = {
     "intra": Stage(intra_loss, ("intra",), 1, {1: 1.0}, 8, 192, 1e-3),
-    "motion": Stage(motion_loss, ("bframe.motion", "bframe.contexts", "reference"), 3, TRIPLETS, 4, 192, 1e-3),
+    "motion": Stage(
+        motion_loss, ("bframe.motion", "bframe.contexts", "reference"), 3, TRIPLETS, 4, 192, 1e-3
+    ),
     "triplet": Stage(triplet_loss, ("bframe", "reference"), 3, TRIPLETS, 4, 192, 1e-3),
-    "cascade": Stage(cascade_loss, ("bframe", "reference"), 5, {1: 0.4, 2: 0.3, 4: 0.2, 8: 0.1}, 2, 192, 5e-4),
+    "cascade": Stage(
+        cascade_loss, ("bframe", "reference"), 5, {1: 0.4, 2: 0.3, 4: 0.2, 8: 0.1}, 2, 192, 5e-4
+    ),
     "cascade9": Stage(cascade_loss, ("bframe", "reference"), 9, {1: 0.5, 2: 0.3, 4: 0.2}, 1, 256, 3e-4),
 }
 
 
 def start_networks(init: Path | None) -> Networks:
-    """Networks with the averaged weights of a checkpoint; a B frame codec not trained yet starts from the intra codec."""
+    """Networks with a checkpoint's averaged weights; an untrained B frame codec starts from the intra one."""
     net = Networks()
     if init:
         state = torch.load(init, weights_only=True)["average"]
         net.load_state_dict(state)
-        if not bool(net.bframe.synthesis.inject[0].weight.any()):  # type: ignore[index,union-attr]
+        first = cast(nn.ModuleList, net.bframe.synthesis.inject)[0]
+        if not bool(cast(Conv2d, first).weight.any()):
             net.bframe.start_from(net.intra)
     return net
 
@@ -508,7 +521,7 @@ def start_networks(init: Path | None) -> Networks:
 @click.command()
 @click.argument("stage", type=click.Choice(list(STAGES)))
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of the checkpoint and the log")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of checkpoint and log")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
 @click.option("--init", type=click.Path(path_type=Path, exists=True), help="checkpoint to start from")
 @click.option("--minutes", default=30.0, show_default=True)
@@ -517,6 +530,7 @@ def start_networks(init: Path | None) -> Networks:
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="muon", show_default=True)
 @click.option("--float32", is_flag=True, help="no autocast: train exactly what is coded")
 def main(
+    *,
     stage: str,
     data: Path,
     out: Path,

@@ -1,12 +1,17 @@
 """Video files in and out: FFmpeg's by PyAV, raw 4:2:0 and y4m without it."""
 
+from __future__ import annotations
+
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice
+from math import gcd
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,18 +19,21 @@ from typing import Any, Self
 import av
 import numpy as np
 import numpy.typing as npt
-from av.stream import Disposition
+from av.filter import Graph
+from av.packet import Packet as AnyPacket
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from bcodec.bitstream import BitstreamError, VideoFormat
-from bcodec.frame import Frame, Plane, plane_shapes
+from bcodec.bitstream import AuxiliaryPacket, BitstreamError, VideoFormat
+from bcodec.frame import Frame, Plane, picture_bytes, plane_shapes
 from bcodec.raw import (
     BT601,
     BT709,
     FALLBACK_RATE,
     FULL,
+    INTERLACED,
     LIMITED,
     NO_RATE_NOTICE,
     UNKNOWN_COLOUR,
@@ -37,15 +45,22 @@ from bcodec.raw import (
     open_raw,
     open_y4m,
 )
+from bcodec.streams import Beside, FileHeader, Kind, StreamHeader, Window
+from bcodec.tracks import add_tracks, find_tracks, given, kept_tags, taken
 from bcodec.wholeness import promised_bytes
 
-__all__ = ["RAW_SUFFIXES", "VideoError", "VideoReader", "VideoWriter", "output_kind"]
+__all__ = ["RAW_SUFFIXES", "VideoError", "VideoReader", "VideoWriter", "output_kind", "video_packets"]
 
 RAW_SUFFIXES = (".yuv", ".i420")
 OUTPUT_KINDS = {".yuv": "yuv", ".i420": "yuv", ".y4m": "y4m", ".mkv": "mkv", ".mp4": "mp4"}
 HD_ROWS = 576  # RGB of more rows becomes BT.709, else BT.601, as players assume
 NATIVE = ("yuv420p", "yuvj420p", "yuva420p", "gray")  # 8-bit planes that are taken as they are
 DEEP = tuple(f"yuv420p{bits}{end}" for bits in (9, 10, 12, 14, 16) for end in ("le", "be"))
+
+BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
+LATEST = Fraction(
+    1
+)  # seconds by which sound may come behind its picture in a file, where only a part is read
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
@@ -63,10 +78,13 @@ class VideoReader:
 
     path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
     frame_rate in Hz are then required, and else refused); `-` for y4m on the standard input.
-    start, frames: skip so many pictures, then give at most so many.
+    start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams beside the
+    pictures whose packets are kept (None: none of them, and a notice): take them from `beside`, or they heap
+    up. deinterlace: make a frame of two fields; else interlaced video is refused.
 
     format: how the pictures are to be shown; rotation is counter-clockwise, in degrees; a sample aspect
     ratio of 0 is unknown; the time base is the frame period.
+    beside: the headers of the streams kept and the file's tags; their packets come as pictures are read.
     frame_count: how many pictures will come, exactly or nearly; None if unknown.
     notices: lines that the user must be told; more may come while pictures are read.
     Raises VideoError, at the start or, after the undamaged pictures, where damage is met.
@@ -75,6 +93,7 @@ class VideoReader:
     format: VideoFormat
     frame_count: int | None
     notices: list[str]
+    beside: Beside
 
     def __init__(
         self,
@@ -84,15 +103,18 @@ class VideoReader:
         frame_rate: Fraction | None = None,
         start: int = 0,
         frames: int | None = None,
+        keep: Collection[Kind] | None = None,
+        deinterlace: bool = False,
     ) -> None:
         self._name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
         with _translated(self._name):
-            self._source = _open(os.fspath(path), self._name, size, frame_rate)
-        self._start = start
+            decoder = partial(_Decoder, start=start, frames=frames, keep=keep, deinterlace=deinterlace)
+            self._source = _open(os.fspath(path), self._name, size, frame_rate, decoder=decoder)
         self._frames = self._window(start, frames)
         self.format, self.notices = self._source.format, self._source.notices
+        self.beside = self._source.beside
         self.frame_count = self._source.frame_count
         if self.frame_count is not None:
             left = max(self.frame_count - start, 0)
@@ -118,16 +140,27 @@ class VideoReader:
             for frame in islice(self._source.frames, start, stop):
                 empty = False
                 yield frame
+            self._source.run_on()
         if empty:
             raise VideoError(
                 f"{self._name}: has no frame {start}" if start else f"{self._name}: has no frames"
             )
 
 
-def _open(path: str, name: str, size: tuple[int, int] | None, frame_rate: Fraction | None) -> Source:
+def _open(
+    path: str,
+    name: str,
+    size: tuple[int, int] | None,
+    frame_rate: Fraction | None,
+    *,
+    decoder: partial[_Decoder],
+) -> Source:
     raw = Path(path).suffix.lower() in RAW_SUFFIXES
     if not raw and (size or frame_rate):
         raise VideoError(f"{name}: size and frame rate are in the file; give them for raw .yuv only")
+    deinterlace = decoder.keywords["deinterlace"]
+    if deinterlace and (raw or path == "-"):
+        raise VideoError(f"{name}: only a video file can be deinterlaced, no pipe and no bare planes")
     if path == "-":
         return open_y4m(sys.stdin.buffer, name, None)
     mode = os.stat(path).st_mode
@@ -142,14 +175,28 @@ def _open(path: str, name: str, size: tuple[int, int] | None, frame_rate: Fracti
             raise VideoError(f"{name}: is empty")
         if raw:
             return open_raw(stream, name, bytes_there, size, frame_rate)
-        if is_plain_y4m(stream):
+        if is_plain_y4m(stream) and not deinterlace:
             return open_y4m(stream, name, bytes_there)
         missing = max(promised_bytes(stream) - bytes_there, 0)
     except BaseException:
         stream.close()
         raise
     stream.close()
-    return _Decoder(path, name, missing).source()
+    return decoder(path, name, missing).source()
+
+
+def video_packets(path: str, format: VideoFormat) -> tuple[str, list[int]]:
+    """The codec of a video file, and the bytes of the packets of its pictures, in display order.
+
+    Of y4m and bare planes, `format` says the size of each. Raises VideoError.
+    """
+    if Path(path).suffix.lower() in RAW_SUFFIXES:
+        each = picture_bytes(format.width, format.height)
+        return "raw", [each] * (os.path.getsize(path) // each)
+    with _translated(path), av.open(f"file:{path}", metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        packets = [(p.pts or 0, p.size) for p in container.demux(stream) if p.size]
+        return stream.codec_context.codec.canonical_name, [size for _, size in sorted(packets)]
 
 
 @contextmanager
@@ -167,50 +214,95 @@ def _translated(name: str) -> Iterator[None]:
 
 
 class _Decoder:
-    """The first video stream of a file, decoded by FFmpeg and brought to 8-bit 4:2:0."""
+    """The first video stream of a file, decoded by FFmpeg and brought to 8-bit 4:2:0; what lies beside."""
 
-    def __init__(self, path: str, name: str, missing: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        missing: int,
+        *,
+        start: int,
+        frames: int | None,
+        keep: Collection[Kind] | None,
+        deinterlace: bool,
+    ) -> None:
         self.name, self.missing, self.notices = name, missing, list[str]()
+        self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
             self.container = av.open(f"file:{path}", metadata_errors="ignore")
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
             self.stream = self._choose_stream()
-            self.pictures = self._decode()
+            self.tracks = self._choose_tracks(keep)
+            beside = [s for s in self.container.streams if s.index in self.tracks]
+            self.packets = self.container.demux(self.stream, *beside)
+            self.pictures = self._deinterlaced() if deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
                 raise VideoError(f"{name}: has no frames")
             self.first = first
             self.reformatter = VideoReformatter()
             self.format = self._describe()
+            self.beside = self._describe_beside(start, frames)
         except BaseException:
             self.container.close()
             raise
 
     def source(self) -> Source:
         """Hand over the pictures."""
-        return Source(self.format, self._frames(), self._count(), self.container.close, self.notices)
+        return Source(
+            self.format,
+            self._frames(),
+            self._count(),
+            self.container.close,
+            self.notices,
+            self.beside,
+            self._run_on,
+        )
 
     def _choose_stream(self) -> VideoStream:
         moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
         if not moving:
             what = "only audio" if self.container.streams.audio else "nothing to show"
             raise VideoError(f"{self.name}: has no video in it, {what}")
-        others = len(self.container.streams) - 1
-        if others:
-            self.notices.append(f"only the first video stream is coded: {others} other stream(s) left out")
         return moving[0]
+
+    def _choose_tracks(self, keep: Collection[Kind] | None) -> dict[int, StreamHeader]:
+        tracks, notices = find_tracks(self.container, keep or ())
+        by_choice = [] if keep is None else [kind.name.lower() for kind in Kind]
+        others = [s.type for s in self.container.streams if s is not self.stream and s.type not in by_choice]
+        if others:
+            notices.append(f"only the first video stream is coded, left out: {', '.join(others)}")
+        self.notices += notices
+        return tracks
+
+    def _progressive(self) -> Iterator[VideoFrame]:
+        for picture in self._decode():
+            if picture.interlaced_frame:
+                raise VideoError(f"{self.name}: {INTERLACED}")
+            yield picture
+
+    def _deinterlaced(self) -> Iterator[VideoFrame]:
+        """Give one frame for each that is decoded, made of whole pictures."""
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_buffer(template=self.stream),
+            graph.add("bwdif", "mode=send_frame"),
+            graph.add("buffersink"),
+        ).configure()
+        for picture in chain(self._decode(), [None]):
+            graph.vpush(picture)
+            with suppress(av.BlockingIOError, av.EOFError):
+                while True:
+                    yield graph.vpull()
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Give the undamaged pictures; then VideoError if that is not all of them."""
         count = 0
         try:
             for picture in self._undamaged():
-                if picture.interlaced_frame:
-                    raise VideoError(
-                        f"{self.name}: is interlaced, which is not supported; deinterlace it first"
-                    )
                 yield picture
                 count += 1
         except (av.FFmpegError, EOFError) as error:
@@ -220,15 +312,49 @@ class _Decoder:
             raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {count} frames")
 
     def _undamaged(self) -> Iterator[VideoFrame]:
-        """Decode up to what FFmpeg marks as damaged, then EOFError."""
-        for packet in self.container.demux(self.stream):
+        """Decode up to what FFmpeg marks as damaged, then EOFError; what lies beside is put aside."""
+        for packet in self.packets:
+            if packet.stream.index in self.tracks:
+                self._put_aside(packet)
+                continue
             if packet.is_corrupt:
                 yield from self.stream.codec_context.decode(None)  # held back by reordering
                 raise EOFError("incomplete packet")
-            for picture in packet.decode():
+            for picture in self.stream.codec_context.decode(packet):
                 if picture.is_corrupt:
                     raise EOFError("decoding errors")
                 yield picture
+
+    def _put_aside(self, packet: AnyPacket[Stream]) -> None:
+        if packet.size and not packet.is_corrupt:
+            self.early.append(taken(packet, self.tracks[packet.stream.index]))
+
+    def _run_on(self) -> None:
+        """Behind the last wanted picture, read what belongs beside the wanted ones and comes later."""
+        end = self.beside.window.end
+        with suppress(av.FFmpegError):
+            for packet in self.packets if self.tracks and end is not None else ():
+                if packet.stream.index in self.tracks:
+                    self._put_aside(packet)
+                elif end is not None and packet.dts and packet.dts * packet.time_base > end + LATEST:
+                    break
+        self._settle()
+
+    def _settle(self) -> None:
+        for packet in self.early:
+            self.beside.add(packet)
+        self.early.clear()
+
+    def _describe_beside(self, start: int, frames: int | None) -> Beside:
+        """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
+        first, zero = self.first, Fraction(0)
+        shown = first.pts * first.time_base if first.pts is not None and first.time_base else zero
+        if self.container.format.name in BROADCAST and self.container.start_time:
+            zero = Fraction(self.container.start_time, av.time_base)
+        window = Window.of_frames(shown, self.format.time_base, start, frames)
+        window = replace(window, back=window.back + zero)
+        file = FileHeader(shown - zero, kept_tags(self.container.metadata))
+        return Beside(file, {track.index: track for track in self.tracks.values()}, window)
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
@@ -305,6 +431,7 @@ class _Decoder:
                     f" {picture.width}x{picture.height} {picture.format.name}, which is not supported"
                 )
             shown = self._watch_time(picture, shown)
+            self._settle()
             yield self._convert(picture)
 
     def _watch_time(self, picture: VideoFrame, before: Fraction | None) -> Fraction | None:
@@ -388,26 +515,33 @@ class VideoWriter:
 
     path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for y4m on
     the standard output. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264, lossy, even sizes
-    only), else as the path's ending says. format: written along as far as the kind can hold it; notices are
-    lines that the user must be told. Raises VideoError.
+    only), else as the path's ending says. format: written along as far as the kind can hold it; so are
+    the tags and streams of `beside`, whose packets are taken from there as the time of the pictures goes on.
+    notices: lines that the user must be told; more may come. Raises VideoError.
     """
 
     notices: list[str]
 
-    def __init__(self, path: str | os.PathLike[str], format: VideoFormat, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        format: VideoFormat,
+        kind: str | None = None,
+        beside: Beside | None = None,
+    ) -> None:
         self._name = "standard output" if os.fspath(path) == "-" else os.fspath(path)
         self._size = format.width, format.height
         kind = kind or output_kind(path)
-        self.notices = _unsaid(format, kind)
+        beside = beside or Beside()
         if kind == "mp4" and (format.width % 2 or format.height % 2):
             odd = f"{format.width}x{format.height}"
             raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")
         with _translated(self._name):
-            self._sink: Sink = (
-                PlainSink(os.fspath(path), format, kind)
-                if kind in ("yuv", "y4m")
-                else _EncoderSink(os.fspath(path), format, kind)
-            )
+            make: Callable[[str, VideoFormat, str, Beside], Sink]
+            make = PlainSink if kind in ("yuv", "y4m") else _EncoderSink
+            self._sink = make(os.fspath(path), format, kind, beside)
+        self.notices = self._sink.notices
+        self.notices[:0] = [*_unsaid(format, kind), *beside.notices]
 
     def write(self, frame: Frame) -> None:
         """Add one picture; ValueError if it is not of the format's size."""
@@ -444,19 +578,22 @@ def _unsaid(format: VideoFormat, kind: str) -> list[str]:
 
 
 class _EncoderSink:
-    """A container written by FFmpeg."""
+    """A container written by FFmpeg, with what lies beside the pictures."""
 
-    def __init__(self, path: str, format: VideoFormat, kind: str) -> None:
+    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
         container, codec, options = ENCODERS[kind]
-        self.container = av.open(f"file:{path}", "w", format=container)
-        self.shapes = plane_shapes(format.width, format.height)
-        self.count = 0
+        self.container = av.open(
+            f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
+        )
+        self.beside, self.period, self.count = beside, format.time_base, 0
         try:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
             stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
             assert isinstance(stream, VideoStream)
             self.stream = stream
             self._describe(format)
+            self.container.metadata.update(beside.file.tags)
+            self.tracks, self.notices = add_tracks(self.container, beside.streams.values())
             self.container.start_encoding()  # or an unwritable path shows only at the first frame
         except BaseException:
             self.container.close()
@@ -472,20 +609,47 @@ class _EncoderSink:
             context.sample_aspect_ratio = format.sample_aspect_ratio
         if format.rotation:
             self.stream.set_display_rotation(format.rotation)
+        self.tick = _tick(self.period, self.beside.file.start)
+        context.time_base = self.tick
 
     def write(self, frame: Frame) -> None:
+        """Add one picture, and what lies beside those before it."""
         rows, columns = frame.y.shape
         picture = VideoFrame(columns, rows, "yuv420p")
         for plane, samples in zip(picture.planes, frame.planes, strict=True):
             lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
             lines[:, : samples.shape[1]] = samples
             plane.update(lines.tobytes())
-        picture.pts = self.count
+        time = self.beside.file.start + self.count * self.period
+        self._add(self.beside.until(time))
+        picture.pts, picture.time_base = round(time / self.tick), self.tick
+        picture.duration = round(self.period / self.tick)
         self.container.mux(self.stream.encode(picture))
         self.count += 1
 
+    def _add(self, packets: list[AuxiliaryPacket]) -> None:
+        for packet in packets:
+            stream, track = self.tracks.get(packet.stream, (None, None))
+            if stream is None or track is None:
+                continue
+            try:
+                self.container.mux(given(packet, stream, track))
+            except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
+                self.notices.append(f"the {track} ends early: {getattr(error, 'strerror', error)}")
+                del self.tracks[packet.stream]
+
     def finish(self) -> None:
+        """Write what is held back."""
+        self._add(self.beside.until(None))
         self.container.mux(self.stream.encode(None))
 
     def close(self) -> None:
+        """Complete the file, and let it go."""
         self.container.close()
+
+
+def _tick(period: Fraction, start: Fraction) -> Fraction:
+    """The largest unit of time (in seconds) of which both are multiples, or else one that is fine enough."""
+    whole = period.denominator * start.denominator
+    tick = Fraction(gcd(period.numerator * start.denominator, start.numerator * period.denominator), whole)
+    return tick if tick.denominator < 1 << 31 else period / 256

@@ -10,19 +10,34 @@ PACKAGE = Path(__file__).parents[1] / "bcodec"
 
 FLOORS = {
     5: ["__main__"],
-    4: ["cli", "train", "compare", "batch", "evaluate", "inspection", "output", "__init__"],
-    3: ["codec"],
-    2: ["groups", "networks", "video"],
-    1: ["gop", "dpb", "bitstream", "entropy", "frame", "metrics", "scenes"],
-    0: ["fixedpoint"],
+    4: [
+        "cli",
+        "train",
+        "compare",
+        "batch",
+        "evaluate",
+        "inspection",
+        "journal",
+        "output",
+        "parallel",
+        "ratecontrol",
+        "resume",
+        "spool",
+        "__init__",
+    ],
+    3: ["codec", "video"],
+    2: ["groups", "networks", "raw", "tracks"],
+    1: ["gop", "dpb", "entropy", "frame", "metrics", "scenes", "streams"],
+    0: ["bitstream", "fixedpoint", "wholeness"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 # inside networks/: bframe > motion, context; all > latent > layers; other files are bound by floor 2 only
 NETWORK_FLOORS = {"__init__": 4, "bframe": 3, "motion": 2, "context": 2, "intra": 2, "latent": 1, "layers": 0}
 
-NO_TORCH = {"gop", "dpb", "bitstream"}
+NO_TORCH = {"gop", "dpb", "bitstream", "streams"}
 NOT_FOR_NETWORKS = {"bitstream", "dpb", "entropy"}  # networks are handed a symbol coder
+OF_VIDEO = {"raw", "tracks", "wholeness"}  # the parts of video, which nothing else needs
 SCREEN = {"click", "tqdm"}
 PRINTING = {"train", "networks.__main__"}  # for developers
 
@@ -67,8 +82,12 @@ def may_import(importer: str, imported: str) -> bool:
         return high is None or low is None or high > low
     if below == "video":
         return FLOOR_OF[above] == 4
+    if below in OF_VIDEO:
+        return above == "video"
     if above == "networks" and below in NOT_FOR_NETWORKS:
         return False
+    if above == "video" and below == "networks":
+        return False  # pictures know nothing of how they are coded
     if above == "cli" and FLOOR_OF[below] == 4:
         return True  # the commands stand on the same floor as the file that offers them
     if below == "__init__":

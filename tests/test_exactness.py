@@ -16,13 +16,7 @@ ENVIRONMENTS: tuple[dict[str, str], ...] = (
     {"ATEN_CPU_CAPABILITY": "default"},
     {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "2"},
 )
-VARIANTS = [
-    "default",
-    "threads=1",
-    "threads=2",
-    "mkldnn=off",
-    *(["cuda"] if torch.cuda.is_available() else []),
-]
+VARIANTS = ["threads=1", "threads=2", "mkldnn=off", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def lines(weights: Path, environment: dict[str, str], variants: list[str]) -> list[str]:
@@ -30,7 +24,7 @@ def lines(weights: Path, environment: dict[str, str], variants: list[str]) -> li
     options = [option for variant in variants for option in ("--variant", variant)]
     finished = subprocess.run(
         [sys.executable, str(SCRIPT), str(weights), *options],
-        env={**os.environ, "OMP_NUM_THREADS": "1"} | environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"} | environment,
         capture_output=True,
         text=True,
         check=False,

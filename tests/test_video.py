@@ -318,7 +318,7 @@ def test_sound_left_out_is_told(tmp_path: Path) -> None:
         container.mux(stream.encode(VideoFrame(48, 32, "yuv420p")))
         container.mux(stream.encode(None))
     notices = VideoReader(tmp_path / "clip.mkv").notices
-    assert notices == ["only the first video stream is coded: 1 other stream(s) left out"]
+    assert notices == ["only the first video stream is coded, left out: audio"]
 
 
 # ---------------------------------------------------------------- errors
@@ -402,6 +402,41 @@ def test_interlaced_video_is_refused(tmp_path: Path) -> None:
     refuses("interlaced", encode(tmp_path / "clip.mkv", "yuv420p", "libx264", options=options, size=(64, 64)))
     (tmp_path / "clip.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F25:1 It\nFRAME\n" + bytes(384))
     refuses("interlaced", tmp_path / "clip.y4m")
+
+
+def moving_fields(time: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A bar that moves by 6 samples a field: the lines of a frame are of two times."""
+    picture = np.full((64, 64), 40, np.uint8)
+    for field in (0, 1):
+        at = 6 * (2 * time + field)
+        picture[field::2, at : at + 12] = 200
+    return picture
+
+
+@pytest.mark.parametrize("ending", ["mkv", "y4m"])
+def test_interlaced_video_is_deinterlaced_on_request(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"clip.{ending}"
+    times = iter(range(5))
+    if ending == "mkv":
+
+        def fill(frame: VideoFrame) -> None:
+            padding = ((0, 0), (0, frame.planes[0].line_size - 64))
+            frame.planes[0].update(np.pad(moving_fields(next(times)), padding).tobytes())
+
+        encode(path, "yuv420p", "libx264", options={"x264-params": "tff=1:qp=1"}, size=(64, 64), fill=fill)
+    else:
+        frames = [b"FRAME\n" + moving_fields(t).tobytes() + bytes([128]) * 2048 for t in times]
+        path.write_bytes(b"YUV4MPEG2 W64 H64 F25:1 It\n" + b"".join(frames))
+    with VideoReader(path, deinterlace=True) as reader:
+        pictures = list(reader)
+    assert len(pictures) == 5
+    for time, picture in enumerate(pictures):
+        before, after = (
+            np.abs(np.diff(y.astype(int), axis=0)).mean() for y in (moving_fields(time), picture.y)
+        )
+        assert after < before / 3
+    assert reader.format.frame_rate == 25
+    refuses("no pipe and no bare planes", "-", deinterlace=True)
 
 
 def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,12 @@
-"""The B frame codec: prediction from two references, and the residual coded as the intra codec codes a picture.
+"""The B frame codec: prediction from two references, its residual coded as the intra codec codes a picture.
 
     past, future ── match ──> predicted motion ──┐
     source ── search ──> fields ── MotionCodec ──┴─> motion ── TemporalContexts ──> P, contexts
     source - P ── Analysis(contexts) ──> y ── code (hyperprior, temporal and spatial prior) ──> y_hat
     y_hat ── Synthesis(contexts) ──> x_hat - P
 
-So y = 0 means "take the prediction". Analysis, Synthesis, Hyperprior and SpatialPrior have the shape of the intra
-codec's and start as copies of them.
+So y = 0 means "take the prediction". Analysis, Synthesis, Hyperprior and SpatialPrior have the shape of the
+intra codec's and start as copies of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BFrameCodec(nn.Module):
         """Take over everything that the intra codec has, too."""
         self.load_state_dict(intra.state_dict(), strict=False)
 
-    def forward(
+    def forward(  # noqa: PLR0917
         self,
         symbols: SymbolCoder,
         past: Reference,
@@ -63,7 +63,7 @@ class BFrameCodec(nn.Module):
         y_hat = self.prior(symbols, y, prior, self.step(qp))
         return predicted + self.synthesis(y_hat, contexts), y_hat
 
-    def predict(
+    def predict(  # noqa: PLR0917
         self,
         symbols: SymbolCoder,
         past: Reference,

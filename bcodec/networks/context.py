@@ -1,7 +1,8 @@
 """What a B frame takes from its references: features, warped pictures, selective fusion, implicit alignment.
 
-After https://arxiv.org/abs/2506.07709. Features of a reference are extracted once, when it enters the DPB; for each
-frame that uses it they are warped, weighted against the other reference's at every scale, and refined.
+After https://arxiv.org/abs/2506.07709. Features of a reference are extracted once, when it enters the DPB;
+for each frame that uses it they are warped, weighted against the other reference's at every scale, and
+refined.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def luma(picture: Tensor) -> Tensor:
 
 
 def interpolate(plane: Tensor) -> Tensor:
-    """Luma at half samples, [B, 1, H, W] -> [B, 1, 2H, 2W], by H.264's six taps (1, -5, 20, 20, -5, 1) / 32."""
+    """Luma at half samples by H.264's taps (1, -5, 20, 20, -5, 1) / 32, [B, 1, H, W] -> [B, 1, 2H, 2W]."""
     for dim in (2, 3):
         size = plane.shape[dim]
         first, last = plane.narrow(dim, 0, 1), plane.narrow(dim, size - 1, 1)
@@ -70,7 +71,7 @@ class ReferenceFeatures(nn.Module):
 
 
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
-    """The reference's samples along a motion field [B, 2, H/4, W/4]: luma from half samples, chroma bilinear."""
+    """The reference's samples along a field [B, 2, H/4, W/4]: luma from half samples, chroma bilinear."""
     fine = field.repeat_interleave(2, 2).repeat_interleave(2, 3)
     chroma = warp(reference.picture[:, 4:], snap(fine * 0.5, SIXTEENTH), PIXEL)
     fine = fine.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -110,7 +111,9 @@ class SelectiveFusion(nn.Module):
         self.query = Conv2d(32, c + c_extra, zero=True)
         self.refine = ResBlock(c)
 
-    def forward(self, past: Tensor, future: Tensor, motion: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, past: Tensor, future: Tensor, motion: Tensor, condition: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Context [B, C, ..], and the queries of the extra maps asked for."""
         mixed = self.mix(torch.cat([past, future, motion], 1), residual=self.condition(condition))
         query = self.query(self.hidden(mixed))
@@ -118,7 +121,7 @@ class SelectiveFusion(nn.Module):
 
 
 class TemporalContexts(nn.Module):
-    """Prediction P at level 0 and contexts at levels 1, 2, 3 from two references and the motion towards them."""
+    """Prediction P at level 0 and contexts at levels 1, 2, 3 from two references and motion towards them."""
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
@@ -151,7 +154,8 @@ class TemporalContexts(nn.Module):
 class ImplicitAlignment(nn.Module):
     """An aligned temporal prior from the references' latents, without motion.
 
-    The decoded hyperprior stands in for the unknown latent: with it, weights between y_f and y_b are predicted.
+    The decoded hyperprior stands in for the unknown latent: with it, weights between y_f and y_b are
+    predicted.
     """
 
     def __init__(self, channels: Channels) -> None:

@@ -1,10 +1,10 @@
 """The intra codec: a block transform with a convolutional network beside it.
 
-    x ── unshuffle ── 1x1 (starts as the DCT) ──┬─> y ── code ──> y_hat ─┬─ 1x1 (inverse DCT) ── shuffle ──┬─> x_hat
-    └─── Analysis (starts at zero) ─────────────┘                        └─ Synthesis (starts at zero) ────┘
+    x ─ unshuffle ─ 1x1 (starts as the DCT) ─┬─> y ── code ──> y_hat ─┬─ 1x1 (inverse DCT) ─ shuffle ┬─> x_hat
+    └── Analysis (starts at zero) ───────────┘                        └─ Synthesis (starts at zero) ─┘
 
-So it codes like a transform codec before any training, and high rates never saturate. The same two networks, with
-temporal contexts injected at every level, code the residual of a B frame (context.py).
+So it codes like a transform codec before any training, and high rates never saturate. The same two networks,
+with temporal contexts injected at every level, code the residual of a B frame (context.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
 
 @dataclass(frozen=True)
 class Channels:
-    """Widths: features at 1/4, 1/8 and 1/16 of the luma resolution, latent y at 1/16, hyper-latent z at 1/64."""
+    """Widths: features at 1/4, 1/8, 1/16 of the luma resolution, latent y at 1/16, hyper-latent z at 1/64."""
 
     level1: int = 64
     level2: int = 96
@@ -48,7 +48,7 @@ def dct_basis(size: int) -> Tensor:
 
 
 def block_transform(c_y: int) -> Tensor:
-    """Orthonormal transform [c_y, 384] from an unshuffled 16x16 block: the lowest frequencies of luma and chroma.
+    """Orthonormal transform [c_y, 384] of an unshuffled 16x16 block: lowest frequencies of luma and chroma.
 
     Rows go from low to high frequency, luma and chroma interleaved.
     """
@@ -76,10 +76,10 @@ def block_transform(c_y: int) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """Picture (or residual) to latent: [B, 6, H/2, W/2] -> [B, Y, H/16, W/16] on the latent grid. Encoder only.
+    """Picture or residual to latent: [B, 6, H/2, W/2] -> [B, Y, H/16, W/16] on the latent grid. Encoder only.
 
-    `contexts`, if the network is built for them, are [B, C_l, ..] at levels 1, 2, 3, added through 1x1 convolutions
-    that start at zero.
+    `contexts`, if the network is built for them, are [B, C_l, ..] at levels 1, 2, 3, added through 1x1
+    convolutions that start at zero.
     """
 
     def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
@@ -109,7 +109,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Latent to picture (or residual): [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16."""
+    """Latent to picture or residual: [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16."""
 
     def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def injections(channels: Channels) -> nn.ModuleList:
 
 def inject(layers: nn.ModuleList | None, level: int, h: Tensor, contexts: Sequence[Tensor]) -> Tensor:
     """Add the context of a level to the features, or leave them as they are."""
-    return h if layers is None else layers[level](contexts[level], residual=h)  # type: ignore[no-any-return]
+    return h if layers is None else layers[level](contexts[level], residual=h)
 
 
 class IntraCodec(nn.Module):

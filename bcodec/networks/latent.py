@@ -1,7 +1,7 @@
 """Latents: quantization steps, hyperprior, and the call by which networks hand symbols to a coder.
 
-The networks know no bitstream. They call `symbols.code(y, mean, scale, step)`, and the coder that answers (writer,
-reader or rate meter) decides whether that encodes, decodes or measures.
+The networks know no bitstream. They call `symbols.code(y, mean, scale, step)`, and the coder that answers
+(writer, reader or rate meter) decides whether that encodes, decodes or measures.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ class SymbolCoder(Protocol):
     ) -> Tensor:
         """Code (y - mean) / step, rounded, with the table of index `scale`; return the dequantized value.
 
-        y (None when decoding), mean [B, C, H, W] on the latent grid; scale [B, C, H, W] = index 0..63, not yet
-        rounded; step [B, C, 1, 1]; mask, if given, [1, C, H, W] bool: where to code, 0 is returned elsewhere.
+        y (None when decoding), mean [B, C, H, W] on the latent grid; scale [B, C, H, W] = index 0..63, not
+        yet rounded; step [B, C, 1, 1]; mask, if given, [1, C, H, W] bool: where to code, 0 is returned
+        elsewhere.
         """
         ...
 
 
 class QStep(nn.Module):
-    """Adaptive quantization steps: a global step by qp times a step for each channel, multiples of 2^-14 below 4.
+    """Adaptive quantization steps: one by qp times one for each channel, multiples of 2^-14 below 4.
 
-    The global step is log-linear between eight knots, hence smooth and (as trained) monotone over qp. `freeze` makes
-    the table of integers with which files are coded.
+    The global step is log-linear between eight knots, hence smooth and (as trained) monotone over qp.
+    `freeze` makes the table of integers with which files are coded.
     """
 
     def __init__(self, channels: int, first: float, last: float) -> None:
@@ -60,7 +61,7 @@ class QStep(nn.Module):
         return (low + (position - index) * (self.knots[index.long() + 1] - low))[:, None] + self.channel
 
     def integers(self) -> tuple[Tensor, Tensor]:
-        """Steps [64, C] in units of 2^-14 and scale offsets [64, C] in sixteenths of a table index, as exported."""
+        """Steps in units of 2^-14 and scale offsets in sixteenths of a table index, [64, C], as exported."""
         if self.table is not None and self.offsets is not None:
             return self.table, self.offsets
         with torch.no_grad():
@@ -100,7 +101,8 @@ def table_index(output: Tensor, offset: Tensor) -> Tensor:
 class Hyperprior(nn.Module):
     """Hyper-latent z at 1/4 of the latent's resolution and the features it gives to the entropy model.
 
-    y [B, C, H, W] -> z [B, Z, H/4, W/4], coded with a learned mean and scale for each channel -> [B, F, H, W].
+    y [B, C, H, W] -> z [B, Z, H/4, W/4], coded with a learned mean and scale for each channel -> [B, F, H,
+    W].
     """
 
     def __init__(self, c_in: int, c_z: int, c_out: int) -> None:
@@ -159,8 +161,8 @@ class Parameters(nn.Module):
 class SpatialPrior(nn.Module):
     """Codes a latent in two steps on a checkerboard whose colours swap between the halves of the channels.
 
-    The first step sees the prior features alone, the second also what the first has decoded: the dual spatial prior
-    of DCVC-DC (https://arxiv.org/abs/2302.14402).
+    The first step sees the prior features alone, the second also what the first has decoded: the dual spatial
+    prior of DCVC-DC (https://arxiv.org/abs/2302.14402).
     """
 
     def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
@@ -170,7 +172,9 @@ class SpatialPrior(nn.Module):
         self.merge = Conv2d(c_prior + c_hidden, c_hidden, activation=True)
         self.second = Parameters(c_hidden, c_hidden, c_latent)
 
-    def forward(self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """The decoded latent [B, C, H, W] on the latent grid, for prior features [B, F, H, W]."""
         step, offset = qstep
         mean, scale = self.first(prior)

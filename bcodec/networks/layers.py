@@ -32,7 +32,7 @@ class Down(Conv2d):
 
 
 class Up(Conv2d):
-    """1x1 convolution to four times the channels, then pixel shuffle: [B, C_in, H, W] -> [B, C_out, 2H, 2W]."""
+    """1x1 convolution to 4 times the channels, then pixel shuffle: [B, C_in, H, W] -> [B, C_out, 2H, 2W]."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(c_in, 4 * c_out, kernel=1, activation=True)

@@ -1,20 +1,21 @@
-"""Motion of a B frame: fields from the search, predicted by the decoder, their difference coded by two branches.
+"""Motion of a B frame: found by the search, predicted by the decoder, the difference coded by two branches.
 
-After https://arxiv.org/abs/2506.07709 (interactive dual-branch motion auto-encoder, per-branch quantization steps,
-interactive motion entropy model) and https://arxiv.org/abs/2408.08604 (bidirectional motion difference coding):
+After https://arxiv.org/abs/2506.07709 (interactive dual-branch motion auto-encoder, per-branch quantization
+steps, interactive motion entropy model) and https://arxiv.org/abs/2408.08604 (bidirectional motion difference
+coding):
 
-    r_f = v_f - pred_f ── encoder f ──> m_f ── code f0 .. f1 ──> m_f^ ── decoder f ──> r_f^ ── + pred_f ──> v_f^
-                            ⇅ interaction        ↑ ↓ directional priors    ⇅ interaction
-    r_b = v_b - pred_b ── encoder b ──> m_b ── code b0 .. b1 ──> m_b^ ── decoder b ──> r_b^ ── + pred_b ──> v_b^
+    r_f = v_f - pred_f ─ encoder f ─> m_f ─ code f0 .. f1 ─> m_f^ ─ decoder f ─> r_f^ ─ + pred_f ─> v_f^
+                           ⇅ interaction      ↑ ↓ directional priors  ⇅ interaction
+    r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 .. b1 ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
 
-Each branch has a linear path beside its network that starts as a 2x2 Haar transform of the field, so that it codes
-vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma samples, multiples of 1/16.
+Each branch has a linear path beside its network that starts as a 2x2 Haar transform of the field, so that it
+codes vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma samples, multiples of 1/16.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import LATENT, MOTION, Conv2d, gate, snap
 from bcodec.networks.intra import Channels
-from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, table_index
+from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, checkerboard, table_index
 from bcodec.networks.layers import Down, Up
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
@@ -47,12 +48,12 @@ class Prediction(NamedTuple):
 
 
 class Interaction(nn.Module):
-    """One branch looks at the other: query from its own features, key and value from the other's, gated, added.
+    """One branch looks at the other: query from its own features, key and value from the other's.
 
-        own ─┬─ dw3x3 ─ query ─┐
-             │                 +── hard sigmoid ─ x ── 1x1 (starts at zero) ─ + ─> own
-        other ┬─ dw3x3 ─ key ──┘                  │                           │
-              └─ dw3x3 ─ value ───────────────────┘          own ─────────────┘
+    own ─┬─ dw3x3 ─ query ─┐
+         │                 +── hard sigmoid ─ x ── 1x1 (starts at zero) ─ + ─> own
+    other ┬─ dw3x3 ─ key ──┘                  │                           │
+          └─ dw3x3 ─ value ───────────────────┘          own ─────────────┘
     """
 
     def __init__(self, channels: int) -> None:
@@ -113,22 +114,26 @@ def haar_vector(index: int) -> Tensor:
 
 
 class MotionEntropyModel(nn.Module):
-    """Interactive entropy model: segments in the order f0, b0, f1, b1, each with all coded before it as prior."""
+    """Interactive entropy model: segments in the order f0, b0, f1, b1, each with all before it as prior.
+
+    A direction's two segments are the colours of a checkerboard that swap between the halves of its channels:
+    the second sees the first on all sides, and across channels, besides the other direction (the directional
+    prior).
+    """
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         c = channels.motion
-        self.width = c // SEGMENTS
         self.hyperprior = Hyperprior(2 * c, c, 2 * c)
         self.embed = Conv2d(20, c, activation=True)
-        self.segments = nn.ModuleList(
-            Parameters(3 * c + index * self.width, 48, self.width) for index in range(2 * SEGMENTS)
-        )
+        self.segments = nn.ModuleList(Parameters(5 * c, 48, c) for _ in range(2 * SEGMENTS))
+        means, details = haar_rows(c)[:2], haar_rows(c)[2:]
         with torch.no_grad():
-            for index, parameters in enumerate(self.segments):
+            for segment in self.segments:
                 # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
-                parameters.scale.bias.fill_(-7.0)
-                parameters.scale.bias[: 2 if index < 2 else 6] = 1.0 if index < 2 else -0.5
+                bias = cast(Parameters, segment).scale.bias
+                bias.fill_(-7.0)
+                bias[means], bias[details] = 1.0, -0.5
 
     def forward(
         self,
@@ -143,18 +148,18 @@ class MotionEntropyModel(nn.Module):
         both = None if latents is None else torch.cat(latents, 1)
         hyper = self.hyperprior(symbols, both, qp, size)
         prior = torch.cat([hyper, self.embed(prediction_features(prediction)).to(hyper.dtype)], 1)
-        decoded: tuple[list[Tensor], list[Tensor]] = ([], [])
+        decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=prior.device) for _ in range(2)]
+        mask = checkerboard(decoded[0])
         for index, parameters in enumerate(self.segments):
             part, direction = divmod(index, 2)
-            low = part * self.width
-            mean, scale = parameters(prior)
-            step, offset = (x[:, low : low + self.width] for x in qsteps[direction])
-            y = None if latents is None else latents[direction][:, low : low + self.width]
-            y_hat = symbols.code(y, mean, table_index(scale, offset), step)
-            decoded[direction].append(y_hat)
             # Latents reach twice as far as activations: halved, which is exact but for the last bit.
-            prior = torch.cat([prior, snap(y_hat * 0.5).to(prior.dtype)], 1)
-        return torch.cat(decoded[0], 1), torch.cat(decoded[1], 1)
+            known = snap(torch.cat(decoded, 1) * 0.5).to(prior.dtype)
+            mean, scale = parameters(torch.cat([prior, known], 1))
+            step, offset = qsteps[direction]
+            y = None if latents is None else latents[direction]
+            coded = symbols.code(y, mean, table_index(scale, offset), step, ~mask if part else mask)
+            decoded[direction] = decoded[direction] + coded
+        return decoded[0], decoded[1]
 
 
 def prediction_features(prediction: Prediction) -> Tensor:
@@ -172,7 +177,7 @@ class MotionCodec(nn.Module):
         self.encoders = nn.ModuleList(BranchEncoder(c) for _ in range(2))
         self.decoders = nn.ModuleList(BranchDecoder(c) for _ in range(2))
         self.entropy = MotionEntropyModel(channels)
-        # Per-branch adaptive quantization: a gain in the encoder and a step in the decoder for either direction.
+        # Per-branch adaptive quantization: a gain in the encoder, a step in the decoder for either direction.
         self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
         self.steps = nn.ModuleList(QStep(c, 0.25, 0.08) for _ in range(2))
 
@@ -189,14 +194,14 @@ class MotionCodec(nn.Module):
         m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps)
         return self.decode(m_f, m_b, prediction)
 
-    def encode(self, fields: tuple[Tensor, Tensor], prediction: Prediction, qp: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, fields: tuple[Tensor, Tensor], prediction: Prediction, qp: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
-        f, b = self.encoders
-        scaled = [(v - p) * FIELD_SCALE for v, p in zip(fields, (prediction.past, prediction.future), strict=True)]
-        inputs = [
-            torch.cat([r, p * FIELD_SCALE], 1)
-            for r, p in zip(scaled, (prediction.past, prediction.future), strict=True)
-        ]
+        f, b = (cast(BranchEncoder, branch) for branch in self.encoders)
+        predicted = (prediction.past, prediction.future)
+        scaled = [(v - p) * FIELD_SCALE for v, p in zip(fields, predicted, strict=True)]
+        inputs = [torch.cat([r, p * FIELD_SCALE], 1) for r, p in zip(scaled, predicted, strict=True)]
         h_f, h_b = f.head(inputs[0]), b.head(inputs[1])
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
         h_f, h_b = f.down(h_f), b.down(h_b)
@@ -209,7 +214,7 @@ class MotionCodec(nn.Module):
 
     def decode(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
         """Motion fields at 1/4 and features at 1/8 from the decoded latents."""
-        f, b = self.decoders
+        f, b = (cast(BranchDecoder, branch) for branch in self.decoders)
         h_f, h_b = f.head(m_f), b.head(m_b)
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         h_f, h_b = f.up(h_f), b.up(h_b)
@@ -223,5 +228,6 @@ class MotionCodec(nn.Module):
             coarse = snap(linear + branch.correct(h).float() + predicted, MOTION)
             shape = snap(coarse * FIELD_SCALE)
             detail = F.pixel_shuffle(branch.refine(torch.cat([h, shape.to(h.dtype)], 1)), 2)
-            fields.append(snap(coarse.repeat_interleave(2, 2).repeat_interleave(2, 3) + detail.float(), MOTION))
+            fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+            fields.append(snap(fine + detail.float(), MOTION))
         return Motion(fields[0], fields[1], torch.cat([h_f, h_b], 1))

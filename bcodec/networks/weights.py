@@ -1,16 +1,16 @@
 """The weights file: every number on the decoder's path as an integer, in a NumPy archive without pickles.
 
-| array            | type  | shape               | meaning                                                      |
-|------------------|-------|---------------------|--------------------------------------------------------------|
-| NAME.weight      | int8  | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent                  |
-| NAME.exponent    | int8  | C_out               | of each output channel                                       |
-| NAME.bias        | int32 | C_out               | in units of the accumulator, 2^-(exponent + frac of input)   |
-| NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14                  |
-| NAME.offsets     | int32 | 64, C               | scale offsets by qp, in sixteenths of a table index          |
-| NAME.mean, scale | int32 | Z                   | of the hyper-latent, in units of 2^-6                        |
-| channels         | int32 | 6                   | the widths, in the order of `Channels`                       |
-| frequencies      | int32 | all tables in a row | of the range coder                                           |
-| lengths          | int32 | 64                  | of the tables                                                |
+| array            | type  | shape               | meaning                                                   |
+|------------------|-------|---------------------|-----------------------------------------------------------|
+| NAME.weight      | int8  | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent               |
+| NAME.exponent    | int8  | C_out               | of each output channel                                    |
+| NAME.bias        | int32 | C_out               | in units of the accumulator, 2^-(exponent + frac of input)|
+| NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14               |
+| NAME.offsets     | int32 | 64, C               | scale offsets by qp, in sixteenths of a table index       |
+| NAME.mean, scale | int32 | Z                   | of the hyper-latent, in units of 2^-6                     |
+| channels         | int32 | 6                   | the widths, in the order of `Channels`                    |
+| frequencies      | int32 | all tables in a row | of the range coder                                        |
+| lengths          | int32 | 64                  | of the tables                                             |
 
 The SHA-256 of the file stands beside it in NAME.sha256; its first eight bytes are the model's id.
 """
@@ -109,7 +109,9 @@ def read_weights(path: Path) -> tuple[Arrays, Channels, list[np.ndarray], bytes]
         raise WeightsError(f"cannot read the weights {path}: {error}") from error
     digest = hashlib.sha256(data)
     if digest.hexdigest() != expected:
-        raise WeightsError(f"the weights {path} are damaged: their SHA-256 is not the one in the file beside them")
+        raise WeightsError(
+            f"the weights {path} are damaged: their SHA-256 is not that in the file beside them"
+        )
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays: Arrays = dict(archive)

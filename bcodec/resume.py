@@ -1,0 +1,135 @@
+"""Going on with an encode that was killed: whole groups of the unfinished file are kept, the rest is coded.
+
+The unfinished file of TARGET is .TARGET.part beside it. What is kept is written again over itself, so that at
+any moment the file is the beginning of the result.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from typing import BinaryIO
+
+from bcodec.bitstream import BitstreamError, BitstreamReader, FrameType, Packet, PacketHeader, SequenceHeader
+from bcodec.codec import CodecError, CodedFrame, GroupCoder, layer_qp
+from bcodec.frame import Frame
+from bcodec.gop import intra_anchor
+from bcodec.groups import Group
+from bcodec.networks import Networks
+
+OTHER = "the unfinished file is of another input or other settings; remove it to begin anew"
+
+
+@contextmanager
+def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Give the path of the unfinished file of `target`, perhaps empty: at the end it becomes `target`.
+
+    After an exception it stays. Raises OSError, at once for a target that cannot be written, that exists
+    where `overwrite` is false, or that another process is writing in this way.
+    """
+    if os.path.exists(target) and (not overwrite or not os.path.isfile(target)):
+        raise FileExistsError(errno.EEXIST, "exists already", target)
+    folder, name = os.path.split(os.path.realpath(target))
+    path = os.path.join(folder, f".{name}.part")
+    with _locked(path, target):
+        try:
+            yield path
+        except OSError as error:
+            error.filename = target if error.filename in (None, path) else error.filename
+            raise
+        os.replace(path, os.path.realpath(target))
+
+
+@contextmanager
+def _locked(path: str, target: str) -> Iterator[None]:
+    try:
+        file = open(path, "ab")  # noqa: SIM115
+    except OSError as error:
+        error.filename = target
+        raise
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError(errno.EBUSY, "another encode is writing it", target) from None
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                if os.path.getsize(path) == 0:
+                    os.unlink(path)
+
+
+def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:
+    """The whole frame packets of an unfinished file; none if it does not get so far.
+
+    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError if the file is of
+    another video, model or GOP size.
+    """
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the packets are)
+    with open(path, "rb") as file:
+        shutil.copyfileobj(file, copy)
+    copy.seek(0)
+    return _whole_packets(copy, header)
+
+
+def _whole_packets(file: BinaryIO, header: SequenceHeader) -> Iterator[Packet]:
+    with file, suppress(BitstreamError):
+        reader = BitstreamReader(file)
+        if reader.header != header:
+            raise CodecError(OTHER)
+        yield from reader.frames()
+
+
+def go_on(
+    groups: Iterator[Group],
+    kept: Iterator[Packet],
+    qp: float,
+    networks: Networks,
+    code: Callable[[Iterator[Group]], Iterator[CodedFrame]],
+) -> Iterator[CodedFrame]:
+    """What `code(groups)` gives; for whole groups at the beginning by the packets that are `kept`.
+
+    The first and the last I frame that are kept are coded again: input, settings and weights must be the
+    same. Raises CodecError if they are not.
+    """
+    coder, last = GroupCoder(networks), None
+    for group in groups:
+        packets = list(islice(kept, len(group.slots)))
+        if len(packets) < len(group.slots):
+            break
+        _check_headers(group, packets, qp)
+        closing = packets[0]
+        if closing.header.frame_type is FrameType.I:
+            if last is None:
+                _check_picture(coder, closing, group.frames[0], qp)
+            last = closing, group.frames[-1]
+        yield from map(CodedFrame, packets)
+    else:
+        group = None
+    if last:
+        _check_picture(coder, *last, qp)
+    if group:
+        yield from code(chain([group], groups))
+
+
+def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
+    for slot, packet in zip(group.slots, packets, strict=True):
+        kind = FrameType.I if slot.intra else FrameType.B
+        level = layer_qp(qp, slot.temporal_layer)
+        if packet.header != PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced):
+            raise CodecError(OTHER)
+
+
+def _check_picture(coder: GroupCoder, packet: Packet, frame: Frame, qp: float) -> None:
+    """Code an I frame again, and see that it is the same."""
+    poc, gop_size = packet.header.poc, 2 if packet.header.referenced else 1
+    (coded,) = coder.code(Group(poc, [intra_anchor(poc, gop_size)], [frame], None), qp)
+    if coded.packet != packet:
+        raise CodecError(OTHER)

@@ -1,0 +1,33 @@
+"""Several processes give the bytes of one."""
+
+import multiprocessing
+from collections.abc import Iterator
+
+import pytest
+from test_codec import clip
+
+from bcodec.codec import Settings, code_frames, split
+from bcodec.frame import Frame
+from bcodec.networks import Networks
+from bcodec.parallel import code_in_parallel
+
+SETTINGS = Settings(qp=40, gop_size=4, scene_cut=True)
+
+
+def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
+    frames = clip(5) + clip(6, seed=1)
+    alone = list(code_frames(frames, SETTINGS, tiny_networks))
+    together = list(code_in_parallel(split(frames, SETTINGS), SETTINGS.qp, tiny_networks, jobs=2))
+    assert [coded.packet for coded in together] == [coded.packet for coded in alone]
+    assert [coded.motion_bits for coded in together] == [coded.motion_bits for coded in alone]
+    assert multiprocessing.active_children() == []
+
+
+def test_processes_end_when_the_input_fails(tiny_networks: Networks) -> None:
+    def failing() -> Iterator[Frame]:
+        yield from clip(9)
+        raise OSError("the input is gone")
+
+    with pytest.raises(OSError, match="the input is gone"):
+        list(code_in_parallel(split(failing(), SETTINGS), SETTINGS.qp, tiny_networks, jobs=2))
+    assert multiprocessing.active_children() == []

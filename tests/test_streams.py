@@ -1,0 +1,439 @@
+"""Sound, subtitles and tags go through a .bcv file unchanged, in their place."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet as AnyPacket
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from bcodec.bitstream import (
+    AuxiliaryPacket,
+    BitstreamError,
+    BitstreamReader,
+    FrameType,
+    Packet,
+    PacketHeader,
+    SequenceHeader,
+    VideoFormat,
+)
+from bcodec.cli import main
+from bcodec.streams import (
+    HEADER,
+    KEY,
+    NO_DTS,
+    NO_PTS,
+    Beside,
+    FileHeader,
+    InterleavedWriter,
+    Kind,
+    StreamHeader,
+    Window,
+    leading,
+)
+from bcodec.video import VideoReader
+
+RATE, COUNT = 25, 12
+SOUND = 48000  # Hz
+MS = Fraction(1, 1000)
+
+
+@dataclass
+class Result:
+    status: int
+    out: bytes
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def run(
+    tiny_weights: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    monkeypatch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
+
+    def command(*arguments: object) -> Result:
+        status = main([*map(str, arguments), "--threads", "1"])
+        out, err = capsysbinary.readouterr()
+        return Result(status, out, err.decode())
+
+    return command
+
+
+# ---------------------------------------------------------------- clips with sound and subtitles
+
+
+def add_sound(
+    container: OutputContainer, codec: str, language: str, offset: int = 0
+) -> list[AnyPacket[Stream]]:
+    stream = container.add_stream(codec, rate=SOUND)
+    assert isinstance(stream, AudioStream)
+    stream.layout = "mono"
+    stream.metadata["language"] = language
+    container.start_encoding()
+    rng = np.random.default_rng(3)
+    packets: list[AnyPacket[Stream]] = []
+    each = stream.codec_context.frame_size or 400
+    for time in range(0, SOUND * COUNT // RATE, each):
+        frame = AudioFrame(stream.format.name, "mono", each)
+        frame.sample_rate, frame.pts, frame.time_base = SOUND, time + offset, Fraction(1, SOUND)
+        width = frame.planes[0].buffer_size
+        noise = (
+            rng.normal(0, 0.1, width // 4).astype("<f4").tobytes()
+            if "flt" in stream.format.name
+            else rng.bytes(width)
+        )
+        frame.planes[0].update(noise.ljust(width, b"\0"))
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
+
+
+def make_clip(path: Path, codec: str = "aac", subtitles: str | None = None, start: int = 0) -> Path:
+    """Pictures, sound and subtitles at 0.1 and 0.3 s; `start` in frame periods."""
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Größe"
+        video = container.add_stream("libx264", rate=RATE, options={"bf": "0"})
+        assert isinstance(video, VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        words: Stream | None = None
+        if subtitles:
+            words = container.add_mux_stream(subtitles)
+            words.time_base = MS
+        packets: list[AnyPacket[Stream]] = [*add_sound(container, codec, "deu", start * SOUND // RATE)]
+        for i in range(COUNT):
+            picture = VideoFrame(64, 48, "yuv420p")
+            for plane in picture.planes:
+                plane.update(bytes([60 + 5 * i]) * plane.buffer_size)
+            picture.pts = i + start
+            packets += video.encode(picture)
+        packets += video.encode(None)
+        for i in (1, 3) if words else ():
+            text = f"words {i}".encode()
+            packet = AnyPacket(len(text).to_bytes(2, "big") + text if subtitles == "mov_text" else text)
+            packet.pts, packet.dts, packet.duration, packet.time_base = 100 * i, 100 * i, 150, MS
+            assert words
+            packet.stream = words
+            packets.append(packet)
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
+            container.mux(packet)
+    return path
+
+
+def packets(path: Path, kind: str = "audio") -> list[tuple[bytes, Fraction]]:
+    """Bytes and times, in seconds, of the first stream of a kind."""
+    with av.open(str(path)) as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        return [(bytes(p), (p.pts or 0) * p.time_base) for p in container.demux(stream) if p.size]
+
+
+def first_picture(path: Path) -> Fraction:
+    return min(time for _, time in packets(path, "video"))
+
+
+def same_times(
+    ours: list[tuple[bytes, Fraction]],
+    theirs: list[tuple[bytes, Fraction]],
+    since: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0)),
+) -> bool:
+    """Times since those of the first pictures: mkv moves all where sound begins before 0."""
+    pairs = zip(ours, theirs, strict=True)
+    return all(abs((a - since[0]) - (b - since[1])) <= MS for (_, a), (_, b) in pairs)
+
+
+def payloads(found: list[tuple[bytes, Fraction]]) -> list[bytes]:
+    return [data for data, _ in found]
+
+
+# ---------------------------------------------------------------- through the codec
+
+
+@pytest.mark.parametrize(
+    ("before", "codec", "after"),
+    [
+        ("mp4", "aac", "mp4"),
+        ("mp4", "aac", "mkv"),
+        ("mkv", "libopus", "mp4"),
+        ("mkv", "flac", "mkv"),
+        ("mkv", "pcm_s16le", "mkv"),
+        ("mp4", "libmp3lame", "mkv"),
+        ("ts", "ac3", "mp4"),
+    ],
+)
+def test_sound_comes_back_byte_for_byte(
+    run: Command, tmp_path: Path, before: str, codec: str, after: str
+) -> None:
+    source = make_clip(tmp_path / f"clip.{before}", codec)
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 4).status == 0
+    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{after}")
+    assert (result.status, result.err.count("\n")) == (0, 1), result.err
+    ours, theirs = packets(tmp_path / f"b.{after}"), packets(source)
+    assert payloads(ours) == payloads(theirs)
+    assert same_times(ours, theirs, since=(first_picture(tmp_path / f"b.{after}"), first_picture(source)))
+    with av.open(str(tmp_path / f"b.{after}")) as container:
+        assert container.streams.audio[0].language == "deu"
+        assert container.metadata.get("title") == (None if before == "ts" else "Größe")
+        frames = sum(frame.samples for frame in container.decode(audio=0))
+    assert frames >= SOUND * COUNT // RATE - 2000
+
+
+@pytest.mark.parametrize(("before", "codec"), [("mkv", "subrip"), ("mp4", "mov_text")])
+def test_subtitles_come_back(run: Command, tmp_path: Path, before: str, codec: str) -> None:
+    source = make_clip(tmp_path / f"clip.{before}", subtitles=codec)
+    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
+    assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{before}").status == 0
+    kept = [p for p in packets(tmp_path / f"b.{before}", "subtitle") if p[0] != b"\0\0"]
+    assert kept == [p for p in packets(source, "subtitle") if p[0] != b"\0\0"]
+
+
+def test_what_the_container_cannot_hold_is_left_out_and_told(run: Command, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
+    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
+    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mp4")
+    assert result.status == 0
+    assert re.match(r"bcodec: mp4 cannot hold the subtitle subrip: it is left out\n", result.err)
+    assert payloads(packets(tmp_path / "b.mp4")) == payloads(packets(source))
+    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.y4m")
+    assert result.err.startswith(
+        "bcodec: y4m holds pictures only, left out: subtitle subrip, audio aac 48000 Hz mono"
+    )
+    assert result.err.count("\n") == 2
+
+
+@pytest.mark.parametrize("where", ["encode", "decode"])
+def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, where: str) -> None:
+    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
+    options = ("--no-audio", "--no-subtitles")
+    extra = options if where == "encode" else ()
+    result = run("encode", source, "-o", tmp_path / "a.bcv", *extra)
+    assert (result.status, result.err.count("\n")) == (0, 1)
+    extra = options if where == "decode" else ()
+    assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv", *extra).status == 0
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        assert [s.type for s in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("where", ["encode", "decode"])
+def test_a_part_has_its_own_sound(run: Command, tmp_path: Path, where: str) -> None:
+    source = make_clip(tmp_path / "clip.mkv", "pcm_s16le", subtitles="subrip")
+    part = ("--start", 6, "--frames", 4)  # 0.24 s to 0.40 s
+    extra = part if where == "encode" else ()
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 3, *extra).status == 0
+    extra = part if where == "decode" else ()
+    assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv", *extra).status == 0
+    begin, end = Fraction(24, 100), Fraction(40, 100)
+    whole = packets(source)
+    expected = [(data, time - begin) for data, time in whole if begin <= time < end]
+    ours = packets(tmp_path / "b.mkv")
+    assert payloads(ours) == payloads(expected)
+    assert same_times(ours, expected)
+    words = packets(tmp_path / "b.mkv", "subtitle")
+    assert words == [(b"words 1", 0), (b"words 3", Fraction(6, 100))] or where == "decode"
+    assert words[-1] == (b"words 3", Fraction(6, 100))
+
+
+def test_the_first_picture_keeps_its_time(run: Command, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", start=3)
+    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
+    for name in ("b.mkv", "b.mp4"):
+        assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / name).status == 0
+        ours, theirs = packets(tmp_path / name, "video"), packets(source, "video")
+        assert sorted(time for _, time in ours) == [time for _, time in theirs]
+        assert same_times(packets(tmp_path / name), packets(source))
+        with av.open(str(tmp_path / name)) as container:
+            assert container.streams.video[0].average_rate == RATE
+
+
+def test_sound_through_pipes_is_the_same(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_clip(tmp_path / "clip.mkv")
+    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "a.bcv").read_bytes())))
+    assert run("decode", "-", "-o", tmp_path / "b.mkv").status == 0
+    assert payloads(packets(tmp_path / "b.mkv")) == payloads(packets(source))
+
+
+def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", "pcm_s16le")
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 4).status == 0
+    with (tmp_path / "a.bcv").open("rb") as file:
+        reader = BitstreamReader(file)
+        headers, rest = leading(reader)
+        stream = Beside.of(headers).streams[1]
+        shown = Fraction(-1)
+        between = 0
+        for packet in rest:
+            if isinstance(packet, Packet):
+                shown = max(
+                    shown, Fraction(packet.header.poc, RATE) if packet.header.temporal_layer == 0 else shown
+                )
+            else:
+                time = stream.seconds(packet)
+                assert time is not None
+                assert time >= shown - Fraction(4, RATE)
+                between += time < Fraction(8, RATE)
+    assert between > 5
+
+
+# ---------------------------------------------------------------- headers and windows as bytes
+
+
+AUDIO = StreamHeader(
+    3,
+    Kind.AUDIO,
+    "aac",
+    Fraction(1, 48000),
+    5,
+    48000,
+    "5.1(side)",
+    {"language": "deu", "title": "Ü"},
+    b"template",
+)
+
+
+def test_headers_come_back() -> None:
+    for header in (AUDIO, StreamHeader(255, Kind.SUBTITLE, "subrip", MS)):
+        packet = header.to_packet()
+        assert (packet.stream, packet.flags) == (header.index, HEADER)
+        assert StreamHeader.parse(packet.stream, packet.payload) == header
+    file = FileHeader(
+        Fraction(-7, 90000), {"title": "a" * 60000, "comment": "left out: " * 6000, "artist": "x"}
+    )
+    back = FileHeader.parse(file.to_packet().payload)
+    assert (back.start, set(back.tags)) == (file.start, {"title", "artist"})
+    assert str(AUDIO) == "audio aac 48000 Hz 5.1(side) deu"
+
+
+def test_bytes_of_a_header_are_as_the_diagram_says() -> None:
+    header = StreamHeader(1, Kind.AUDIO, "aac", Fraction(1, 48000), 1, 44100, "mono", {"a": "bc"}, b"T")
+    assert header.to_packet().payload.hex(" ") == (
+        "00 01 00 00 00 80 bb 00 00 01 00 00 00 44 ac 00 00 03 04 06 00"
+        " 61 61 63 6d 6f 6e 6f 01 02 00 61 62 63 54"
+    )
+    assert FileHeader(Fraction(1, 2)).to_packet().payload.hex() == "010000000000000002000000"
+
+
+def test_no_header_is_trusted() -> None:
+    payload = AUDIO.to_packet().payload
+    body = len(payload) - len(AUDIO.template)
+    rng = np.random.default_rng(0)
+    for data in [payload[:n] for n in range(body)]:
+        with pytest.raises(BitstreamError):
+            StreamHeader.parse(1, data)
+    for data in (rng.bytes(int(rng.integers(0, 60))) for _ in range(300)):
+        for parse in (FileHeader.parse, lambda data: StreamHeader.parse(1, data)):
+            with suppress(BitstreamError):
+                parse(data)
+    beside = Beside.of([AuxiliaryPacket(1, HEADER, 0, 0, 0, b"\x07" + payload[1:]), AUDIO.to_packet()])
+    assert list(beside.streams) == [3]
+    assert beside.notices == ["auxiliary stream 1 is left out: stream 1 is of kind 7 with time base 1/48000"]
+
+
+def at(pts: int, duration: int = 20, flags: int = KEY, stream: int = 1) -> AuxiliaryPacket:
+    return AuxiliaryPacket(stream, flags, pts, pts, duration, b"data")
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_window_moves_and_cuts(kind: Kind) -> None:
+    stream = StreamHeader(1, kind, "codec", MS)
+    window = Window.of_frames(Fraction(1), Fraction(1, 10), start=2, frames=3)
+    assert (window.begin, window.end, window.back) == (Fraction(12, 10), Fraction(15, 10), Fraction(2, 10))
+    assert window.cut(at(1200), stream) == at(1000)
+    assert window.cut(at(1499), stream) == at(1299)
+    assert window.cut(at(1500), stream) is None
+    assert window.cut(at(1180), stream) is None
+    assert window.cut(at(1190), stream) == (at(1000, 10) if kind is Kind.SUBTITLE else None)
+    timeless = replace(at(0), flags=NO_PTS | NO_DTS)
+    assert window.cut(timeless, stream) == timeless
+    assert Window().cut(at(-5), stream) == at(-5)
+
+
+def test_packets_wait_for_their_place() -> None:
+    format = VideoFormat(64, 48, Fraction(10), Fraction(1, 10))
+    stream = StreamHeader(1, Kind.AUDIO, "codec", MS)
+    beside = Beside(FileHeader(Fraction(1), {}), {1: stream})
+    file = io.BytesIO()
+    with InterleavedWriter(file, SequenceHeader(format, 2, 1, bytes(8)), beside) as writer:
+        for time in (900, 1000, 1100, 1250, 1300):
+            beside.add(at(time))
+        beside.add(at(1000, stream=2))  # of a stream that is not kept
+        for poc, kind, layer in [
+            (0, FrameType.I, 0),
+            (2, FrameType.I, 0),
+            (1, FrameType.B, 1),
+            (3, FrameType.B, 0),
+        ]:
+            writer.write(Packet(PacketHeader(poc, kind, layer, 30, True), b"", 0))
+    file.seek(0)
+    order = [
+        p.header.poc if isinstance(p, Packet) else f"{p.pts}" * (p.flags != HEADER)
+        for p in BitstreamReader(file)
+    ]
+    assert order == ["", "", "900", 0, "1000", "1100", 2, 1, "1250", 3, "1300"]
+
+
+def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bcodec.streams.MOST_WAITING", 10)
+    beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
+    beside.add(at(5000))
+    beside.add(at(6000))
+    assert beside.until(Fraction(1)) == []
+    beside.add(at(7000))
+    assert len(beside.until(Fraction(1))) == 3
+
+
+# ---------------------------------------------------------------- hostile sound
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        AuxiliaryPacket(1, HEADER, 0, 0, 0, AUDIO.to_packet().payload),  # a template of nonsense
+        AuxiliaryPacket(1, KEY, 2**62, -(2**62), 2**62, b"x"),
+        AuxiliaryPacket(1, KEY, -(2**63), 2**63 - 1, 0, b""),
+        AuxiliaryPacket(9, KEY, 0, 0, 0, b"of no stream"),
+        AuxiliaryPacket(0, HEADER, 0, 0, 0, (2**62).to_bytes(8, "little") + b"\1\0\0\0"),
+    ],
+)
+def test_hostile_streams_do_not_keep_the_pictures_from_coming(
+    run: Command, tmp_path: Path, packet: AuxiliaryPacket
+) -> None:
+    source = make_clip(tmp_path / "clip.mkv")
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--frames", 3).status == 0
+    with (tmp_path / "a.bcv").open("rb") as file, (tmp_path / "bad.bcv").open("wb") as bad:
+        reader = BitstreamReader(file)
+        with InterleavedWriter(bad, reader.header, Beside()) as writer:
+            for each in reader:
+                if isinstance(each, Packet) and each.header.poc == 0 and not packet.flags & HEADER:
+                    writer.write(each)
+                    writer.write(packet)
+                elif each != packet and not (
+                    isinstance(each, AuxiliaryPacket)
+                    and each.stream == packet.stream
+                    and packet.flags & HEADER
+                ):
+                    writer.write(each)
+                elif isinstance(each, AuxiliaryPacket) and each.flags & HEADER:
+                    writer.write(packet)
+    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.mkv")
+    assert result.status in (0, 1)
+    assert "Traceback" not in result.err
+    if result.status == 0:
+        with VideoReader(tmp_path / "out.mkv") as pictures:
+            assert len(list(pictures)) == 3
