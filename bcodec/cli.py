@@ -19,8 +19,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
-from itertools import islice
+from functools import cache, partial
+from importlib.util import find_spec
+from itertools import chain, islice
 from types import FrameType as StackFrame
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TextIO, TypeVar
 
@@ -297,9 +298,12 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("source", metavar="IN")
+@click.argument("sources", metavar="IN...", nargs=-1, required=True)
+@click.option("-o", "target", metavar="OUT", help="The .bcv file to write; - is standard output.")
 @click.option(
-    "-o", "target", required=True, metavar="OUT", help="The .bcv file to write; - is standard output."
+    "--out-dir",
+    metavar="DIR",
+    help="Write DIR/NAME.bcv for each IN. What is complete there is skipped; a failure does not end it.",
 )
 @click.option(
     "-q",
@@ -313,19 +317,19 @@ def commands() -> None:
     "--bitrate",
     type=_amount,
     metavar="B",
-    help="Bits per second of the pictures instead of -q, within 5 %: 800k, 2M. Codes the video several times.",
+    help="Bits per second of the pictures, instead of -q, within 5 %: 800k, 2M. Codes all several times.",
 )
 @click.option(
     "--max-size",
     type=_amount,
     metavar="B",
-    help="Bytes of OUT at most instead of -q, and hardly less: 20M. Codes the video several times.",
+    help="Bytes of OUT at most, instead of -q, and hardly less: 20M. Codes all several times.",
 )
 @click.option(
     "--target-psnr",
     type=click.FloatRange(15, 60),
     metavar="DB",
-    help="Mean PSNR (YUV 6:1:1) of each GOP in dB instead of -q, within 0.2 dB. Codes each GOP several times.",
+    help="Mean PSNR (YUV 6:1:1) of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
 )
 @click.option(
     "--gop",
@@ -369,8 +373,9 @@ def encode(
     context: click.Context,
     /,
     *,
-    source: str,
-    target: str,
+    sources: tuple[str, ...],
+    target: str | None,
+    out_dir: str | None,
     qp: int,
     bitrate: float | None,
     max_size: float | None,
@@ -401,42 +406,93 @@ def encode(
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
     bcodec encode holiday.mp4 -o holiday.bcv --bitrate 800k --psnr
+    bcodec encode *.mp4 --out-dir coded
     ffmpeg -i in.mkv -f yuv4mpegpipe - | bcodec encode - -o out.bcv
     """
-    _refuse_same_file(source, target)
-    if source == "-":
-        _check_standard_input()
-    _check_log(log_json, source, target)
-    _check_contradictions(context, target)
-    with _output(target, overwrite, resume) as path, _text(log_json) as log_file:
-        from bcodec.codec import Settings
-        from bcodec.video import VideoReader
+    networks = cache(partial(_networks, device, threads))
 
-        _check_raw(source, size, fps)
+    def encode_one(source: str, target: str) -> None:
+        _refuse_same_file(source, target)
+        if source == "-":
+            _check_standard_input()
+        _check_log(log_json, source, target)
+        _check_contradictions(context, target)
+        with _output(target, overwrite, resume) as path, _text(log_json) as log_file:
+            from bcodec.codec import Settings
+            from bcodec.video import VideoReader
 
-        def open_input() -> VideoReader:
-            return VideoReader(
-                source,
-                size=size,
-                frame_rate=fps,
-                start=start,
-                frames=frames,
-                keep=_kept(no_audio, no_subtitles),
-                deinterlace=deinterlace,
-            )
+            _check_raw(source, size, fps)
 
-        with open_input() as reader:
-            work = _Encode(
-                Settings(qp, gop, scene_cut), _networks(device, threads), jobs, resume, target_psnr
-            )
-            if bitrate or max_size:
-                done = _fit(work, source, reader, open_input, path, target, log_file, bitrate, max_size)
-            else:
-                done = work.run(reader, path, log_file)
-        if verify:
-            with open(path, "rb") as coded_file:
-                _decode_frames(coded_file, target, work.networks)
-    done.tell(target, target_psnr, psnr=psnr)
+            def open_input() -> VideoReader:
+                return VideoReader(
+                    source,
+                    size=size,
+                    frame_rate=fps,
+                    start=start,
+                    frames=frames,
+                    keep=_kept(no_audio, no_subtitles),
+                    deinterlace=deinterlace,
+                )
+
+            with open_input() as reader:
+                work = _Encode(Settings(qp, gop, scene_cut), networks(), jobs, resume, target_psnr)
+                if bitrate or max_size:
+                    with (
+                        _rewritable(path, target) as file,
+                        _again(source, reader, open_input, work) as read_again,
+                    ):
+                        done = _fit(work, read_again, file, log_file, bitrate=bitrate, max_size=max_size)
+                else:
+                    done = work.run(reader, path, log_file)
+            if verify:
+                with open(path, "rb") as coded_file:
+                    _decode_frames(coded_file, target, work.networks)
+        done.tell(target, target_psnr, psnr=psnr)
+
+    if out_dir is None:
+        encode_one(sources[0], _only_target(sources, target))
+    else:
+        _encode_all(sources, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
+
+
+def _only_target(sources: tuple[str, ...], target: str | None) -> str:
+    if target is None:
+        raise click.UsageError("Missing option '-o', or --out-dir for several inputs.")
+    if len(sources) > 1:
+        raise click.UsageError("several inputs need --out-dir, not -o")
+    return target
+
+
+def _encode_all(
+    sources: tuple[str, ...],
+    folder: str,
+    encode_one: Callable[[str, str], None],
+    *,
+    overwrite: bool,
+    alone: str | None,
+) -> None:
+    """Encode each input into the folder, and print a table of what became of it."""
+    from bcodec.batch import encode_all, targets_in, to_table
+
+    if alone or "-" in sources:
+        raise click.UsageError("--out-dir takes files, and neither -o nor --log-json nor standard input")
+    try:
+        targets = targets_in(folder, sources)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    os.makedirs(folder, exist_ok=True)
+    outcomes = []
+    for outcome in encode_all(targets, encode_one, _explain, overwrite=overwrite):
+        outcomes.append(outcome)
+        if outcome.state == "failed":
+            log.error(f"error: {outcome.detail}")
+        elif outcome.state == "skipped":
+            log.info(f"{outcome.target}: {outcome.detail}")
+    with _standard_output():
+        click.echo(to_table(outcomes))
+    failed = [outcome.source for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(outcomes)} inputs failed")
 
 
 def _check_contradictions(context: click.Context, target: str) -> None:
@@ -543,39 +599,36 @@ class _Encoded(NamedTuple):
 
 def _fit(
     work: _Encode,
-    source: str,
-    reader: VideoReader,
-    open_input: Callable[[], VideoReader],
+    read_again: Callable[[], AbstractContextManager[VideoReader | Spool]],
     path: str,
-    target: str,
     log_file: TextIO | None,
+    *,
     bitrate: float | None,
     max_size: float | None,
 ) -> _Encoded:
-    """Code the video again and again until it has the bitrate or the size; a pipe is kept in a file for it."""
+    """Code the video again and again until it has the bitrate or the size."""
     from bcodec.ratecontrol import fit_size
 
-    with _rewritable(path, target) as file, _again(source, reader, open_input, work) as read:
-        done, lines = None, io.StringIO()
+    done, lines = None, io.StringIO()
 
-        def code(qp: float) -> float:
-            nonlocal done, lines
-            lines, work.settings = io.StringIO(), replace(work.settings, qp=qp)
-            with read() as frames:
-                done = work.run(frames, file, lines)
-            if bitrate:
-                return done.progress.bits_per_second() / bitrate
-            return os.path.getsize(file) / (max_size or 1)
+    def code(qp: float) -> float:
+        nonlocal done, lines
+        lines, work.settings = io.StringIO(), replace(work.settings, qp=qp)
+        with read_again() as frames:
+            done = work.run(frames, path, lines)
+        if bitrate:
+            return done.progress.bits_per_second() / bitrate
+        return os.path.getsize(path) / (max_size or 1)
 
-        qp, share = fit_size(code, work.settings.qp, at_most=max_size is not None)
-        assert done
-        size = readable_bytes(os.path.getsize(file))
-        if max_size and share > 1:
-            raise click.ClickException(f"--max-size cannot be met: even qp {qp:g} takes {size}")
-        if bitrate and abs(share - 1) > 0.05:
-            log.warning(f"--bitrate cannot be met: qp {qp:g} gives {done.progress.bitrate()}")
-        if log_file:
-            log_file.write(lines.getvalue())
+    qp, share = fit_size(code, work.settings.qp, at_most=max_size is not None)
+    assert done
+    if max_size and share > 1:
+        size = readable_bytes(os.path.getsize(path))
+        raise click.ClickException(f"--max-size cannot be met: qp {qp:g} takes {size}")
+    if bitrate and abs(share - 1) > 0.05:
+        log.warning(f"--bitrate cannot be met: qp {qp:g} gives {done.progress.bitrate()}")
+    if log_file:
+        log_file.write(lines.getvalue())
     return done
 
 
@@ -831,6 +884,78 @@ def info(source: str, as_json: bool) -> None:
         raise click.ClickException(f"{name}: {found.damage} (after {found.frames} whole frames)")
 
 
+# ---------------------------------------------------------------- compare
+
+
+@commands.command()
+@click.argument("reference", metavar="REF")
+@click.argument("distorted", metavar="DIST...", nargs=-1, required=True)
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]")
+@click.option("--size", type=_size, metavar="WxH", help="Size of raw video, in pixels.")
+@click.option("--fps", type=_rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001.")
+@click.option("--ms-ssim/--no-ms-ssim", default=True, help="Measure MS-SSIM, which takes most of the time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the values of each frame.")
+@click.option("--plot", metavar="FILE", help="Draw PSNR, bits and rate-distortion curves into a PNG file.")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace the PNG file where it exists.")
+@_computing
+def compare(
+    *,
+    reference: str,
+    distorted: tuple[str, ...],
+    frames: int | None,
+    size: tuple[int, int] | None,
+    fps: Fraction | None,
+    ms_ssim: bool,
+    as_json: bool,
+    plot: str | None,
+    overwrite: bool,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Tell how near each video DIST is to its source REF, and how many bits it takes.
+
+    They are .bcv files or any other video. PSNR is in dB, its mean over frames; YUV weighs the planes 6:1:1.
+    Bits are those of the packets of the pictures. Of codecs that come at four rates or more the BD-rate is
+    told against the first one, by PSNR YUV.
+
+    \b
+    bcodec compare clip.y4m clip.bcv
+    bcodec compare clip.y4m q20.bcv q30.bcv q40.bcv q50.bcv x264-*.mp4 --plot curves.png
+    """
+    if plot and find_spec("matplotlib") is None:
+        raise click.ClickException("--plot needs matplotlib: pip install 'bcodec[plot]'")
+    with whole_file(plot, overwrite=overwrite) if plot else nullcontext("") as picture:
+        from bcodec.compare import compare as compared
+        from bcodec.compare import plot_to_png, rate_changes, to_table
+
+        networks = cache(partial(_networks, device, threads))
+        with _bar(None) as bar:
+            found = [
+                compared(
+                    reference,
+                    name,
+                    networks=networks,
+                    size=size,
+                    frame_rate=fps,
+                    frames=frames,
+                    with_ms_ssim=ms_ssim,
+                    tick=bar.update,
+                )
+                for name in distorted
+            ]
+        for notice in chain.from_iterable(comparison.notices for comparison in found):
+            log.warning(notice)
+        if plot:
+            plot_to_png(found, picture)
+    with _standard_output():
+        if as_json:
+            changes = [change._asdict() for change in rate_changes(found)]
+            videos = [comparison.to_dict() for comparison in found]
+            click.echo(json.dumps({"reference": reference, "videos": videos, "bd_rate": changes}, indent=2))
+        else:
+            click.echo(to_table(found))
+
+
 # ---------------------------------------------------------------- files and standard streams
 
 
@@ -931,17 +1056,22 @@ def _networks(device: str, threads: int | None) -> Networks:
     return load_networks(device=pick_device(device))
 
 
+def _bar(total: int | None) -> Any:
+    """Give a bar (of tqdm) that counts frames on standard error, if that is a terminal."""
+    from tqdm import tqdm
+
+    hidden = sys.stderr is None or not sys.stderr.isatty() or not log.isEnabledFor(logging.INFO)
+    return tqdm(total=total, unit=" frames", leave=False, dynamic_ncols=True, disable=hidden)
+
+
 class _Progress:
     """Counts frames, packets and bytes, with a bar on stderr where that is a terminal."""
 
     def __init__(self, total: int | None, header: SequenceHeader, began: float | None = None) -> None:
-        from tqdm import tqdm
-
         self.video = header.video
         self.frames = self.packets = self.bytes = 0
         self.began = time.monotonic() if began is None else began
-        hidden = sys.stderr is None or not sys.stderr.isatty() or not log.isEnabledFor(logging.INFO)
-        self.bar = tqdm(total=total, unit=" frames", leave=False, dynamic_ncols=True, disable=hidden)
+        self.bar = _bar(total)
 
     def count_packet(self, size: int) -> None:
         """A packet of `size` bytes has been written or read."""

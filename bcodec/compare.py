@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, zip_longest
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bcodec.bitstream import BitstreamReader, NotBcv, Packet, VideoFormat
 from bcodec.codec import decode
@@ -17,7 +18,10 @@ from bcodec.metrics import Quality, bd_rate, bits_per_pixel
 from bcodec.networks import Networks
 from bcodec.video import RAW_SUFFIXES, VideoError, VideoReader, video_packets
 
-TABLE_HEAD = "  kbit/s  bits/pixel   PSNR Y      U      V    YUV  MS-SSIM  frames"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TABLE_HEAD = "  kbit/s  bits/pixel   PSNR Y      U      V    YUV  MS-SSIM  frames  file"
 
 
 @dataclass
@@ -161,8 +165,7 @@ def _measured(packets: Iterator[Any], sizes: dict[int, int], position: Callable[
         before = position()
 
 
-@dataclass(frozen=True)
-class RateChange:
+class RateChange(NamedTuple):
     """The BD-rate of a codec against an anchor, in percent at equal PSNR-YUV; nan where there is none."""
 
     codec: str
@@ -188,3 +191,51 @@ def rate_changes(comparisons: Sequence[Comparison]) -> list[RateChange]:
         if not math.isnan(percent):
             result.append(RateChange(codec, anchor, percent))
     return result
+
+
+def to_table(comparisons: Sequence[Comparison]) -> str:
+    """Lay out the means of all, and the BD-rates."""
+    lines = [TABLE_HEAD, *(f"{comparison.to_row()}  {comparison.name}" for comparison in comparisons)]
+    for change in rate_changes(comparisons):
+        lines.append(f"BD-rate (PSNR YUV) of {change.codec} against {change.anchor}: {change.percent:+.2f} %")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def plot_to_png(comparisons: Sequence[Comparison], path: str) -> None:
+    """Draw PSNR-YUV and bits of each frame; where a codec comes at several rates, its curve, too.
+
+    It needs matplotlib, which bcodec[plot] brings.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 (an extra)
+
+    by_codec = curves(comparisons)
+    with_curves = any(len(points) > 1 for points in by_codec.values())
+    figure = Figure(figsize=(9, 10 if with_curves else 6.5), layout="constrained")
+    axes = figure.subplots(3 if with_curves else 2, 1)
+    _over_frames(axes[0], axes[1], comparisons)
+    if with_curves:
+        _rate_and_quality(axes[2], comparisons)
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _over_frames(above: Axes, below: Axes, comparisons: Sequence[Comparison]) -> None:
+    for comparison in comparisons:
+        label = f"{Path(comparison.name).name} ({comparison.bitrate / 1000:.4g} kbit/s)"
+        above.plot([quality.psnr_yuv for quality in comparison.qualities], label=label, linewidth=1)
+        below.plot([size * 8 / 1000 for size in comparison.sizes], linewidth=1)
+    above.set(ylabel="PSNR-YUV [dB]")
+    above.legend(fontsize="small")
+    below.set(xlabel="frame", ylabel="kbit", yscale="log")
+
+
+def _rate_and_quality(axes: Axes, comparisons: Sequence[Comparison]) -> None:
+    changes = {change.codec: f", BD-rate {change.percent:+.1f} %" for change in rate_changes(comparisons)}
+    for codec, points in curves(comparisons).items():
+        rates = [point.bitrate / 1000 for point in points]
+        label = f"{codec}{changes.get(codec, '')}"
+        axes.plot(rates, [point.mean.psnr_yuv for point in points], "o-", label=label)
+    axes.set(xlabel="kbit/s", ylabel="PSNR-YUV [dB]", xscale="log")
+    axes.legend(fontsize="small")

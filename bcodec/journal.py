@@ -14,7 +14,7 @@ class Journal:
     """Counts coded frames, and writes each into `file`, where there is one, as a line of JSON.
 
     A frame: poc, type (I, B), layer, qp, motion_bits, content_bits, header_bits (all of its packet but the
-    payload), psnr_y, psnr_u, psnr_v in dB, seconds. Of a frame kept from an earlier run, what its packet says.
+    payload), psnr_y, psnr_u, psnr_v in dB, seconds. Of a frame kept from an earlier run, less.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:

@@ -69,8 +69,8 @@ def _locked(path: str, target: str) -> Iterator[None]:
 def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:
     """The whole frame packets of an unfinished file; none if it does not get so far.
 
-    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError if the file is of
-    another video, model or GOP size.
+    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError if the file is
+    of another video, model or GOP size.
     """
     copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the packets are)
     with open(path, "rb") as file:

@@ -32,8 +32,16 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-# inside networks/: bframe > motion, context; all > latent > layers; other files are bound by floor 2 only
-NETWORK_FLOORS = {"__init__": 4, "bframe": 3, "motion": 2, "context": 2, "intra": 2, "latent": 1, "layers": 0}
+# inside networks/: bframe > context > motion, intra > latent > layers; other files are bound by floor 2 only
+NETWORK_FLOORS = {
+    "__init__": 5,
+    "bframe": 4,
+    "context": 3,
+    "motion": 2,
+    "intra": 2,
+    "latent": 1,
+    "layers": 0,
+}
 
 NO_TORCH = {"gop", "dpb", "bitstream", "streams"}
 NOT_FOR_NETWORKS = {"bitstream", "dpb", "entropy"}  # networks are handed a symbol coder

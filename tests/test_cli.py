@@ -611,7 +611,7 @@ def test_public_names_are_all_there() -> None:
 
 
 def failing(error: BaseException) -> Callable[..., Iterator[Packet]]:
-    def encode(*_: object) -> Iterator[Packet]:
+    def encode(*_: object, **__: object) -> Iterator[Packet]:
         raise error
         yield  # a generator, as the real one
 
@@ -684,7 +684,7 @@ def test_signal_ends_a_command_with_nothing_left_behind(
 ) -> None:
     seen: list[list[str]] = []
 
-    def encode(*_: object) -> Iterator[Packet]:
+    def encode(*_: object, **__: object) -> Iterator[Packet]:
         seen.append([path.suffix for path in tmp_path.iterdir()])
         os.kill(os.getpid(), number)
         yield from ()

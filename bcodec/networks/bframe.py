@@ -12,15 +12,25 @@ intra codec's and start as copies of them.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.networks.context import PriorFusion, Reference, TemporalContexts, conditions, luma
-from bcodec.networks.intra import Analysis, Channels, IntraCodec, Synthesis
+from bcodec.networks.context import (
+    PriorFusion,
+    Reference,
+    TemporalContexts,
+    conditions,
+    luma,
+    repeat,
+    warp_picture,
+)
+from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
 from bcodec.networks.matching import bilateral, search, search_weight
-from bcodec.networks.motion import Motion, MotionCodec, Prediction
+from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search
 
 LEVELS = 64  # 8-bit levels in a unit of the pixel grid
+RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
 
 
 class BFrameCodec(nn.Module):
@@ -74,16 +84,16 @@ class BFrameCodec(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """The prediction P and the contexts, with the motion coded on the way."""
         prediction = predict_motion(past, future, distances)
-        fields = None if source is None else self.find_motion(past, future, prediction, qp, source)
-        motion: Motion = self.motion(symbols, prediction, qp, fields)
+        found = None if source is None else self.find_motion(past, future, prediction, qp, source)
+        motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
         return self.contexts(past, future, motion, condition)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def find_motion(
         self, past: Reference, future: Reference, prediction: Prediction, qp: Tensor, source: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Motion fields found by the search towards both references. Encoder only."""
+    ) -> Search:
+        """Motion found by the search towards both references, and which to prefer. Encoder only."""
         weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS)
         # Both directions at once: the search is many small operations.
         current, target, half_pel, field = (
@@ -97,7 +107,24 @@ class BFrameCodec(nn.Module):
         )
         found = search(current * LEVELS, target * LEVELS, half_pel * LEVELS, field, weight.repeat(2))
         first, second = found.chunk(2)
-        return first, second
+        pictures = [warp_picture(r, repeat(v, 2)) for r, v in ((past, first), (future, second))]
+        return Search(first, second, preference(pictures[0], pictures[1], source))
+
+
+def preference(past: Tensor, future: Tensor, source: Tensor) -> Tensor:
+    """2 w - 1 for the weight w of `past` beside `future` that comes nearest to `source` in each block of 16x16.
+
+    All [B, 6, H/2, W/2]; returns [B, 1, H/16, W/16] in [-1, 1], near 0 where the two hardly differ.
+    """
+    weight = torch.tensor([0.1875] * 4 + [0.25] * 2, device=source.device).view(1, -1, 1, 1)
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d((x * weight).sum(1, keepdim=True), 8)
+
+    difference = past - future
+    best = mean((source - future) * difference) / (mean(difference.square()) + RIDGE)
+    share = mean(difference.square()) / (mean(difference.square()) + RIDGE)
+    return (2 * best - share).clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, snap, warp
-from bcodec.networks.intra import PLANES, Channels
-from bcodec.networks.layers import Down, ResBlock, fuse
+from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, fuse
 from bcodec.networks.motion import Motion
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
@@ -70,11 +69,16 @@ class ReferenceFeatures(nn.Module):
         return Reference(picture, interpolate(luma(picture)), features, self.latent(y_hat), qp)
 
 
+def repeat(x: Tensor, times: int) -> Tensor:
+    """Each position `times` x `times`."""
+    return x.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else x
+
+
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     """The reference's samples along a field [B, 2, H/4, W/4]: luma from half samples, chroma bilinear."""
-    fine = field.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    fine = repeat(field, 2)
     chroma = warp(reference.picture[:, 4:], snap(fine * 0.5, SIXTEENTH), PIXEL)
-    fine = fine.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    fine = repeat(fine, 2)
     bright = warp(reference.half_pel, fine * 2, PIXEL)
     return torch.cat([F.pixel_unshuffle(bright, 2), chroma], 1)
 
@@ -99,7 +103,8 @@ def conditions(past: Reference, future: Reference, distances: tuple[int, int], q
 class SelectiveFusion(nn.Module):
     """Weights between the two warped contexts of one level, and the refined context they give.
 
-    w = hard_sigmoid(query(C_f, C_b, motion features, conditions)); context = w C_f + (1 - w) C_b, refined.
+    w = hard_sigmoid(query(C_f, C_b, motion features, conditions) + 2 preference), so that with a query of 0 the
+    decoded preference decides; context = w C_f + (1 - w) C_b, refined.
     """
 
     def __init__(self, c: int, c_motion: int, c_extra: int = 0) -> None:
@@ -112,11 +117,12 @@ class SelectiveFusion(nn.Module):
         self.refine = ResBlock(c)
 
     def forward(
-        self, past: Tensor, future: Tensor, motion: Tensor, condition: Tensor
+        self, contexts: tuple[Tensor, Tensor], motion: Tensor, preference: Tensor, condition: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Context [B, C, ..], and the queries of the extra maps asked for."""
+        past, future = contexts
         mixed = self.mix(torch.cat([past, future, motion], 1), residual=self.condition(condition))
-        query = self.query(self.hidden(mixed))
+        query = self.query(self.hidden(mixed)) + 2 * preference.to(mixed.dtype)
         return self.refine(fuse(query[:, : self.c], past, future)), query[:, self.c :]
 
 
@@ -136,14 +142,17 @@ class TemporalContexts(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """P [B, 6, H/2, W/2] on the pixel grid and the contexts."""
         features = (
-            motion.features.repeat_interleave(2, 2).repeat_interleave(2, 3),
+            repeat(motion.features, 2),
             motion.features,
             snap(F.avg_pool2d(motion.features, 2)),
         )
+        dtype = motion.features.dtype
         pairs = zip(warp_features(past, motion.past), warp_features(future, motion.future), strict=True)
         contexts, queries = [], []
-        for fusion, pair, feature in zip(self.fusions, pairs, features, strict=True):
-            context, query = fusion(*(c.to(feature.dtype) for c in pair), feature, condition)
+        for level, (fusion, (first, second)) in enumerate(zip(self.fusions, pairs, strict=True)):
+            preference = repeat(motion.preference, 4 >> level)
+            pair = first.to(dtype), second.to(dtype)
+            context, query = fusion(pair, features[level], preference, condition)
             contexts.append(context)
             queries.append(query)
         weights = F.pixel_shuffle(queries[0], 2).float()

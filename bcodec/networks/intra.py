@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,24 +18,11 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import LATENT, Conv2d, Grid, snap
 from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
-from bcodec.networks.layers import Down, ResBlock, Up
+from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
 
-PLANES = 6  # four luma phases, U, V: at half resolution
 BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
 COEFFICIENTS = PLANES * BLOCK * BLOCK
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Widths: features at 1/4, 1/8, 1/16 of the luma resolution, latent y at 1/16, hyper-latent z at 1/64."""
-
-    level1: int = 64
-    level2: int = 96
-    level3: int = 96
-    y: int = 384
-    z: int = 64
-    motion: int = 32
 
 
 def dct_basis(size: int) -> Tensor:

@@ -5,10 +5,27 @@ Tensors are [B, C, H, W] on the activation grid (multiples of 2^-6, |x| <= 8) un
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d, hard_sigmoid, snap
+
+
+PLANES = 6  # four luma phases, U, V: at half resolution
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Widths: features at 1/4, 1/8, 1/16 of the luma resolution, latent y at 1/16, hyper-latent z at 1/64."""
+
+    level1: int = 64
+    level2: int = 96
+    level3: int = 96
+    y: int = 384
+    z: int = 64
+    motion: int = 32
 
 
 class ResBlock(nn.Module):

@@ -132,17 +132,18 @@ def window_length() -> Tensor:
     return (side[:, None] + side[None, :]).view(1, -1, 1, 1)
 
 
-def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int) -> Tensor:
-    """Take the neighbours' vectors, then a ring of one sample, at each level down to `finest`.
+def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int) -> Tensor:
+    """Take the neighbours' vectors, then a ring of one sample, so many times at each level down to `finest`.
 
     `cost_at(level, field)` gives the cost near a field, in samples of that level; so is the result, of level
     `finest`.
     """
     for level in range(PYRAMID - 1, finest - 1, -1):
         field = field * 2
-        cost = cost_at(level, field)
-        field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
-        field, lowest = best(cost, field, around(field, RING), lowest)
+        for _ in range(rounds):
+            cost = cost_at(level, field)
+            field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
+            field, lowest = best(cost, field, around(field, RING), lowest)
     return field
 
 
@@ -178,7 +179,7 @@ def bilateral(past: Tensor, future: Tensor, d_past: int, d_future: int) -> tuple
     coarse = [plane.contiguous() for plane in planes[PYRAMID]]
     length = window_length().to(past.device) * ((1 << PYRAMID) * SHORTNESS)
     start = full_search(lambda: shifts(coarse[1]) - shifts(coarse[0]).flip(1), length)
-    field = refine(cost_at, start, finest=1)
+    field = refine(cost_at, start, finest=1, rounds=1)
     back, ahead = split(field)
     mean = cost_at(1, field)(field) * (1 / (16 * (BLOCK >> 1) ** 2))
     return back * 2, ahead * 2, snap(mean, Grid(frac=2, bits=9))
@@ -212,7 +213,7 @@ def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tens
 
     start = weight * torch.log2(1 + (4 << PYRAMID) * window_length().to(current.device)) * 4.0**-PYRAMID
     field = full_search(lambda: shifts(references[PYRAMID]) - targets[PYRAMID], start)
-    field = refine(cost_at, field, finest=1) * 2
+    field = refine(cost_at, field, finest=1, rounds=2) * 2
     lines = targets[0][:, :, ::2]  # every other line will do
 
     def distortion(field: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ codes vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -21,13 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import LATENT, MOTION, Conv2d, gate, snap
-from bcodec.networks.intra import Channels
+from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, snap
 from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, checkerboard, table_index
-from bcodec.networks.layers import Down, Up
+from bcodec.networks.layers import Channels, Down, Up
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
 SEGMENTS = 2
+PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
+PREFERENCE = 2  # latent channel of branch f that carries the preference between the references
 HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
 
 
@@ -36,7 +38,16 @@ class Motion(NamedTuple):
 
     past: Tensor  # [B, 2, H/4, W/4], luma samples
     future: Tensor
+    preference: Tensor  # [B, 1, H/16, W/16], -1 (take the future) to 1 (take the past), multiples of 1/16
     features: Tensor  # [B, 2 M, H/8, W/8]
+
+
+class Search(NamedTuple):
+    """What the encoder found: motion towards both references, and which of them to prefer where."""
+
+    past: Tensor  # [B, 2, H/8, W/8], luma samples
+    future: Tensor
+    preference: Tensor  # [B, 1, H/16, W/16], -1 (take the future) to 1 (take the past)
 
 
 class Prediction(NamedTuple):
@@ -72,10 +83,11 @@ class BranchEncoder(nn.Module):
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.transform = Conv2d(8, c, kernel=1, zero=True, grid_out=LATENT)
+        self.transform = Conv2d(9, c, kernel=1, zero=True, grid_out=LATENT)
         with torch.no_grad():
             for channel, row in enumerate(haar_rows(c)):
-                self.transform.weight[row, :, 0, 0] = haar_vector(channel)
+                self.transform.weight[row, :8, 0, 0] = haar_vector(channel)
+            self.transform.weight[PREFERENCE, 8] = 1.0
         self.head = Conv2d(4, c, activation=True)
         self.interact8 = Interaction(c)
         self.down = Down(c, c)
@@ -88,10 +100,11 @@ class BranchDecoder(nn.Module):
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.transform = Conv2d(c, 8, kernel=1, zero=True, grid_in=LATENT, grid_out=MOTION)
+        self.transform = Conv2d(c, 9, kernel=1, zero=True, grid_in=LATENT, grid_out=MOTION)
         with torch.no_grad():
             for channel, row in enumerate(haar_rows(c)):
-                self.transform.weight[:, row, 0, 0] = haar_vector(channel) / FIELD_SCALE
+                self.transform.weight[:8, row, 0, 0] = haar_vector(channel) / FIELD_SCALE
+            self.transform.weight[8, PREFERENCE] = 1.0
         self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=LATENT)
         self.interact16 = Interaction(c)
         self.up = Up(c, c)
@@ -129,11 +142,13 @@ class MotionEntropyModel(nn.Module):
         self.segments = nn.ModuleList(Parameters(5 * c, 48, c) for _ in range(2 * SEGMENTS))
         means, details = haar_rows(c)[:2], haar_rows(c)[2:]
         with torch.no_grad():
-            for segment in self.segments:
+            for index, segment in enumerate(self.segments):
                 # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
                 bias = cast(Parameters, segment).scale.bias
                 bias.fill_(-7.0)
                 bias[means], bias[details] = 1.0, -0.5
+                if index % 2 == 0:
+                    bias[PREFERENCE] = 1.0
 
     def forward(
         self,
@@ -180,35 +195,38 @@ class MotionCodec(nn.Module):
         # Per-branch adaptive quantization: a gain in the encoder, a step in the decoder for either direction.
         self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
         self.steps = nn.ModuleList(QStep(c, 0.25, 0.08) for _ in range(2))
+        with torch.no_grad():
+            self.steps[0].channel[PREFERENCE] = math.log(3)  # type: ignore[index,operator,union-attr]
 
     def forward(
         self,
         symbols: SymbolCoder,
         prediction: Prediction,
         qp: Tensor,
-        fields: tuple[Tensor, Tensor] | None = None,
+        found: Search | None = None,
     ) -> Motion:
-        """Decoded motion; `fields` are what the search found, when encoding."""
-        latents = None if fields is None else self.encode(fields, prediction, qp)
+        """Decoded motion; `found` by the search when encoding."""
+        latents = None if found is None else self.encode(found, prediction, qp)
         qsteps = [step(qp) for step in self.steps]
         m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps)
         return self.decode(m_f, m_b, prediction)
 
-    def encode(
-        self, fields: tuple[Tensor, Tensor], prediction: Prediction, qp: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, found: Search, prediction: Prediction, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
         f, b = (cast(BranchEncoder, branch) for branch in self.encoders)
         predicted = (prediction.past, prediction.future)
-        scaled = [(v - p) * FIELD_SCALE for v, p in zip(fields, predicted, strict=True)]
+        scaled = [(v - p) * FIELD_SCALE for v, p in zip(found[:2], predicted, strict=True)]
         inputs = [torch.cat([r, p * FIELD_SCALE], 1) for r, p in zip(scaled, predicted, strict=True)]
         h_f, h_b = f.head(inputs[0]), b.head(inputs[1])
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
         h_f, h_b = f.down(h_f), b.down(h_b)
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         latents = []
-        for branch, h, r, gain in zip((f, b), (h_f, h_b), scaled, self.gains, strict=True):
-            linear = branch.transform(F.pixel_unshuffle(r, 2))
+        preferences = (found.preference, torch.zeros_like(found.preference))
+        for branch, h, r, preference, gain in zip(
+            (f, b), (h_f, h_b), scaled, preferences, self.gains, strict=True
+        ):
+            linear = branch.transform(torch.cat([F.pixel_unshuffle(r, 2), preference], 1))
             latents.append(snap((linear + branch.tail(h)).float() * gain(qp)[0], LATENT))
         return latents[0], latents[1]
 
@@ -219,15 +237,18 @@ class MotionCodec(nn.Module):
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         h_f, h_b = f.up(h_f), b.up(h_b)
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
-        fields = []
+        fields, preferences = [], []
         for branch, m, h, predicted in zip(
             (f, b), (m_f, m_b), (h_f, h_b), (prediction.past, prediction.future), strict=True
         ):
             with torch.autocast(m.device.type, enabled=False):
-                linear = F.pixel_shuffle(branch.transform(m), 2)
+                linear = branch.transform(m)
+            preferences.append(linear[:, 8:])
+            linear = F.pixel_shuffle(linear[:, :8], 2)
             coarse = snap(linear + branch.correct(h).float() + predicted, MOTION)
             shape = snap(coarse * FIELD_SCALE)
             detail = F.pixel_shuffle(branch.refine(torch.cat([h, shape.to(h.dtype)], 1)), 2)
             fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
             fields.append(snap(fine + detail.float(), MOTION))
-        return Motion(fields[0], fields[1], torch.cat([h_f, h_b], 1))
+        preference = snap(preferences[0] + preferences[1], PREFERENCES)
+        return Motion(fields[0], fields[1], preference, torch.cat([h_f, h_b], 1))

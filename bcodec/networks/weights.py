@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d, InexactWeights
-from bcodec.networks.intra import Channels
+from bcodec.networks.layers import Channels
 from bcodec.networks.latent import Hyperprior, QStep
 
 UNIT = 64  # of means and scales of hyper-latents

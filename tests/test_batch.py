@@ -1,0 +1,106 @@
+"""Several inputs into one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bcodec.batch import complete_bytes, targets_in
+from bcodec.bitstream import VideoFormat
+from bcodec.cli import main
+from bcodec.frame import Frame, plane_shapes
+from bcodec.networks import Networks
+from bcodec.video import VideoWriter
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    tiny_networks: Networks,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Run:
+    loads: list[int] = []
+
+    def load(**_: object) -> Networks:
+        loads.append(1)
+        return tiny_networks
+
+    monkeypatch.setattr("bcodec.networks.load_networks", load)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        loads.clear()
+        status = main(["encode", *map(str, arguments), "--threads", "1"])
+        assert len(loads) <= 1, "the networks are loaded once"
+        return status, *capsys.readouterr()
+
+    return command
+
+
+def clip(name: str) -> str:
+    with VideoWriter(name, VideoFormat(32, 32, Fraction(25), Fraction(1, 25))) as writer:
+        for level in (40, 50):
+            writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(32, 32))))
+    return name
+
+
+def test_a_failure_does_not_end_it_and_what_is_done_is_skipped(run: Run, tmp_path: Path) -> None:
+    names = [clip("a.y4m"), "missing.mp4", clip("b c.y4m")]
+    status, out, err = run(*names, "--out-dir", "coded")
+    assert status == 1
+    assert [line.split()[0] for line in out.splitlines()] == ["encoded", "failed", "encoded", "encoded"]
+    assert out.splitlines()[-1] == "encoded 2, skipped 0, failed 1"
+    assert "bcodec: error: missing.mp4: no such file\n" in err
+    assert err.endswith("bcodec: error: 1 of 3 inputs failed\n")
+    assert sorted(path.name for path in Path("coded").iterdir()) == ["a.y4m.bcv", "b c.y4m.bcv"]
+    assert all(complete_bytes(str(path)) == path.stat().st_size for path in Path("coded").iterdir())
+
+    whole = Path("coded/a.y4m.bcv").read_bytes()
+    Path("coded/b c.y4m.bcv").write_bytes(whole[:-9])
+    status, out, err = run(names[0], names[2], "--out-dir", "coded")
+    assert status == 1
+    assert "coded/a.y4m.bcv: complete already, " in err
+    assert "coded/b c.y4m.bcv: exists already (-y overwrites it)" in err
+    assert Path("coded/b c.y4m.bcv").read_bytes() == whole[:-9]
+
+    status, out, _ = run(names[0], names[2], "--out-dir", "coded", "-y")
+    assert (status, out.splitlines()[-1]) == (0, "encoded 2, skipped 0, failed 0")
+    status, out, _ = run(names[0], names[2], "--out-dir", "coded")
+    assert (status, out.splitlines()[-1]) == (0, "encoded 0, skipped 2, failed 0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a.mp4",), "--out-dir"),
+        (("a.mp4", "b.mp4", "-o", "c.bcv"), "several inputs need --out-dir"),
+        (("a.mp4", "-o", "c.bcv", "--out-dir", "d"), "neither -o"),
+        (("-", "--out-dir", "d"), "nor standard input"),
+        (("x/a.mp4", "y/a.mp4", "--out-dir", "d"), "x/a.mp4 and y/a.mp4 would both become a.mp4.bcv"),
+    ],
+)
+def test_wrong_usage(run: Run, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    status, out, err = run(*arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_outputs() -> None:
+    assert targets_in("coded", ["x/a.mp4", "b"]) == {"x/a.mp4": "coded/a.mp4.bcv", "b": "coded/b.bcv"}
+
+
+def test_a_bug_ends_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("bcodec.video.VideoReader", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(clip("a.y4m"), "--out-dir", "coded")
