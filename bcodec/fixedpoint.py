@@ -22,6 +22,9 @@ from torch import Tensor, nn
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 WEIGHT_LIMIT = 127  # weights are integers of this magnitude times a power of two, one for each output channel
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
+FINEST = (
+    13  # exponent of the finest step: an activation of 2^9 units, as a residual, has 2^22 in the accumulator
+)
 BIAS_HEADROOM = 1 << 22  # largest bias, and room kept for a residual, in units of the accumulator
 
 
@@ -113,7 +116,7 @@ def weight_steps(weight: Tensor, bias: Tensor | None, units_in: int, frac_in: in
     if bias is not None:
         magnitude = bias.detach().float().abs().clamp_min(1e-9)
         finest = torch.minimum(finest, torch.floor(torch.log2(BIAS_HEADROOM / magnitude)) - frac_in)
-    return torch.clamp(finest, -8.0, 16.0)
+    return torch.clamp(finest, -8.0, FINEST)
 
 
 def on_grid(x: Tensor, step: Tensor) -> Tensor:
@@ -176,10 +179,9 @@ class Conv2d(nn.Module):
         Raises InexactWeights unless all sums are exact.
         """
         units = weight.double().abs().flatten(1).sum(1) * self.grid_in.units + bias.double().abs()
-        # A residual, on a grid no finer than the input's, is added to the accumulator.
-        finer = exponent.double() + self.grid_in.frac - self.grid_out.frac
-        residual = self.grid_out.units * torch.exp2(finer)
-        if bool((units + residual.clamp_max(BIAS_HEADROOM) >= 1 << EXACT_BITS).any()):
+        # Only between equal grids is there a residual.
+        residual = self.grid_out.units * torch.exp2(exponent.double()) * (self.grid_in == self.grid_out)
+        if bool((units + residual >= 1 << EXACT_BITS).any()):
             raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact in float32")
         step = torch.exp2(-exponent)
         with torch.no_grad():
@@ -223,15 +225,10 @@ def downsample(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2)
 
 
-def upsample(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
-    """Bilinear interpolation (weights 1/4, 3/4; border replicated), [.., H, W] -> [.., 2H, 2W] on a grid."""
-    for dim in (2, 3):
-        size = x.shape[dim]
-        before = torch.cat([x.narrow(dim, 0, 1), x.narrow(dim, 0, size - 1)], dim)
-        after = torch.cat([x.narrow(dim, 1, size - 1), x.narrow(dim, size - 1, 1)], dim)
-        pair = torch.stack([x * 0.75 + before * 0.25, x * 0.75 + after * 0.25], dim + 1)
-        x = pair.flatten(dim, dim + 1)
-    return snap(x, grid)
+def upsample(x: Tensor, rows: int = 2, columns: int | None = None) -> Tensor:
+    """Each position repeated rows x columns (or rows x rows) times, [.., H, W] -> [.., H rows, W columns]."""
+    columns = rows if columns is None else columns
+    return x.repeat_interleave(rows, -2).repeat_interleave(columns, -1) if rows * columns > 1 else x
 
 
 def warp(features: Tensor, motion: Tensor, grid: Grid = ACTIVATION) -> Tensor:

@@ -7,6 +7,9 @@ from typing import Any, BinaryIO, cast
 
 from bcodec.bitstream import (
     FORMAT_VERSION,
+    MAX_FRAMES,
+    MAX_GOP_SIZE,
+    AuxiliaryPacket,
     BitstreamError,
     BitstreamReader,
     FrameType,
@@ -14,6 +17,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
+from bcodec.streams import HEADER, Beside
 
 COLOUR_RANGES = ("unspecified", "limited", "full")
 H273 = {1: "BT.709", 2: "unspecified", 6: "BT.601"}  # where primaries, transfer and matrix agree
@@ -51,6 +55,15 @@ class Layer:
 
 
 @dataclass
+class Sidecar:
+    """One stream beside the pictures: what it is, its packets (the header is one) and their bytes."""
+
+    description: str
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass
 class Inspection:
     """A file as far as it is sound; `damage` is what ended the reading too early, None if nothing did."""
 
@@ -58,6 +71,9 @@ class Inspection:
     bytes: int = 0
     i_frames: list[int] = field(default_factory=list)  # poc
     layers: list[Layer] = field(default_factory=list)  # I frames first, then by temporal layer
+    gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
+    tags: dict[str, str] = field(default_factory=dict)
+    streams: dict[int, Sidecar] = field(default_factory=dict)
     damage: BitstreamError | None = None
 
     @property
@@ -80,6 +96,17 @@ class Inspection:
         """Bits per luma sample, everything in the file counted; 0 without frames."""
         samples = self.header.video.width * self.header.video.height * self.frames
         return self.bytes * 8 / samples if samples else 0.0
+
+    def note(self, packet: AuxiliaryPacket, size: int) -> None:
+        """Count a packet of `size` bytes that lies beside the pictures, and read it if it is a header."""
+        if packet.flags & HEADER:
+            beside = Beside.of([packet])
+            self.tags.update(beside.file.tags)
+            names = [*map(str, beside.streams.values()), *beside.notices] or ["the file's tags"]
+            self.streams[packet.stream] = Sidecar(names[0])
+        of = self.streams.setdefault(packet.stream, Sidecar(f"stream {packet.stream} of unknown kind"))
+        of.packets += 1
+        of.bytes += size
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the words of JSON."""
@@ -106,6 +133,12 @@ class Inspection:
                 }
                 for layer in self.layers
             ],
+            "first_gop": [[frame.poc, frame.frame_type.name, frame.temporal_layer] for frame in self.gop],
+            "streams": [
+                {"index": index, "description": s.description, "packets": s.packets, "bytes": s.bytes}
+                for index, s in self.streams.items()
+            ],
+            "tags": self.tags,
             "format_version": FORMAT_VERSION,
             "arithmetic_version": header.arithmetic_version,
             "model_id": header.model_id.hex(),
@@ -137,13 +170,35 @@ class Inspection:
             "shape": f"sample aspect ratio {aspect}, rotated by {video.rotation} degrees",
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
+        rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
+        beside = [
+            f"{'beside':<8} {_printable(s.description)}: {s.packets} packets, {readable_bytes(s.bytes)}"
+            for s in self.streams.values()
+        ]
         layers = [layer.to_row(self.bytes) for layer in self.layers]
-        return "\n".join([*(f"{key:<8} {value}" for key, value in rows.items()), TABLE_HEAD, *layers])
+        lines = [f"{key:<8} {value}" for key, value in rows.items()]
+        return "\n".join([*lines, *beside, TABLE_HEAD, *layers, *draw(self.gop)])
+
+
+def draw(gop: list[PacketHeader]) -> list[str]:
+    """Draw frames, given by poc, in lines: a column each, in the row of its temporal layer."""
+    if not gop:
+        return []
+    lines = [f"the first GOP, poc {gop[0].poc} to {gop[-1].poc}, a column a frame:"]
+    for layer in range(max(frame.temporal_layer for frame in gop) + 1):
+        row = "".join(f.frame_type.name if f.temporal_layer == layer else " " for f in gop)
+        lines.append(f"{layer:>6}  {row.rstrip()}")
+    return lines
 
 
 def readable_bytes(count: int) -> str:
     """Give a number of bytes in MB or kB."""
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1000:.1f} kB"
+
+
+def _printable(text: str) -> str:
+    """Words of a file, cut short and without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:60])
 
 
 def _h273(code: int) -> str:
@@ -159,6 +214,7 @@ def inspect(file: BinaryIO) -> Inspection:
     reader = BitstreamReader(cast(BinaryIO, counted))
     result = Inspection(reader.header, counted.count)
     layers: dict[tuple[FrameType, int], Layer] = {}
+    first: dict[int, PacketHeader] = {}
     try:
         for packet in reader:
             size, result.bytes = counted.count - result.bytes, counted.count
@@ -166,12 +222,18 @@ def inspect(file: BinaryIO) -> Inspection:
                 header = packet.header
                 kind = header.frame_type, header.temporal_layer
                 layers.setdefault(kind, Layer(*kind, header.qp, header.qp)).add(header, size)
+                if len(first) <= 2 * MAX_GOP_SIZE:
+                    first[header.poc] = header
                 if header.frame_type is FrameType.I:
                     result.i_frames.append(header.poc)
+            else:
+                result.note(packet, size)
         result.bytes = counted.count  # with the trailer
     except BitstreamError as damage:
         result.damage = damage
     result.layers = [layers[kind] for kind in sorted(layers)]
+    begin, end = [*result.i_frames, MAX_FRAMES, MAX_FRAMES][:2]
+    result.gop = [first[poc] for poc in sorted(first) if begin <= poc <= end]
     return result
 
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -311,17 +310,8 @@ def test_downsample_equals_int64() -> None:
     assert np.array_equal(integers(downsample(x), 8), sums)
 
 
-def test_upsample_equals_int64() -> None:
-    x = on(ACTIVATION, 2, 3, 9, 7)
-    units = integers(x, 6)
-    for axis in (2, 3):
-        padded = np.pad(units, [(0, 0)] * axis + [(1, 1)] + [(0, 0)] * (3 - axis), mode="edge")
-        size = units.shape[axis]
-        before, after = padded.take(range(size), axis), padded.take(range(2, size + 2), axis)
-        doubled = np.stack([3 * units + before, 3 * units + after], axis + 1)
-        units = doubled.reshape([s * (1 + (a == axis)) for a, s in enumerate(units.shape)])
-    with torch.no_grad():
-        assert torch.equal(upsample(x), snapped(units, 4, ACTIVATION))
-    assert torch.equal(
-        upsample(torch.ones(1, 1, 2, 2)), F.pad(torch.ones(1, 1, 2, 2), (0, 2, 0, 2), value=1.0)
-    )
+def test_upsample_repeats_each_position() -> None:
+    x = on(ACTIVATION, 2, 3, 5, 7)
+    assert torch.equal(upsample(x), torch.kron(x, torch.ones(2, 2)))
+    assert torch.equal(upsample(x, 4, 8), torch.kron(x, torch.ones(4, 8)))
+    assert torch.equal(upsample(x, 1), x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,7 @@ from bcodec.bitstream import (
     VideoFormat,
 )
 from bcodec.cli import main
+from bcodec.inspection import Inspection
 from bcodec.streams import (
     HEADER,
     KEY,
@@ -437,3 +439,47 @@ def test_hostile_streams_do_not_keep_the_pictures_from_coming(
     if result.status == 0:
         with VideoReader(tmp_path / "out.mkv") as pictures:
             assert len(list(pictures)) == 3
+
+
+# ---------------------------------------------------------------- info
+
+
+def test_info_tells_of_all_that_lies_beside(
+    run: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 8).status == 0
+    assert main(["info", str(tmp_path / "a.bcv")]) == 0
+    lines = capsysbinary.readouterr().out.decode().splitlines()
+    assert any(re.fullmatch("title +Größe", line) for line in lines)
+    assert any(re.match("beside +subtitle subrip: 3 packets, ", line) for line in lines)
+    assert any(re.match("beside +audio aac 48000 Hz mono deu: ", line) for line in lines)
+    assert lines[-5:] == [
+        "the first GOP, poc 0 to 8, a column a frame:",
+        "     0  I       I",
+        "     1      B",
+        "     2    B   B",
+        "     3   B B B B",
+    ]
+    assert main(["info", "--json", str(tmp_path / "a.bcv")]) == 0
+    found = json.loads(capsysbinary.readouterr().out)
+    assert found["tags"]["title"] == "Größe"
+    assert {stream["description"] for stream in found["streams"]} == {
+        "the file's tags",
+        "subtitle subrip",
+        "audio aac 48000 Hz mono deu",
+    }
+    assert found["first_gop"][4] == [4, "B", 1]
+    assert (
+        sum(row["bits"] for row in found["layers"]) // 8 + sum(s["bytes"] for s in found["streams"])
+        < found["bytes"]
+    )
+
+
+def test_info_lets_no_tag_steer_the_terminal() -> None:
+    header = FileHeader(tags={"title": "a\x1b[2J\nb"})
+    found = Inspection(
+        SequenceHeader(VideoFormat(64, 48, Fraction(25), Fraction(1, 25)), 8, 1, bytes(8)), bytes=1
+    )
+    found.note(header.to_packet(), 1)
+    assert "title    a?[2J?b\n" in found.to_text()

@@ -14,8 +14,8 @@ from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import Reference as ReferencePicture
 from bcodec.networks.context import ReferenceFeatures
 from bcodec.networks.intra import IntraCodec
-from bcodec.networks.layers import Channels
 from bcodec.networks.latent import QStep, SymbolCoder
+from bcodec.networks.layers import Channels
 from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
 
 __all__ = [

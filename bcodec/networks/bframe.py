@@ -15,17 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.fixedpoint import upsample
 from bcodec.networks.context import (
     PriorFusion,
     Reference,
     TemporalContexts,
     conditions,
     luma,
-    repeat,
     warp_picture,
 )
 from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
+from bcodec.networks.layers import Channels
 from bcodec.networks.matching import bilateral, search, search_weight
 from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search
 
@@ -107,12 +108,12 @@ class BFrameCodec(nn.Module):
         )
         found = search(current * LEVELS, target * LEVELS, half_pel * LEVELS, field, weight.repeat(2))
         first, second = found.chunk(2)
-        pictures = [warp_picture(r, repeat(v, 2)) for r, v in ((past, first), (future, second))]
+        pictures = [warp_picture(r, upsample(v)) for r, v in ((past, first), (future, second))]
         return Search(first, second, preference(pictures[0], pictures[1], source))
 
 
 def preference(past: Tensor, future: Tensor, source: Tensor) -> Tensor:
-    """2 w - 1 for the weight w of `past` beside `future` that comes nearest to `source` in each block of 16x16.
+    """2 w - 1 for the weight w of `past`, beside `future`, that is nearest to `source`, for blocks of 16x16.
 
     All [B, 6, H/2, W/2]; returns [B, 1, H/16, W/16] in [-1, 1], near 0 where the two hardly differ.
     """

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, snap, warp
+from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, fuse
 from bcodec.networks.motion import Motion
 
@@ -69,16 +69,11 @@ class ReferenceFeatures(nn.Module):
         return Reference(picture, interpolate(luma(picture)), features, self.latent(y_hat), qp)
 
 
-def repeat(x: Tensor, times: int) -> Tensor:
-    """Each position `times` x `times`."""
-    return x.repeat_interleave(times, 2).repeat_interleave(times, 3) if times > 1 else x
-
-
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     """The reference's samples along a field [B, 2, H/4, W/4]: luma from half samples, chroma bilinear."""
-    fine = repeat(field, 2)
+    fine = upsample(field, 2)
     chroma = warp(reference.picture[:, 4:], snap(fine * 0.5, SIXTEENTH), PIXEL)
-    fine = repeat(fine, 2)
+    fine = upsample(fine, 2)
     bright = warp(reference.half_pel, fine * 2, PIXEL)
     return torch.cat([F.pixel_unshuffle(bright, 2), chroma], 1)
 
@@ -88,7 +83,7 @@ def warp_features(reference: Reference, field: Tensor) -> list[Tensor]:
     warped = []
     for level, features in enumerate(reference.features):
         if level:
-            field = F.avg_pool2d(field, 2)
+            field = downsample(field)
         warped.append(warp(features, snap(field * 0.25 * 0.5**level, SIXTEENTH), ACTIVATION))
     return warped
 
@@ -103,8 +98,8 @@ def conditions(past: Reference, future: Reference, distances: tuple[int, int], q
 class SelectiveFusion(nn.Module):
     """Weights between the two warped contexts of one level, and the refined context they give.
 
-    w = hard_sigmoid(query(C_f, C_b, motion features, conditions) + 2 preference), so that with a query of 0 the
-    decoded preference decides; context = w C_f + (1 - w) C_b, refined.
+    w = hard_sigmoid(query(C_f, C_b, motion features, conditions) + 2 preference), so that with a query of 0
+    the decoded preference decides; context = w C_f + (1 - w) C_b, refined.
     """
 
     def __init__(self, c: int, c_motion: int, c_extra: int = 0) -> None:
@@ -142,15 +137,15 @@ class TemporalContexts(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """P [B, 6, H/2, W/2] on the pixel grid and the contexts."""
         features = (
-            repeat(motion.features, 2),
+            upsample(motion.features, 2),
             motion.features,
-            snap(F.avg_pool2d(motion.features, 2)),
+            snap(downsample(motion.features)),
         )
         dtype = motion.features.dtype
         pairs = zip(warp_features(past, motion.past), warp_features(future, motion.future), strict=True)
         contexts, queries = [], []
         for level, (fusion, (first, second)) in enumerate(zip(self.fusions, pairs, strict=True)):
-            preference = repeat(motion.preference, 4 >> level)
+            preference = upsample(motion.preference, 4 >> level)
             pair = first.to(dtype), second.to(dtype)
             context, query = fusion(pair, features[level], preference, condition)
             contexts.append(context)

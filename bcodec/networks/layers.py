@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d, hard_sigmoid, snap
 
-
 PLANES = 6  # four luma phases, U, V: at half resolution
 
 

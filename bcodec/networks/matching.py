@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.fixedpoint import Grid, snap
+from bcodec.fixedpoint import Grid, downsample, snap, upsample
 
 BLOCK = 8  # luma samples
 PYRAMID = 3  # halvings: at the coarsest level a block is one sample
@@ -34,7 +34,7 @@ def pyramid(luma: Tensor) -> list[Tensor]:
     """The plane and its halvings, finest first."""
     planes = [luma]
     for _ in range(PYRAMID):
-        planes.append(F.avg_pool2d(planes[-1], 2))
+        planes.append(downsample(planes[-1]))
     return planes
 
 
@@ -51,11 +51,6 @@ def sample(plane: Tensor, vectors: Tensor, pitch: tuple[int, int] = (1, 1)) -> T
     y = (vectors[:, 1] + down[:, None]).clamp_(0, height - 1)
     index = y.mul_(width).add_(x).long().view(batch, -1)
     return plane.reshape(batch, -1).gather(1, index).view(batch, 1, rows, columns)
-
-
-def repeat(field: Tensor, rows: int, columns: int) -> Tensor:
-    """Each vector rows x columns times: from a block to its samples."""
-    return field.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
 
 
 def blocks(difference: Tensor, rows: int, columns: int) -> Tensor:
@@ -167,7 +162,7 @@ def bilateral(past: Tensor, future: Tensor, d_past: int, d_future: int) -> tuple
         size = BLOCK >> level
 
         def cost(field: Tensor) -> Tensor:
-            back, ahead = (repeat(v, size, size) for v in split(field))
+            back, ahead = (upsample(v, size) for v in split(field))
             difference = sample(planes[level][0], back) - sample(planes[level][1], ahead)
             # A little in favour of short vectors, so that flat regions lie still.
             length = field.abs().sum(1, keepdim=True) * (1 << level)
@@ -205,7 +200,7 @@ def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tens
         size, anchors = BLOCK >> level, (predicted / (1 << level), surroundings(field))
 
         def cost(field: Tensor) -> Tensor:
-            difference = sample(references[level], repeat(field, size, size)) - targets[level]
+            difference = sample(references[level], upsample(field, size)) - targets[level]
             # A block of a coarse level has fewer samples, whose noise is averaged out: the rate counts less.
             return blocks(difference, size, size) + rate(field, anchors) * (4.0**-level)
 
@@ -217,7 +212,7 @@ def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tens
     lines = targets[0][:, :, ::2]  # every other line will do
 
     def distortion(field: Tensor) -> Tensor:
-        position = repeat(field * 2, BLOCK // 2, BLOCK)
+        position = upsample(field * 2, BLOCK // 2, BLOCK)
         low = torch.floor(position)
         # Quarter samples are the mean of the two half samples on either side.
         value = sample(half_pel, low, (4, 2))

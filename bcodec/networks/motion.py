@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, snap
+from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, snap, upsample
 from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, checkerboard, table_index
 from bcodec.networks.layers import Channels, Down, Up
 
@@ -196,7 +196,7 @@ class MotionCodec(nn.Module):
         self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
         self.steps = nn.ModuleList(QStep(c, 0.25, 0.08) for _ in range(2))
         with torch.no_grad():
-            self.steps[0].channel[PREFERENCE] = math.log(3)  # type: ignore[index,operator,union-attr]
+            self.steps[0].channel[PREFERENCE] = math.log(3)  # type: ignore[index,operator]
 
     def forward(
         self,
@@ -248,7 +248,7 @@ class MotionCodec(nn.Module):
             coarse = snap(linear + branch.correct(h).float() + predicted, MOTION)
             shape = snap(coarse * FIELD_SCALE)
             detail = F.pixel_shuffle(branch.refine(torch.cat([h, shape.to(h.dtype)], 1)), 2)
-            fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+            fine = upsample(coarse)
             fields.append(snap(fine + detail.float(), MOTION))
         preference = snap(preferences[0] + preferences[1], PREFERENCES)
         return Motion(fields[0], fields[1], preference, torch.cat([h_f, h_b], 1))

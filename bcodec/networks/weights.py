@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d, InexactWeights
-from bcodec.networks.layers import Channels
 from bcodec.networks.latent import Hyperprior, QStep
+from bcodec.networks.layers import Channels
 
 UNIT = 64  # of means and scales of hyper-latents
 Arrays = dict[str, np.ndarray]

@@ -1,0 +1,107 @@
+"""Scene cuts are found, and motion, fades, flashes and repeated frames are not taken for them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from bcodec.frame import Frame, Plane
+from bcodec.gop import schedule
+from bcodec.groups import groups
+from bcodec.scenes import find_cuts, shrink
+
+HEIGHT, WIDTH = 72, 128
+
+
+def scene(seed: int, count: int, speed: int = 2) -> list[Plane]:
+    """A blocky random picture that moves."""
+    blocks = np.random.default_rng(seed).integers(20, 230, (HEIGHT // 8, (WIDTH + speed * count) // 8 + 1))
+    canvas = np.kron(blocks, np.ones((8, 8), int)).astype(np.uint8)
+    return [canvas[:, speed * t :][:, :WIDTH] for t in range(count)]
+
+
+def cuts(planes: Iterable[Plane]) -> list[int]:
+    marked = list(find_cuts(planes, lambda plane: plane))
+    return [index for index, (_, cut) in enumerate(marked) if cut]
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("second", [1, 2, 3, 4, 9])
+def test_a_cut_is_found_wherever_it_is(first: int, second: int) -> None:
+    assert cuts(scene(0, first) + scene(1, second)) == [first]
+
+
+def test_several_cuts_are_found() -> None:
+    assert cuts(scene(0, 9) + scene(1, 8) + scene(2, 9, speed=5)) == [9, 17]
+
+
+@pytest.mark.parametrize("speed", [0, 1, 8, 16])
+def test_motion_is_no_cut(speed: int) -> None:
+    assert cuts(scene(0, 20, speed)) == []
+
+
+def test_motion_of_repeated_frames_is_no_cut() -> None:
+    assert cuts(np.repeat(scene(0, 10, speed=12), 2, axis=0)) == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_flash_is_no_cut(length: int) -> None:
+    planes = scene(0, 20)
+    planes[8 : 8 + length] = [255 - plane // 8 for plane in planes[8 : 8 + length]]
+    assert cuts(planes) == []
+
+
+def test_a_fade_and_a_change_of_light_are_no_cuts() -> None:
+    planes = [(plane * (20 - t) // 20).astype(np.uint8) for t, plane in enumerate(scene(0, 20))]
+    assert cuts(planes) == []
+    assert cuts(scene(0, 9) + [(plane // 2).astype(np.uint8) for plane in scene(0, 9)]) == []
+
+
+def test_dissolve_is_no_cut() -> None:
+    pairs = zip(scene(0, 20), scene(1, 20), strict=True)
+    planes = [((a * (19.0 - t) + b * t) / 19).astype(np.uint8) for t, (a, b) in enumerate(pairs)]
+    assert cuts(planes) == []
+
+
+def test_black_frames_are_no_trouble() -> None:
+    assert cuts([np.zeros((HEIGHT, WIDTH), np.uint8)] * 9) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 33), (1080, 1920)])
+def test_small_pictures_are_small(shape: tuple[int, int]) -> None:
+    small = shrink(np.full(shape, 7, np.uint8))
+    assert np.all(small == 7)
+    assert small.shape[0] <= 18
+    assert small.shape[1] <= 32
+
+
+# ---------------------------------------------------------------- groups
+
+
+def frames_of(planes: list[Plane]) -> list[Frame]:
+    chroma = np.full((HEIGHT // 2, WIDTH // 2), 128, np.uint8)
+    return [Frame(np.ascontiguousarray(plane), chroma, chroma) for plane in planes]
+
+
+@pytest.mark.parametrize("gop_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("count", range(1, 12))
+def test_without_cuts_groups_are_the_schedule(gop_size: int, count: int) -> None:
+    frames = frames_of(scene(0, count))
+    parts = list(groups(frames, gop_size, scene_cut=True))
+    assert [slot for part in parts for slot in part.slots] == list(schedule(count, gop_size))
+    assert [frame for part in parts for frame in part.frames] == frames
+    for part in parts:
+        assert [part.frame(slot) for slot in part.slots] == [frames[slot.poc] for slot in part.slots]
+        if not all(slot.intra for slot in part.slots):
+            assert part.past is frames[part.start - 1]
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_cut_splits_the_group_around_it(cut: int) -> None:
+    frames = frames_of(scene(0, cut) + scene(1, 12 - cut))
+    slots = [slot for part in groups(frames, 4, scene_cut=True) for slot in part.slots]
+    before = [0, *range(4, cut, 4)]
+    assert sorted(slot.poc for slot in slots) == list(range(12))
+    assert [slot.poc for slot in slots if slot.intra] == [*before, *range(cut, 12, 4)]
+    place = next(place for place, slot in enumerate(slots) if slot.poc == cut)
+    assert {slot.poc for slot in slots[:place]} == set(range(cut))
