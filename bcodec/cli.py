@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TextIO, TypeV
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import shell_complete
 
 from bcodec import __version__
 from bcodec.bitstream import (
@@ -60,6 +62,10 @@ MOST_JOBS = 64
 OUT_OF_MEMORY = "MemoryError|allocate memory|out of memory"  # Python; torch on CPU; torch on GPU
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
+FILE = click.Path(readable=False)  # not checked here: a shell completes it by what is there
+FOLDER = click.Path(file_okay=False, readable=False)
+COMPLETION = "_BCODEC_COMPLETE"  # the variable by which a shell asks
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 log = logging.getLogger("bcodec")
@@ -74,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 if all went well, 1 for bad data or a failure, 2 for wrong usage, 128 + n when ended by signal n (130 is
     Ctrl-C, 143 SIGTERM, 141 a reader of standard output that went away). A problem is told in one line.
     """
+    if COMPLETION in os.environ:
+        return shell_complete(commands, {}, "bcodec", COMPLETION, os.environ[COMPLETION])
     try:
         with _signals_raised(), _screen():
             words = list(sys.argv[1:] if arguments is None else arguments)
@@ -298,10 +306,11 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("sources", metavar="IN...", nargs=-1, required=True)
-@click.option("-o", "target", metavar="OUT", help="The .bcv file to write; - is standard output.")
+@click.argument("sources", type=FILE, metavar="IN...", nargs=-1, required=True)
+@click.option("-o", "target", type=FILE, metavar="OUT", help="The .bcv file to write; - is standard output.")
 @click.option(
     "--out-dir",
+    type=FOLDER,
     metavar="DIR",
     help="Write DIR/NAME.bcv for each IN. What is complete there is skipped; a failure does not end it.",
 )
@@ -350,6 +359,7 @@ def commands() -> None:
 @click.option("--psnr", is_flag=True, help="Tell the PSNR of the decoded pictures, mean over frames, in dB.")
 @click.option(
     "--log-json",
+    type=FILE,
     metavar="FILE",
     help="Write a line of JSON for each frame (bits, PSNR in dB, seconds), then a summary; - is standard"
     " output.",
@@ -398,7 +408,7 @@ def encode(
     threads: int | None,
     overwrite: bool,
 ) -> None:
-    """Encode the video IN to a .bcv file.
+    """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
 
     IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for y4m on
     standard input.
@@ -704,10 +714,11 @@ def _watched(reader: VideoReader | Spool, progress: _Progress, told: set[str]) -
 
 
 @commands.command()
-@click.argument("source", metavar="IN")
+@click.argument("source", type=FILE, metavar="IN")
 @click.option(
     "-o",
     "target",
+    type=FILE,
     required=True,
     metavar="OUT",
     help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is y4m on"
@@ -729,7 +740,8 @@ def decode(
 ) -> None:
     """Decode the .bcv file IN (- is standard input) to a video.
 
-    From a damaged file comes everything before the damage, and exit status 1.
+    Sound, subtitles and tags that the source had come along into .mkv and .mp4, if these can hold them. From
+    a damaged file comes everything before the damage, and exit status 1.
 
     \b
     bcodec decode holiday.bcv -o holiday.mkv
@@ -830,7 +842,7 @@ def _where(source: str, frame: int, damage: Exception) -> str:
 
 
 @commands.command()
-@click.argument("source", metavar="IN")
+@click.argument("source", type=FILE, metavar="IN")
 @_computing
 def verify(*, source: str, device: str, threads: int | None) -> None:
     """Decode the .bcv file IN (- is standard input) without output, and check that it is whole.
@@ -865,7 +877,7 @@ def _decode_frames(file: BinaryIO, name: str, networks: Networks) -> int:
 
 
 @commands.command()
-@click.argument("source", metavar="IN")
+@click.argument("source", type=FILE, metavar="IN")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(source: str, as_json: bool) -> None:
     """Tell what is in the .bcv file IN (- is standard input), and check that it is whole.
@@ -888,14 +900,14 @@ def info(source: str, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("reference", metavar="REF")
-@click.argument("distorted", metavar="DIST...", nargs=-1, required=True)
+@click.argument("reference", type=FILE, metavar="REF")
+@click.argument("distorted", type=FILE, metavar="DIST...", nargs=-1, required=True)
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]")
 @click.option("--size", type=_size, metavar="WxH", help="Size of raw video, in pixels.")
 @click.option("--fps", type=_rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001.")
 @click.option("--ms-ssim/--no-ms-ssim", default=True, help="Measure MS-SSIM, which takes most of the time.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the values of each frame.")
-@click.option("--plot", metavar="FILE", help="Draw PSNR, bits and rate-distortion curves into a PNG file.")
+@click.option("--plot", type=FILE, metavar="FILE", help="Draw PSNR, bits and rates into a PNG file.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace the PNG file where it exists.")
 @_computing
 def compare(
@@ -920,7 +932,7 @@ def compare(
 
     \b
     bcodec compare clip.y4m clip.bcv
-    bcodec compare clip.y4m q20.bcv q30.bcv q40.bcv q50.bcv x264-*.mp4 --plot curves.png
+    bcodec compare clip.y4m ours-*.bcv x264-*.mp4 --plot curves.png
     """
     if plot and find_spec("matplotlib") is None:
         raise click.ClickException("--plot needs matplotlib: pip install 'bcodec[plot]'")
@@ -954,6 +966,45 @@ def compare(
             click.echo(json.dumps({"reference": reference, "videos": videos, "bd_rate": changes}, indent=2))
         else:
             click.echo(to_table(found))
+
+
+# ---------------------------------------------------------------- demo
+
+
+@commands.command()
+@click.option("-o", "folder", type=FOLDER, default="bcodec-demo", metavar="DIR", help="Where to write.")
+@click.option("-q", "qp", type=click.IntRange(0, MAX_QP), default=32, metavar="N", help="As of encode.")
+@click.option("--frames", type=click.IntRange(1, 1000), default=17, metavar="N", help="Frames of the clip.")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace what is there.")
+@_computing
+def demo(*, folder: str, qp: int, frames: int, overwrite: bool, device: str, threads: int | None) -> None:
+    """Make a clip, encode it, decode it, compare the two, and put them side by side in a picture.
+
+    It writes clip.mkv, clip.bcv, decoded.mkv and side-by-side.png, and prints the commands that it runs.
+    """
+    clip, coded, decoded, picture = (
+        os.path.join(folder, name) for name in ("clip.mkv", "clip.bcv", "decoded.mkv", "side-by-side.png")
+    )
+    os.makedirs(folder, exist_ok=True)
+    with whole_file(clip, overwrite=overwrite) as path:
+        from bcodec.demo import make_clip, side_by_side
+
+        make_clip(path, frames)
+    computing = ["--device", device, *(["--threads", str(threads)] if threads else [])]
+    again = ["-y"] if overwrite else []
+    for words in (
+        ["encode", clip, "-o", coded, "-q", str(qp), *again],
+        ["decode", coded, "-o", decoded, *again],
+        ["compare", clip, coded],
+    ):
+        with _standard_output():
+            click.echo(f"$ bcodec {shlex.join(words)}")
+        with commands.make_context("bcodec", [*words, *computing]) as context:
+            commands.invoke(context)
+    with whole_file(picture, overwrite=overwrite) as path:
+        side_by_side(clip, decoded, frames // 2, path)
+    with _standard_output():
+        click.echo(f"{picture}: frame {frames // 2}, the source on the left, what was decoded on the right")
 
 
 # ---------------------------------------------------------------- files and standard streams

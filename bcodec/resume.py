@@ -69,21 +69,26 @@ def _locked(path: str, target: str) -> Iterator[None]:
 def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:
     """The whole frame packets of an unfinished file; none if it does not get so far.
 
-    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError if the file is
-    of another video, model or GOP size.
+    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError, at once, if the
+    file is of another video, model or GOP size.
     """
     copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the packets are)
     with open(path, "rb") as file:
         shutil.copyfileobj(file, copy)
     copy.seek(0)
-    return _whole_packets(copy, header)
+    try:
+        reader = BitstreamReader(copy)
+    except BitstreamError:
+        copy.close()
+        return iter(())
+    if reader.header != header:
+        copy.close()
+        raise CodecError(OTHER)
+    return _whole_packets(copy, reader)
 
 
-def _whole_packets(file: BinaryIO, header: SequenceHeader) -> Iterator[Packet]:
+def _whole_packets(file: BinaryIO, reader: BitstreamReader) -> Iterator[Packet]:
     with file, suppress(BitstreamError):
-        reader = BitstreamReader(file)
-        if reader.header != header:
-            raise CodecError(OTHER)
         yield from reader.frames()
 
 

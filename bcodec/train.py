@@ -26,11 +26,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bcodec.codec import LAYER_QP
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import RateMeter, dequantize
+from bcodec.entropy import RateMeter, dequantize, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.gop import window
-from bcodec.networks import Networks, ReferencePicture
+from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE
 from bcodec.video import VideoReader
 
@@ -219,7 +219,7 @@ def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple
 
 def raised(qp: Tensor) -> Tensor:
     """The qp of references: better than the frame's by a random number of steps."""
-    return (qp + torch.randint(2, 12, qp.shape)).clamp(max=QPS - 1)
+    return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
 def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -365,17 +365,19 @@ class Run:
     lr: float
     optimizer: str
     autocast: bool = True
+    device: str = "cpu"
     step: int = 0
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.rank, self.world = join_processes()
+        torch.manual_seed(self.rank)
+        self.net = self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         for name, parameter in self.net.named_parameters():
             parameter.requires_grad_(name.startswith(self.trained))
         named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
-        self.rank, self.world = join_processes()
         self.objective: nn.Module = Objective(self.net, self.loss)
         if self.world > 1:
             self.objective = DistributedDataParallel(self.objective, find_unused_parameters=True)
@@ -388,7 +390,7 @@ class Run:
 
     def load(self) -> None:
         """Resume from the folder's checkpoint."""
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
         self.net.load_state_dict(state["net"])
         self.average = state["average"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -454,8 +456,9 @@ class Run:
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        qp = torch.randint(0, QPS, (len(batch),))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        batch = batch.to(self.device)
+        qp = torch.randint(0, QPS, (len(batch),), device=self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
             loss, stats = self.objective(batch, spacing, qp)
         self.net.zero_grad(set_to_none=True)
         loss.backward()
@@ -518,7 +521,12 @@ def start_networks(init: Path | None) -> Networks:
     return net
 
 
-@click.command()
+@click.group()
+def main() -> None:
+    """Train the networks and export their weights."""
+
+
+@main.command()
 @click.argument("stage", type=click.Choice(list(STAGES)))
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of checkpoint and log")
@@ -529,7 +537,8 @@ def start_networks(init: Path | None) -> Networks:
 @click.option("--lr", type=float, help="learning rate; default: the stage's")
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="muon", show_default=True)
 @click.option("--float32", is_flag=True, help="no autocast: train exactly what is coded")
-def main(
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+def run(
     *,
     stage: str,
     data: Path,
@@ -541,9 +550,9 @@ def main(
     lr: float | None,
     optimizer: str,
     float32: bool,
+    device: str,
 ) -> None:
-    """Train one STAGE on the videos of a folder."""
-    torch.manual_seed(0)
+    """Train one STAGE on the videos of a folder; resumes where the folder's checkpoint stands."""
     plan = STAGES[stage]
     sampler = Sampler(load_clips(data, cache, plan.crop), plan.crop, plan.frames, plan.spacings)
     Run(
@@ -557,7 +566,18 @@ def main(
         lr or plan.lr,
         optimizer,
         autocast=not float32,
+        device=device,
     ).train()
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", type=click.Path(path_type=Path))
+def export(checkpoint: Path, weights: Path) -> None:
+    """Write the averaged weights of CHECKPOINT as integers, with tables, to WEIGHTS (.npz)."""
+    net = start_networks(checkpoint)
+    save_networks(weights, net, make_tables(SMALLEST_SCALE, SCALE_RATIO))
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ FLOORS = {
         "train",
         "compare",
         "batch",
+        "demo",
         "evaluate",
-        "inspection",
         "journal",
         "output",
         "parallel",
@@ -26,7 +26,7 @@ FLOORS = {
         "__init__",
     ],
     3: ["codec", "video"],
-    2: ["groups", "networks", "raw", "tracks"],
+    2: ["groups", "inspection", "networks", "raw", "tracks"],
     1: ["gop", "dpb", "entropy", "frame", "metrics", "scenes", "streams"],
     0: ["bitstream", "fixedpoint", "wholeness"],
 }

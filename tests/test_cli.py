@@ -24,7 +24,7 @@ from conftest import save_tiny
 
 import bcodec
 from bcodec.bitstream import BitstreamReader, BitstreamWriter, Packet, SequenceHeader, VideoFormat
-from bcodec.cli import main
+from bcodec.cli import commands, main
 from bcodec.frame import Frame, picture_bytes, plane_shapes
 from bcodec.video import VideoReader, VideoWriter
 
@@ -600,6 +600,31 @@ def test_help_and_version_need_no_torch() -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["", *commands.commands])
+def test_help_fits_a_terminal(run: Command, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run(*filter(None, [command]), "--help")
+    assert result.status == 0
+    assert max(map(len, result.out.decode().splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("bcodec en", "plain,encode"),
+        ("bcodec decode --no-a", "plain,--no-audio"),
+        ("bcodec info clip", "file,clip"),
+    ],
+)
+def test_a_shell_completes(run: Command, monkeypatch: pytest.MonkeyPatch, words: str, offered: str) -> None:
+    monkeypatch.setenv("_BCODEC_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    assert offered in run().out.decode().splitlines()
+    monkeypatch.setenv("_BCODEC_COMPLETE", "zsh_source")
+    assert b"compdef _bcodec_completion bcodec" in run().out
+
+
 def test_public_names_are_all_there() -> None:
     for name in bcodec.__all__:
         assert getattr(bcodec, name) is not None
@@ -776,35 +801,31 @@ def test_a_bug_is_not_hidden(
 # ---------------------------------------------------------------- the examples
 
 
-def test_encode_folder_skips_what_is_done_and_goes_on_after_a_failure(tmp_path: Path) -> None:
-    stand_in = tmp_path / "bcodec"  # notes its arguments, and fails for bad.mp4
-    stand_in.write_text('#!/bin/sh\necho "$2 $5 $6" >> log\ncase $2 in *bad*) exit 1;; esac\n: > "$4"\n')
+def test_encode_folder_encodes_all_videos_of_a_folder(tmp_path: Path) -> None:
+    stand_in = tmp_path / "bcodec"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 1\n')
     stand_in.chmod(0o755)
     (tmp_path / "in").mkdir()
-    for name in ("a.mp4", "bad.mp4", "c d.mkv", "notes.txt"):
-        (tmp_path / "in" / name).touch()
 
-    def encode_folder() -> subprocess.CompletedProcess[str]:
-        (tmp_path / "log").write_text("")
+    def encode_folder(*arguments: str) -> tuple[int, str]:
         script = Path(__file__).parents[1] / "examples" / "encode_folder.sh"
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            ["bash", script, "in", "out", "-q", "40"],
+        done = subprocess.run(
+            ["bash", script, *arguments],
             cwd=tmp_path,
             env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
             check=False,
         )
+        return done.returncode, done.stdout
 
-    first = encode_folder()
-    assert first.returncode == 1
-    assert (tmp_path / "log").read_text() == "in/a.mp4 -q 40\nin/bad.mp4 -q 40\nin/c d.mkv -q 40\n"
-    assert "encoded 2, skipped 0 (already there), failed 1\n  failed: bad.mp4\n" in first.stderr
-    assert "encoded 0, skipped 2 (already there), failed 1" in encode_folder().stderr
-    (tmp_path / "in" / "bad.mp4").unlink()
-    assert encode_folder().returncode == 0
-    assert (tmp_path / "log").read_text() == ""
+    assert encode_folder("in", "out") == (1, "")
+    for name in ("a.mp4", "c d.MKV", "notes.txt"):
+        (tmp_path / "in" / name).touch()
+    words = ["encode", "--out-dir", "out", "-q", "40", "--", "in/a.mp4", "in/c d.MKV"]
+    assert encode_folder("in", "out", "-q", "40") == (1, "".join(f"{word}\n" for word in words))
+    assert encode_folder("nowhere", "out") == (2, "")
 
 
 def test_python_api_example_encodes_and_decodes(

@@ -30,7 +30,7 @@ def test_search_finds_what_is_log_linear(at_zero: float, rise: float) -> None:
         lambda qp: (qp / 63) ** 3,
         lambda qp: math.floor(qp / 4) / 16,
         lambda qp: 1 - qp / 63,
-        lambda qp: math.sin(qp),
+        math.sin,
         lambda qp: 0.0,
     ],
 )
@@ -67,7 +67,8 @@ def test_a_qp_between_two_integers_raises_one_layer_after_the_other() -> None:
         levels = [[layer_qp(qp + eighth / 8, layer) for layer in layers] for eighth in range(9)]
         assert levels[0] == [layer_qp(qp, layer) for layer in layers]
         assert levels[8] == [layer_qp(qp + 1, layer) for layer in layers]
-        assert [sum(level) for level in levels] == sorted({sum(level) for level in levels})
+        assert [sum(level) for level in levels] == sorted(sum(level) for level in levels)
+        assert len({tuple(level) for level in levels}) == 8
 
 
 def test_groups_of_different_qp_decode(tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:

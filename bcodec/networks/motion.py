@@ -196,7 +196,7 @@ class MotionCodec(nn.Module):
         self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
         self.steps = nn.ModuleList(QStep(c, 0.25, 0.08) for _ in range(2))
         with torch.no_grad():
-            self.steps[0].channel[PREFERENCE] = math.log(3)  # type: ignore[index,operator]
+            self.steps[0].channel[PREFERENCE] = math.log(3)  # type: ignore[operator]
 
     def forward(
         self,
