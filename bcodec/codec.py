@@ -192,7 +192,7 @@ def _code_frame(codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFr
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
     header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced)
-    symbols = _MeasuringWriter(codec.tables, codec.shown)
+    symbols = _MeasuringWriter(codec.tables, codec.shown, codec.networks.worth(qp))
     x_hat = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
     decoded = to_frame(x_hat, frame.width, frame.height)
     packet = Packet(header, symbols.payload, picture_hash(decoded))
@@ -203,8 +203,8 @@ def _code_frame(codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFr
 class _MeasuringWriter(RangeWriter):
     """A writer that knows how long the payload was before the content of the frame."""
 
-    def __init__(self, tables: Tables, shown: Tensor) -> None:
-        super().__init__(tables, shown)
+    def __init__(self, tables: Tables, shown: Tensor, worth: Tensor) -> None:
+        super().__init__(tables, shown, worth)
         self.lengths = [0]  # bits before each call
 
     def code(

@@ -78,6 +78,11 @@ class Tables:
             constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in tables
         ]
         self.byte = constriction.stream.model.Uniform(256)
+        # Bits of each magnitude, [64, 16]; what a table leaves out costs an escape.
+        self.bits = np.full((TABLES, 16), 40.0)
+        for row, table, reach in zip(self.bits, tables, self.reach, strict=True):
+            inside = -np.log2(table[reach : 2 * reach + 1][: len(row)] / TOTAL)
+            row[: len(inside)] = inside
 
 
 def groups(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -109,7 +114,12 @@ class _RangeCoder:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.shown: Tensor | None = None
+
+    def choose(
+        self, ratio: Tensor, step: Tensor, indices: np.ndarray, shape: torch.Size, where: Tensor | None
+    ) -> np.ndarray:
+        """Symbols for the latent's distances from its mean, in steps."""
+        raise NotImplementedError
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         raise NotImplementedError
@@ -124,10 +134,8 @@ class _RangeCoder:
         indices = table_of(scale).to(torch.uint8).cpu().numpy()
         symbols = None
         if y is not None:
-            ratio = torch.round((_flat(y.float(), shape, where) - mean) / step)
-            if self.shown is not None and self.shown.shape[2:] == shape[2:]:
-                ratio *= _flat(self.shown, shape, where)
-            symbols = ratio.clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1).to(torch.int32).cpu().numpy()
+            ratio = (_flat(y.float(), shape, where) - mean) / step
+            symbols = self.choose(ratio, step, indices, shape, where)
         decoded = torch.from_numpy(self.transfer(indices, symbols)).to(mean.device)
         return _unflat(dequantize(decoded.float(), mean, step), shape, where)
 
@@ -136,12 +144,32 @@ class RangeWriter(_RangeCoder):
     """Writes symbols; `payload` has the bytes of what was coded.
 
     `shown` [1, 1, H, W] bool: latents of that size are given no symbols where it is False (padding).
+    `worth` [1, C, 1, 1]: the bits that a squared error of 1 is worth in latents of C channels; there a symbol
+    is taken one step nearer to zero where that saves more bits than its error is worth (RDOQ).
     """
 
-    def __init__(self, tables: Tables, shown: Tensor | None = None) -> None:
+    def __init__(self, tables: Tables, shown: Tensor | None = None, worth: Tensor | None = None) -> None:
         super().__init__(tables)
-        self.shown = shown
+        self.shown, self.worth = shown, worth
         self.encoder = constriction.stream.queue.RangeEncoder()
+
+    def choose(
+        self, ratio: Tensor, step: Tensor, indices: np.ndarray, shape: torch.Size, where: Tensor | None
+    ) -> np.ndarray:
+        """The nearest symbols, none in the padding, thrifty ones where their worth is known."""
+        if self.shown is not None and self.shown.shape[2:] == shape[2:]:
+            ratio = ratio * _flat(self.shown, shape, where)
+        symbols = torch.round(ratio).clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1)
+        nearest: np.ndarray = symbols.to(torch.int32).cpu().numpy()
+        if self.worth is None or self.worth.shape[1] != shape[1]:
+            return nearest
+        places = np.flatnonzero((np.abs(nearest) < self.tables.bits.shape[1]) & (nearest != 0))
+        picked = torch.from_numpy(places).to(ratio.device)
+        worth = (_flat(self.worth, shape, where)[picked] * step[picked].square()).cpu().numpy()
+        size, exact = np.abs(nearest[places]), ratio[picked].abs().cpu().numpy()
+        saved = self.tables.bits[indices[places], size] - self.tables.bits[indices[places], size - 1]
+        nearest[places] -= np.sign(nearest[places]) * (saved > worth * (2 * (exact - size) + 1))
+        return nearest
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         """Write `symbols` and return those that a reader will see (zero where nothing is coded)."""

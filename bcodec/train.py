@@ -31,17 +31,12 @@ from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.gop import window
 from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
-from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE
+from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, lagrangian
 from bcodec.video import VideoReader
 
 # Beside 6 for luma: PSNR-YUV averages decibels, and chroma's error is a fraction of luma's.
 CHROMA_WEIGHT = 2.0
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
-
-
-def lagrangian(qp: Tensor) -> Tensor:
-    """Lambda, in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
-    return 0.0012 * torch.exp2(qp.float() / 7)
 
 
 # ---------------------------------------------------------------- data

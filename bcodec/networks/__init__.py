@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d, InexactWeights
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import Reference as ReferencePicture
 from bcodec.networks.context import ReferenceFeatures
-from bcodec.networks.intra import IntraCodec
+from bcodec.networks.intra import IntraCodec, latent_worth
 from bcodec.networks.latent import QStep, SymbolCoder
 from bcodec.networks.layers import Channels
 from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
@@ -47,6 +47,10 @@ class Networks(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.reference.latent.weight.device
+
+    def worth(self, qp: int) -> Tensor:
+        """Bits that a squared error of 1 in the latents y is worth at a qp, [1, Y, 1, 1]."""
+        return latent_worth(qp, self.channels.y).to(self.device)
 
     def move(self, device: str) -> None:
         """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""

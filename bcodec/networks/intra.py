@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import LATENT, Conv2d, Grid, snap
-from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
+from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder, lagrangian
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
 
 BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
 COEFFICIENTS = PLANES * BLOCK * BLOCK
+INHERITED = 3.5  # what an error costs in all: the networks and later frames pass it on (measured)
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
 
 
@@ -59,6 +60,17 @@ def block_transform(c_y: int) -> Tensor:
             rows.append(((4 * (u * u + v * v), plane, index), row))
     rows.sort(key=lambda item: item[0])
     return torch.stack([row for _, row in rows[:c_y]]).float()
+
+
+def latent_worth(qp: int, c_y: int) -> Tensor:
+    """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
+
+    The block transform is orthonormal, but for the mean of luma, which is halved; luma counts 6/8 (as in
+    training), and a unit of the latent is 64 levels.
+    """
+    worth = torch.full((1, c_y, 1, 1), float(lagrangian(torch.tensor(qp))) * INHERITED * 0.75 * 64 * 64)
+    worth[:, 0] *= 4
+    return worth
 
 
 class Analysis(nn.Module):

@@ -189,7 +189,7 @@ def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tens
     """
     targets, references = pyramid(current), pyramid(reference)
     # Windows weigh 16; three times that cost little error and saved half of the rate.
-    weight = weight.view(-1, 1, 1, 1) * 48
+    weight = weight.view(-1, 1, 1, 1) * 24  # windows weigh 16; least cost of motion and residual together
 
     def rate(field: Tensor, anchors: tuple[Tensor, ...]) -> Tensor:
         """Cost of the vectors' bits: each is predicted by the nearest of its anchors."""
