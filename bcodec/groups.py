@@ -10,6 +10,7 @@ new scene begins with an I frame of its own:
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from bcodec.frame import Frame, Plane
 from bcodec.gop import Closing, Slot, intra_anchor, window
@@ -61,6 +62,11 @@ def groups(frames: Iterable[Frame], gop_size: int, *, scene_cut: bool) -> Iterat
             start, past, waiting = start + gop_size, frame, []
     if past and waiting:
         yield Group(start, window(start - 1, len(waiting), gop_size), waiting, past)
+
+
+def sample(parts: Iterable[Group], every: int) -> Iterator[Group]:
+    """Give one group in so many, of those that do not begin a scene."""
+    return islice((group for group in parts if group.past), every // 2, None, every)
 
 
 def _luma(frame: Frame) -> Plane:

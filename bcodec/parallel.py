@@ -37,7 +37,8 @@ def code_in_parallel(
     try:
         with _processes(networks, jobs) as pool:
             for group in parts:
-                running.append(pool.submit(_code, group, qp))
+                with _interrupts_held():
+                    running.append(pool.submit(_code, group, qp))  # may start a process
                 if len(running) > jobs:
                     yield from running.popleft().result()
             while running:
@@ -60,13 +61,25 @@ def _processes(networks: Networks, jobs: int) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back from this thread, and for ever from the processes that it starts meanwhile.
+
+    Ctrl-C goes to all of them: the first process ends the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _coder: GroupCoder  # of this process, where it is one of the pool
 
 
 def _begin(networks: bytes) -> None:
     """Prepare a process of the pool."""
     global _coder  # noqa: PLW0603 (a pool has no other place for it)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the first process ends the others
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(1)
     _coder = GroupCoder(pickle.loads(networks))

@@ -18,10 +18,13 @@ from bcodec.groups import Group
 from bcodec.networks import Networks
 
 QP_STEP = 1 / 8
-SIZE_SLOPE = 0.06  # of the logarithm of the size, for each qp; a first guess
+SIZE_SLOPE = 0.045  # of the logarithm of the size, for each qp; a first guess
 SIZE_TOLERANCE = 0.02  # of the size
 SIZE_TRIALS = 6
-PSNR_SLOPE = 0.35  # dB for each qp; a first guess
+SAMPLES = 6  # groups of a long video in the analysis
+ANALYSIS_TOLERANCE = 0.03  # of the size
+ANALYSIS_TRIALS = 4
+PSNR_SLOPE = 0.27  # dB for each qp; a first guess
 PSNR_TOLERANCE = 0.1  # dB
 PSNR_TRIALS = 9
 
@@ -81,6 +84,21 @@ def _next(below: Trial, above: Trial, made: list[Trial], target: float, slope: f
     return min(max(inside, 0.0), float(HIGHEST_QP))
 
 
+def analyse(code_part: Callable[[float], float], start: float) -> float:
+    """The qp at which a part of the video has the size wanted of it.
+
+    `code_part(qp)` codes it and returns the size as a share of what is wanted.
+    """
+
+    def measure(qp: float) -> float:
+        share = code_part(qp)
+        log.info(f"analysis of a part at qp {qp:g}: {share - 1:+.1%} of the target")
+        return math.log(share)
+
+    made = _search_size(measure, 1.0, start, ANALYSIS_TOLERANCE, ANALYSIS_TRIALS)
+    return min(made, key=lambda trial: abs(trial.value)).qp
+
+
 def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> Trial:
     """Code a file again and again until it is as large as it should be; the last time is the best.
 
@@ -96,19 +114,19 @@ def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> 
         log.info(f"pass {len(shares)} at qp {qp:g}: {shares[qp] - 1:+.1%} of the target")
         return math.log(shares[qp])
 
-    made = search(
-        measure,
-        math.log(aim),
-        start,
-        slope=SIZE_SLOPE,
-        tolerance=math.log1p(SIZE_TOLERANCE) * 0.99,
-        trials=SIZE_TRIALS,
-    )
+    made = _search_size(measure, aim, start, SIZE_TOLERANCE * 0.99, SIZE_TRIALS)
     fitting = [trial for trial in made if not at_most or shares[trial.qp] <= 1]
     best = min(fitting or made, key=lambda trial: abs(trial.value - math.log(aim)))
     if best.qp != made[-1].qp:
         code(best.qp)
     return Trial(best.qp, shares[best.qp])
+
+
+def _search_size(
+    measure: Callable[[float], float], aim: float, start: float, tolerance: float, trials: int
+) -> list[Trial]:
+    log_tolerance = math.log1p(tolerance)
+    return search(measure, math.log(aim), start, slope=SIZE_SLOPE, tolerance=log_tolerance, trials=trials)
 
 
 def hold_psnr(

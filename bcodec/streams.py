@@ -36,6 +36,7 @@ from itertools import chain
 from typing import BinaryIO, Self
 
 from bcodec.bitstream import (
+    MAX_FRAMES,
     AuxiliaryPacket,
     BitstreamError,
     BitstreamWriter,
@@ -188,7 +189,7 @@ class Beside:
     streams: dict[int, StreamHeader] = field(default_factory=dict)  # by their index
     window: Window = field(default_factory=Window)
     notices: list[str] = field(default_factory=list)
-    _waiting: deque[AuxiliaryPacket] = field(default_factory=deque, repr=False)
+    _waiting: deque[tuple[AuxiliaryPacket, int]] = field(default_factory=deque, repr=False)
     _bytes: int = 0
 
     @classmethod
@@ -212,28 +213,31 @@ class Beside:
         file = [self.file.to_packet()] if self.file != FileHeader() else []
         return file + [stream.to_packet() for stream in self.streams.values()]
 
-    def add(self, packet: AuxiliaryPacket) -> None:
-        """Let a packet wait, if it belongs to a stream and into the window."""
+    def add(self, packet: AuxiliaryPacket, before: int = 0) -> None:
+        """Let a packet wait, if it belongs to a stream and into the window; it came before that picture."""
         stream = self.streams.get(packet.stream)
         wanted = stream and not packet.flags & HEADER and self.window.cut(packet, stream)
         if wanted:
-            self._wait(wanted)
+            self._wait(wanted, before)
 
-    def until(self, time: Fraction | None) -> list[AuxiliaryPacket]:
-        """Give away, in order, what waits and belongs before `time` (seconds; None: all)."""
+    def until(self, time: Fraction | None, picture: int = MAX_FRAMES) -> list[AuxiliaryPacket]:
+        """Give away, in order, what waits and belongs before `time` (seconds; None: all).
+
+        What came behind `picture` waits on: how far ahead the source has been read then makes no difference.
+        """
         everything = time is None or self._bytes > MOST_WAITING
         waiting, self._waiting, self._bytes = self._waiting, deque(), 0
         due = []
-        for packet in waiting:
+        for packet, before in waiting:
             when = self.streams[packet.stream].seconds(packet)
-            if everything or when is None or time is None or when < time:
+            if everything or (before <= picture and (when is None or time is None or when < time)):
                 due.append(packet)
             else:
-                self._wait(packet)
+                self._wait(packet, before)
         return due
 
-    def _wait(self, packet: AuxiliaryPacket) -> None:
-        self._waiting.append(packet)
+    def _wait(self, packet: AuxiliaryPacket, before: int) -> None:
+        self._waiting.append((packet, before))
         self._bytes += len(packet.payload)
 
 
@@ -248,7 +252,8 @@ class InterleavedWriter(BitstreamWriter):
     def write(self, packet: Packet | AuxiliaryPacket) -> int:
         """Append a packet, and before it what belongs there; return its own size in bytes."""
         if isinstance(packet, Packet) and packet.header.temporal_layer == 0:
-            self._add(self._beside.until(self._beside.file.start + packet.header.poc * self._period))
+            poc = packet.header.poc
+            self._add(self._beside.until(self._beside.file.start + poc * self._period, poc))
         size = super().write(packet)
         self._file.flush()  # who reads a pipe has it at once
         return size

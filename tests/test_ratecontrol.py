@@ -12,7 +12,7 @@ from bcodec.bitstream import SequenceHeader, VideoFormat
 from bcodec.codec import ARITHMETIC_VERSION, LAYER_QP, CodedFrame, Settings, decode, layer_qp
 from bcodec.frame import picture_hash
 from bcodec.networks import Networks
-from bcodec.ratecontrol import fit_size, hold_psnr, search
+from bcodec.ratecontrol import analyse, fit_size, hold_psnr, search
 
 
 @pytest.mark.parametrize("at_zero", [-3.0, 0.0, 4.0, 9.0])
@@ -59,6 +59,11 @@ def test_the_file_that_is_left_has_the_size(largest: float, at_most: bool) -> No
     assert coded[-1] == qp
     assert 0.95 <= share <= (1 if at_most else 1.05)
     assert len(coded) <= 5
+
+
+def test_analysis_comes_near() -> None:
+    qp = analyse(lambda qp: 3 * math.exp(0.07 * (qp - 63)), 32)
+    assert 3 * math.exp(0.07 * (qp - 63)) == pytest.approx(1, abs=0.03)
 
 
 def test_a_qp_between_two_integers_raises_one_layer_after_the_other() -> None:

@@ -33,6 +33,7 @@ from bcodec.bitstream import (
     VideoFormat,
 )
 from bcodec.cli import main
+from bcodec.frame import Frame, plane_shapes
 from bcodec.inspection import Inspection
 from bcodec.streams import (
     HEADER,
@@ -47,7 +48,7 @@ from bcodec.streams import (
     Window,
     leading,
 )
-from bcodec.video import VideoReader
+from bcodec.video import VideoReader, VideoWriter
 
 RATE, COUNT = 25, 12
 SOUND = 48000  # Hz
@@ -293,6 +294,25 @@ def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> No
     assert between > 5
 
 
+@pytest.mark.parametrize("after", ["mkv", "mp4"])
+def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: Path, after: str) -> None:
+    rate = Fraction(30000, 1001)
+    codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
+    format = VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3), rotation=90, **codes)
+    tags = Beside(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
+    with VideoWriter(tmp_path / "clip.mp4", format, beside=tags) as writer:
+        for level in (60, 70, 80):
+            writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(64, 48))))
+    assert run("encode", tmp_path / "clip.mp4", "-o", tmp_path / "a.bcv").status == 0
+    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{after}")
+    assert ("the sample aspect ratio 4:3 is not written to mkv" in result.err) == (after == "mkv")
+    with VideoReader(tmp_path / "clip.mp4") as before, VideoReader(tmp_path / f"b.{after}") as reader:
+        assert before.format == format
+        expected = replace(format, sample_aspect_ratio=Fraction(0)) if after == "mkv" else format
+        assert reader.format == expected
+        assert {key.lower(): value for key, value in reader.beside.file.tags.items()} == tags.file.tags
+
+
 # ---------------------------------------------------------------- headers and windows as bytes
 
 
@@ -388,6 +408,22 @@ def test_packets_wait_for_their_place() -> None:
         for p in BitstreamReader(file)
     ]
     assert order == ["", "", "900", 0, "1000", "1100", 2, 1, "1250", 3, "1300"]
+
+
+def test_what_is_read_ahead_of_a_picture_waits_for_it() -> None:
+    beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
+    for pts, before in [(100, 0), (200, 4), (300, 5)]:
+        beside.add(at(pts), before)
+    assert beside.until(Fraction(1), 3) == [at(100)]
+    assert beside.until(Fraction(1), 4) == [at(200)]
+    assert beside.until(None) == [at(300)]
+
+
+def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
+    for name in ("a.bcv", "b.bcv"):
+        assert run("encode", source, "-o", tmp_path / name, "--frames", 3).status == 0
+    assert (tmp_path / "a.bcv").read_bytes() == (tmp_path / "b.bcv").read_bytes()
 
 
 def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from bcodec.streams import KEY, MOST_STREAMS, NO_DTS, NO_PTS, Kind, StreamHeader
 Track: TypeAlias = AudioStream | SubtitleStream
 
 TEMPLATES = ("matroska", "mov")  # between them they hold whatever mkv and mp4 can hold
+BITEXACT = 0x400  # FFmpeg's AVFMT_FLAG_BITEXACT: no random numbers, no version, no date
 MOST_TEMPLATE = 1 << 20  # bytes; fonts and cover pictures are not part of it
 OF_THE_CONTAINER = (  # tags that a muxer writes anew
     "encoder",
@@ -75,6 +76,7 @@ def _trial(stream: Track, format: str) -> bytes:
     file = io.BytesIO()
     try:
         with av.open(file, "w", format=format) as container:
+            container.flags |= BITEXACT
             packet = Packet(bytes(16))
             packet.stream = _add(container, stream)
             packet.pts, packet.dts, packet.duration, packet.is_keyframe = 0, 0, 1, True
@@ -131,7 +133,7 @@ def add_tracks(
 
 def _opened(track: StreamHeader) -> Iterator[Track]:
     """The stream of a template, if it is one."""
-    for format in TEMPLATES:
+    for format in TEMPLATES if len(track.template) <= MOST_TEMPLATE else ():
         try:
             with av.open(io.BytesIO(track.template), format=format, metadata_errors="ignore") as container:
                 for stream in container.streams:

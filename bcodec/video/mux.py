@@ -1,0 +1,99 @@
+"""Video files written by FFmpeg: pictures encoded, and muxed with what lies beside them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import gcd
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from bcodec.bitstream import AuxiliaryPacket, VideoFormat
+from bcodec.frame import Frame
+from bcodec.streams import Beside
+from bcodec.video.tracks import add_tracks, given
+
+ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
+    "mkv": ("matroska", "ffv1", {"level": "3"}),
+    "mp4": ("mp4", "libx264", {"crf": "12"}),
+}
+
+
+class EncoderSink:
+    """A container written by FFmpeg, with what lies beside the pictures."""
+
+    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
+        container, codec, options = ENCODERS[kind]
+        self.container = av.open(
+            f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
+        )
+        self.beside, self.period, self.count = beside, format.time_base, 0
+        try:
+            options = options | {"chroma_sample_location": str(format.chroma_location)}
+            stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
+            assert isinstance(stream, VideoStream)
+            self.stream = stream
+            self._describe(format)
+            self.container.metadata.update(beside.file.tags)
+            self.tracks, self.notices = add_tracks(self.container, beside.streams.values())
+            self.container.start_encoding()  # or an unwritable path shows only at the first frame
+        except BaseException:
+            self.container.close()
+            raise
+
+    def _describe(self, format: VideoFormat) -> None:
+        self.stream.pix_fmt = "yuv420p"
+        self.stream.width, self.stream.height = format.width, format.height
+        context = self.stream.codec_context
+        context.color_range, context.colorspace = format.colour_range, format.colour_matrix
+        context.color_primaries, context.color_trc = format.colour_primaries, format.colour_transfer
+        if format.sample_aspect_ratio:
+            context.sample_aspect_ratio = format.sample_aspect_ratio
+        if format.rotation:
+            self.stream.set_display_rotation(format.rotation)
+        self.tick = _tick(self.period, self.beside.file.start)
+        context.time_base = self.tick
+
+    def write(self, frame: Frame) -> None:
+        """Add one picture, and what lies beside those before it."""
+        rows, columns = frame.y.shape
+        picture = VideoFrame(columns, rows, "yuv420p")
+        for plane, samples in zip(picture.planes, frame.planes, strict=True):
+            lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
+            lines[:, : samples.shape[1]] = samples
+            plane.update(lines.tobytes())
+        time = self.beside.file.start + self.count * self.period
+        self._add(self.beside.until(time))
+        picture.pts, picture.time_base = round(time / self.tick), self.tick
+        picture.duration = round(self.period / self.tick)
+        self.container.mux(self.stream.encode(picture))
+        self.count += 1
+
+    def _add(self, packets: list[AuxiliaryPacket]) -> None:
+        for packet in packets:
+            stream, track = self.tracks.get(packet.stream, (None, None))
+            if stream is None or track is None:
+                continue
+            try:
+                self.container.mux(given(packet, stream, track))
+            except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
+                self.notices.append(f"the {track} ends early: {getattr(error, 'strerror', error)}")
+                del self.tracks[packet.stream]
+
+    def finish(self) -> None:
+        """Write what is held back."""
+        self._add(self.beside.until(None))
+        self.container.mux(self.stream.encode(None))
+
+    def close(self) -> None:
+        """Complete the file, and let it go."""
+        self.container.close()
+
+
+def _tick(period: Fraction, start: Fraction) -> Fraction:
+    """The largest unit of time (in seconds) of which both are multiples, or else one that is fine enough."""
+    whole = period.denominator * start.denominator
+    tick = Fraction(gcd(period.numerator * start.denominator, start.numerator * period.denominator), whole)
+    return tick if tick.denominator < 1 << 31 else period / 256
