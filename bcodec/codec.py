@@ -31,7 +31,7 @@ from bcodec.networks import Networks, ReferencePicture, SymbolCoder
 ARITHMETIC_VERSION = 1
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
-LAYER_QP = (6, 0, -3, -6, -8, -10, -11, -12)
+LAYER_QP = (9, 1, -4, -9, -13, -15, -16, -17)
 # A qp between two integers raises some layers: layer L from a fraction of 1 - LAYER_STEP[L] on.
 LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
 CONTENT_CALLS = 3  # to the symbol coder: hyper-latent, and the latent in two halves; motion comes before
@@ -85,6 +85,7 @@ class FrameCodec:
 
     def __init__(self, networks: Networks, width: int, height: int) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
+        self.width, self.height = width, height
         rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
         self.latent_size = rows, columns
         # Of the padded picture only what is shown deserves bits.
@@ -93,8 +94,8 @@ class FrameCodec:
         self.dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
 
     @torch.no_grad()
-    def code(self, symbols: SymbolCoder, header: PacketHeader, source: Tensor | None = None) -> Tensor:
-        """The one path: the decoded picture [1, 6, H/2, W/2]; `source`, of the same shape, when encoding.
+    def code(self, symbols: SymbolCoder, header: PacketHeader, source: Tensor | None = None) -> Frame:
+        """The one path: the decoded picture; `source` [1, 6, H/2, W/2], padded, when encoding.
 
         Raises MissingReference.
         """
@@ -106,11 +107,12 @@ class FrameCodec:
             past, future = self.dpb.references(header.poc)
             distances = (header.poc - past.poc, future.poc - header.poc)
             x_hat, y_hat = networks.bframe(symbols, past.picture, future.picture, distances, qp, source)
-        x_hat = finish(x_hat)
+        frame = to_frame(finish(x_hat), self.width, self.height)
         if header.referenced:
-            picture = networks.reference(x_hat, y_hat, qp)
+            # A reference is padded anew, as sources are: what was decoded there got no bits.
+            picture = networks.reference(to_tensor(frame).to(networks.device), y_hat, qp)
             self.dpb.insert(Reference(header.poc, header.temporal_layer, picture))
-        return x_hat
+        return frame
 
 
 class CodedFrame(NamedTuple):
@@ -192,9 +194,9 @@ def _code_frame(codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFr
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
     header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced)
-    symbols = _MeasuringWriter(codec.tables, codec.shown, codec.networks.worth(qp))
-    x_hat = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
-    decoded = to_frame(x_hat, frame.width, frame.height)
+    worth = codec.networks.worth(qp, referenced=slot.referenced)
+    symbols = _MeasuringWriter(codec.tables, codec.shown, worth)
+    decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
     packet = Packet(header, symbols.payload, picture_hash(decoded))
     quality = Quality.of(frame.planes, decoded.planes)
     return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began)
@@ -243,7 +245,7 @@ def decode(
         if poc < first:
             continue
         try:
-            frame = _decode_frame(codec, packet, width, height)
+            frame = _decode_frame(codec, packet)
             ready = shown.push(poc, frame)
         except (EntropyError, MissingReference, MissingPicture, BitstreamError) as error:
             raise CodecError(f"frame {poc}: {error}") from error
@@ -252,9 +254,9 @@ def decode(
         raise CodecError(f"the stream ends while {len(shown)} frames wait for an earlier one")
 
 
-def _decode_frame(codec: FrameCodec, packet: Packet, width: int, height: int) -> Frame:
+def _decode_frame(codec: FrameCodec, packet: Packet) -> Frame:
     symbols = RangeReader(codec.tables, packet.payload)
-    frame = to_frame(codec.code(symbols, packet.header), width, height)
+    frame = codec.code(symbols, packet.header)
     if picture_hash(frame) != packet.picture_hash:
         raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
     return frame

@@ -26,6 +26,8 @@ from bcodec.fixedpoint import LATENT, snap
 
 TABLES = 64
 TOTAL = 1 << 20  # sum of the frequencies of a table
+SLACK = 64  # bits of the range coder's state, which a payload may do without
+TOO_SHORT = "the payload ends before its last symbol"
 ESCAPE_RANGE = 1 << 15  # escaped symbols lie in [-2^15, 2^15)
 LOGISTIC = math.sqrt(3) / math.pi  # scale of a logistic distribution with standard deviation 1
 
@@ -83,6 +85,8 @@ class Tables:
         for row, table, reach in zip(self.bits, tables, self.reach, strict=True):
             inside = -np.log2(table[reach : 2 * reach + 1][: len(row)] / TOTAL)
             row[: len(inside)] = inside
+        # Bits of each letter, at the least: a model gives it up to 2^-23 of probability more than its table.
+        self.costs = [-np.log2((t + TOTAL / (1 << 23)) / TOTAL) for t in tables]
 
 
 def groups(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -198,13 +202,18 @@ class RangeWriter(_RangeCoder):
 
 
 class RangeReader(_RangeCoder):
-    """Reads symbols from a payload; raises EntropyError if it ends too early."""
+    """Reads symbols from a payload; raises EntropyError if it ends too early.
+
+    Behind the end the range coder would read on, for ever. Symbols that cannot have been written in so few
+    bytes are refused: no large picture is computed for a small payload.
+    """
 
     def __init__(self, tables: Tables, payload: bytes) -> None:
         super().__init__(tables)
         if len(payload) % 4:
             raise EntropyError("the payload is not a whole number of 32-bit words")
         self.decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+        self.spare = 8.0 * len(payload) + SLACK  # bits that symbols have not used
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         """Read the symbols."""
@@ -214,15 +223,22 @@ class RangeReader(_RangeCoder):
             for table, positions in groups(indices):
                 reach = int(self.tables.reach[table])
                 letters = self.decoder.decode(self.tables.models[table], len(positions))
+                self._use(float(self.tables.costs[table][letters].sum()))
                 decoded[positions] = letters - reach
                 escaped.append(positions[letters > 2 * reach])
             places = np.concatenate(escaped) if escaped else np.zeros(0, np.int64)
             if len(places):
+                self._use(16 * len(places))
                 plain = self.decoder.decode(self.tables.byte, 2 * len(places)).reshape(-1, 2)
                 decoded[places] = (plain[:, 0] << 8) + plain[:, 1] - ESCAPE_RANGE
         except AssertionError as error:
-            raise EntropyError("the payload ends before its last symbol") from error
+            raise EntropyError(TOO_SHORT) from error
         return decoded
+
+    def _use(self, bits: float) -> None:
+        self.spare -= bits
+        if self.spare < 0:
+            raise EntropyError(TOO_SHORT)
 
 
 class _Inside(torch.autograd.Function):

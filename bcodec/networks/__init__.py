@@ -48,9 +48,9 @@ class Networks(nn.Module):
         """Where the weights are."""
         return self.reference.latent.weight.device
 
-    def worth(self, qp: int) -> Tensor:
+    def worth(self, qp: int, *, referenced: bool) -> Tensor:
         """Bits that a squared error of 1 in the latents y is worth at a qp, [1, Y, 1, 1]."""
-        return latent_worth(qp, self.channels.y).to(self.device)
+        return latent_worth(qp, self.channels.y, referenced=referenced).to(self.device)
 
     def move(self, device: str) -> None:
         """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""

@@ -22,7 +22,8 @@ from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
 
 BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
 COEFFICIENTS = PLANES * BLOCK * BLOCK
-INHERITED = 3.5  # what an error costs in all: the networks and later frames pass it on (measured)
+INHERITED = 8.0  # what an error costs in all where later frames inherit it (measured)
+OWN = 3.0  # and where none does: the networks spread it
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
 
 
@@ -62,13 +63,14 @@ def block_transform(c_y: int) -> Tensor:
     return torch.stack([row for _, row in rows[:c_y]]).float()
 
 
-def latent_worth(qp: int, c_y: int) -> Tensor:
+def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:
     """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
 
     The block transform is orthonormal, but for the mean of luma, which is halved; luma counts 6/8 (as in
     training), and a unit of the latent is 64 levels.
     """
-    worth = torch.full((1, c_y, 1, 1), float(lagrangian(torch.tensor(qp))) * INHERITED * 0.75 * 64 * 64)
+    slope = float(lagrangian(torch.tensor(qp))) * (INHERITED if referenced else OWN)
+    worth = torch.full((1, c_y, 1, 1), slope * 0.75 * 64 * 64)
     worth[:, 0] *= 4
     return worth
 
