@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from bcodec.video import VideoReader
 
 MOST_JOBS = 64
-OUT_OF_MEMORY = "MemoryError|allocate memory|out of memory"  # Python; torch on CPU; torch on GPU
+# what Python says; torch on CPU; oneDNN within it; torch on GPU
+OUT_OF_MEMORY = "MemoryError|allocate memory|could not create a (primitive|memory)|out of memory"
 
 COMPLETION = "_BCODEC_COMPLETE"  # the variable by which a shell asks
 
