@@ -337,6 +337,16 @@ def test_lack_of_memory_within_onednn_is_told(
     assert not (tmp_path / "o.mkv").exists()
 
 
+def test_a_rate_that_ffmpeg_cannot_hold_is_told(
+    coded: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    header = coded[:30] + struct.pack("<II", 2**32 - 1, 1) + coded[38 : HEADER_SIZE - 4]
+    (tmp_path / "a.bcv").write_bytes(header + struct.pack("<I", crc32(header)) + coded[HEADER_SIZE:])
+    assert main(["decode", str(tmp_path / "a.bcv"), "-o", str(tmp_path / "o.mkv"), *QUICK]) == 1
+    assert capfd.readouterr().err.endswith("o.mkv: a rate, ratio or time is beyond what FFmpeg can hold\n")
+    assert not (tmp_path / "o.mkv").exists()
+
+
 # ---------------------------------------------------------------- properties
 
 

@@ -168,7 +168,9 @@ def _translated(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file") from None
-    except (av.FFmpegError, OSError, UnicodeError, OverflowError, BitstreamError) as error:
+    except OverflowError as error:
+        raise VideoError(f"{name}: a rate, ratio or time is beyond what FFmpeg can hold") from error
+    except (av.FFmpegError, OSError, UnicodeError, BitstreamError) as error:
         raise VideoError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
 
