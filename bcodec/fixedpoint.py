@@ -22,9 +22,7 @@ from torch import Tensor, nn
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 WEIGHT_LIMIT = 127  # weights are integers of this magnitude times a power of two, one for each output channel
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
-FINEST = (
-    13  # exponent of the finest step: an activation of 2^9 units, as a residual, has 2^22 in the accumulator
-)
+FINEST = 13  # exponent of the finest step: a residual of 2^9 units has 2^22 in the accumulator
 BIAS_HEADROOM = 1 << 22  # largest bias, and room kept for a residual, in units of the accumulator
 
 

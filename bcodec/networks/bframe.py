@@ -123,9 +123,8 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> Tensor:
         return F.avg_pool2d((x * weight).sum(1, keepdim=True), 8)
 
     difference = past - future
-    best = mean((source - future) * difference) / (mean(difference.square()) + RIDGE)
-    share = mean(difference.square()) / (mean(difference.square()) + RIDGE)
-    return (2 * best - share).clamp(-1, 1)
+    energy = mean(difference.square())
+    return ((2 * mean((source - future) * difference) - energy) / (energy + RIDGE)).clamp(-1, 1)
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d
 from bcodec.networks.layers import Down, ResBlock, Up
 
-SCALES = 64  # number of frequency tables
 SCALE_RATIO = 1.1355  # between the scales of neighbouring tables
 SMALLEST_SCALE = 0.1  # of table 0, in quantization steps: what has this scale is not coded but zero
 UNIT_SCALE = 0.26  # the latent's scale that a network output of 0 stands for
