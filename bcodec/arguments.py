@@ -1,17 +1,22 @@
-"""What the commands take: the kinds of values, and the options that several commands share."""
+"""What the commands take: the kinds of values, the options that several commands share, what they ask for."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, MIN_SIDE
 from bcodec.console import log
 from bcodec.streams import Kind
+
+if TYPE_CHECKING:
+    from bcodec.networks import Networks
 
 HIGHEST_RATE = 1000  # frames per second; no camera means more
 MOST_THREADS = 256
@@ -128,3 +133,23 @@ def kept(no_audio: bool, no_subtitles: bool) -> frozenset[Kind]:
     """The kinds of streams beside the pictures that are wanted."""
     without = [Kind.AUDIO] * no_audio + [Kind.SUBTITLE] * no_subtitles
     return frozenset(Kind) - frozenset(without)
+
+
+def refuse_same_file(source: str, target: str) -> None:
+    """Refuse to write over the input: click.UsageError."""
+    if "-" not in (source, target):
+        with suppress(OSError):
+            if os.path.samefile(source, target) and os.path.isfile(source):
+                raise click.UsageError(f"{source} and {target} are the same file")
+
+
+def networks(device: str, threads: int | None) -> Networks:
+    """The released networks, where --device and --threads want them; raises CodecError and WeightsError."""
+    import torch
+
+    from bcodec.codec import pick_device
+    from bcodec.networks import load_networks
+
+    if threads:
+        torch.set_num_threads(threads)
+    return load_networks(device=pick_device(device))

@@ -101,16 +101,19 @@ class FrameCodec:
         """
         networks = self.networks
         qp = torch.tensor([header.qp], device=networks.device)
+        track = None
         if header.frame_type is FrameType.I:
             x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, source)
         else:
             past, future = self.dpb.references(header.poc)
             distances = (header.poc - past.poc, future.poc - header.poc)
-            x_hat, y_hat = networks.bframe(symbols, past.picture, future.picture, distances, qp, source)
+            x_hat, y_hat, track = networks.bframe(
+                symbols, past.picture, future.picture, distances, qp, source
+            )
         frame = to_frame(finish(x_hat), self.width, self.height)
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
-            picture = networks.reference(to_tensor(frame).to(networks.device), y_hat, qp)
+            picture = networks.reference(to_tensor(frame).to(networks.device), y_hat, qp, track)
             self.dpb.insert(Reference(header.poc, header.temporal_layer, picture))
         return frame
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Self, TextIO
 import click
 from tqdm import tqdm
 
-from bcodec.bitstream import SequenceHeader
+from bcodec.bitstream import BitstreamError, SequenceHeader
 
 log = logging.getLogger("bcodec")
 
@@ -103,6 +103,15 @@ def shown(path: str, stream: str) -> str:
 
 
 @contextmanager
+def named(path: str) -> Iterator[None]:
+    """Let errors about a bitstream name the file: click.ClickException."""
+    try:
+        yield
+    except BitstreamError as error:
+        raise click.ClickException(f"{shown(path, 'input')}: {error}") from error
+
+
+@contextmanager
 def open_input(path: str) -> Iterator[BinaryIO]:
     """Open a file to read, or standard input for -."""
     if path == "-":
@@ -117,6 +126,12 @@ def check_standard_input() -> None:
     """Refuse a terminal as input: click.UsageError."""
     if sys.stdin is None or sys.stdin.isatty():
         raise click.UsageError("standard input brings no file; redirect it, or name a file")
+
+
+def check_standard_output() -> None:
+    """Refuse a terminal as output: click.UsageError."""
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("standard output takes no file; redirect it, or name a file")
 
 
 @contextmanager

@@ -3,9 +3,28 @@
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from secrets import token_hex
+
+from bcodec import console
+
+
+@contextmanager
+def output_file(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Give the path to write to: of a file that becomes `target` when all is done, or - for standard output.
+
+    Raises click.UsageError where standard output is a terminal, and OSError as `whole_file` does.
+    """
+    if target != "-":
+        with whole_file(target, overwrite=overwrite) as path:
+            yield path
+    else:
+        console.check_standard_output()
+        with console.standard_output():
+            yield "-"
+            sys.stdout.flush()
 
 
 @contextmanager

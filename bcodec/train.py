@@ -24,19 +24,20 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bcodec.codec import LAYER_QP
+from bcodec.codec import CONTENT_CALLS, LAYER_QP
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import RateMeter, dequantize, make_tables
+from bcodec.entropy import RateMeter, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
-from bcodec.gop import window
+from bcodec.gop import Closing, window
 from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
-from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, lagrangian
+from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, lagrangian
 from bcodec.video import VideoReader
 
 # Beside 6 for luma: PSNR-YUV averages decibels, and chroma's error is a fraction of luma's.
 CHROMA_WEIGHT = 2.0
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
+TAILS = 0.25  # of the GOPs in training end without an I frame
 
 
 # ---------------------------------------------------------------- data
@@ -180,19 +181,6 @@ def finished(x_hat: Tensor) -> Tensor:
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
-class Rounder:
-    """A symbol coder that rounds and measures nothing: for references that are not trained."""
-
-    def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        """See bcodec.networks.latent.SymbolCoder."""
-        if y is None:
-            raise TypeError("a rounder needs the latent")
-        y_hat = dequantize(torch.round((y.float() - mean) / step), mean, step)
-        return y_hat if mask is None else y_hat * mask
-
-
 def anchor(net: Networks, x: Tensor, qp: Tensor) -> ReferencePicture:
     """A reference coded by the intra codec, which is not trained here."""
     with torch.no_grad():
@@ -205,7 +193,7 @@ def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple
     """Motion and prediction alone: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     x, rate = frame_of(batch, 1), meter()
-    predicted, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
+    predicted, *_ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
     bpp, error = rate.bits / pixels(x), squared_error(predicted, x)
     # A residual will mend part of the error of P: what is left of it counts less than in the end.
     loss = rate_distortion(bpp, error / 2, qp).mean()
@@ -224,31 +212,38 @@ def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
     future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
     x, rate = frame_of(batch, 1), meter()
     distances = (spacing, -spacing if tail else spacing)
-    x_hat, _ = net.bframe(rate, past, future, distances, qp, x)
+    x_hat, *_ = net.bframe(rate, past, future, distances, qp, x)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
-    motion = torch.stack(rate.parts[:5]).sum(0) / pixels(x)
+    motion = torch.stack(rate.parts[:-CONTENT_CALLS]).sum(0) / pixels(x)
     loss = rate_distortion(bpp, error, qp).mean()
     return loss, {"bpp": bpp.mean().item(), "error": error.mean().item(), "motion": motion.mean().item()}
 
 
 def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer."""
+    """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer.
+
+    Sometimes it ends with a B* frame in place of an I frame.
+    """
     last = batch.shape[1] - 1
+    slots = window(0, last, last, Closing.TAIL if random.random() < TAILS else Closing.INTRA)
     offsets = [torch.full_like(qp, offset) for offset in LAYER_QP]
     # In a GOP of 32 these frames would be the lowest layers, or the highest.
     lift = random.randint(0, 2)
     dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
-    for poc in (0, last):
+    for poc in (0, last) if slots[0].intra else (0,):
         dpb.insert(Reference(poc, 0, anchor(net, frame_of(batch, poc), (qp + offsets[0]).clamp(0, QPS - 1))))
     losses, bits, errors = [], [], []
-    for slot in window(0, last, last)[1:]:
+    for slot in slots:
+        if slot.intra:
+            continue
         past, future = dpb.references(slot.poc)
-        own = (qp + offsets[min(slot.temporal_layer + lift, 6)]).clamp(0, QPS - 1)
+        layer = slot.temporal_layer + lift if slot.temporal_layer else 0
+        own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
         distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
         x, rate = frame_of(batch, slot.poc), meter()
-        x_hat, y_hat = net.bframe(rate, past.picture, future.picture, distances, own, x)
+        x_hat, y_hat, track = net.bframe(rate, past.picture, future.picture, distances, own, x)
         if slot.referenced:
-            picture = net.reference(finished(x_hat), y_hat, own)
+            picture = net.reference(finished(x_hat), y_hat, own, track)
             dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
         bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
         losses.append(rate_distortion(bpp, error, own).mean())
@@ -310,14 +305,16 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Muon for the convolutions' kernels and AdamW for the rest, or AdamW for all.
 
-    Block transforms learn at a tenth of the rate, what is copied from the intra codec at a third.
+    Block transforms learn at a tenth of the rate, what is copied from the intra codec at a third. The
+    logarithms of quantization steps, which have as far to go as weights but are few, at five times.
     """
     kernels: dict[float, list[nn.Parameter]] = {}
     others: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named:
         transform = ".transform." in name
         copied = name.startswith(COPIED) and ".inject." not in name
-        pace = 0.1 if transform else 0.3 if copied else 1.0
+        steps = name.endswith((".knots", ".channel"))
+        pace = 0.1 if transform else 5.0 if steps else 0.3 if copied else 1.0
         matrix = kind == "muon" and parameter.ndim == 4 and parameter.shape[1] > 1 and not transform
         (kernels if matrix else others).setdefault(pace, []).append(parameter)
     adam = [{"params": parameters, "lr": lr * pace} for pace, parameters in others.items()]
@@ -505,11 +502,16 @@ STAGES = {
 
 
 def start_networks(init: Path | None) -> Networks:
-    """Networks with a checkpoint's averaged weights; an untrained B frame codec starts from the intra one."""
+    """Networks with a checkpoint's averaged weights, or those of a weights file (.npz).
+
+    An untrained B frame codec starts from the intra one.
+    """
     net = Networks()
     if init:
-        state = torch.load(init, weights_only=True)["average"]
-        net.load_state_dict(state)
+        exported = init.suffix == ".npz"
+        net.load_state_dict(
+            load_networks(init).state_dict() if exported else torch.load(init, weights_only=True)["average"]
+        )
         first = cast(nn.ModuleList, net.bframe.synthesis.inject)[0]
         if not bool(cast(Conv2d, first).weight.any()):
             net.bframe.start_from(net.intra)
@@ -526,7 +528,9 @@ def main() -> None:
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of checkpoint and log")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
-@click.option("--init", type=click.Path(path_type=Path, exists=True), help="checkpoint to start from")
+@click.option(
+    "--init", type=click.Path(path_type=Path, exists=True), help="checkpoint or weights to start from"
+)
 @click.option("--minutes", default=30.0, show_default=True)
 @click.option("--batch", type=int, help="samples in a step; default: the stage's")
 @click.option("--lr", type=float, help="learning rate; default: the stage's")

@@ -1,10 +1,13 @@
-"""Tiny random networks, exported and loaded like the released ones."""
+"""Tiny random networks, exported and loaded like the released ones, and commands run in process with them."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from bcodec.cli import main
 from bcodec.entropy import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
@@ -33,3 +36,34 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_networks(tiny_weights: Path) -> Networks:
     return load_networks(tiny_weights)
+
+
+@dataclass
+class Result:
+    """What a command left: its exit status, standard output and standard error."""
+
+    status: int
+    out: bytes
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    tiny_weights: Path,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Command]:
+    """Runs a command of bcodec, given as words; at the end no file must be left half done."""
+    monkeypatch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
+
+    def command(*arguments: object) -> Result:
+        status = main([str(argument) for argument in arguments])
+        out, err = capsysbinary.readouterr()
+        return Result(status, out, err.decode())
+
+    yield command
+    assert [path for path in tmp_path.rglob("*") if ".bcodec-" in path.name] == []

@@ -9,8 +9,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bcodec"
 
 FLOORS = {
-    6: ["__main__"],
-    5: ["cli", "train", "encoding", "compare", "batch", "demo", "evaluate", "__init__"],
+    8: ["__main__"],
+    7: ["cli"],
+    6: ["commands"],
+    5: ["train", "encoding", "compare", "batch", "demo", "evaluate", "failures", "__init__"],
     4: ["arguments", "journal", "output", "parallel", "ratecontrol", "resume", "spool"],
     3: ["codec"],
     2: ["console", "groups", "inspection", "networks", "video"],
@@ -19,11 +21,12 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-# inside networks/: bframe > context > motion, intra > latent > layers; other files are bound by floor 2 only
+# inside networks/: bframe > context, search > motion, intra > latent > layers; others: floor 2 only
 NETWORK_FLOORS = {
     "__init__": 5,
     "bframe": 4,
     "context": 3,
+    "search": 3,
     "motion": 2,
     "intra": 2,
     "latent": 1,
@@ -33,11 +36,15 @@ NETWORK_FLOORS = {
 # inside video/: video > demux (FFmpeg's files in), mux (and out) > raw, tracks (sound and subtitles)
 VIDEO_FLOORS = {"__init__": 2, "demux": 1, "mux": 1, "raw": 0, "tracks": 0, "wholeness": 0}
 
-INSIDE = {"networks": NETWORK_FLOORS, "video": VIDEO_FLOORS}
+# inside commands/: encode > decode (which verifies); no other command knows another
+COMMAND_FLOORS = {"encode": 1, "decode": 0, "compare": 0, "demo": 0, "info": 0}
+
+INSIDE = {"networks": NETWORK_FLOORS, "video": VIDEO_FLOORS, "commands": COMMAND_FLOORS}
 
 NO_TORCH = {"gop", "dpb", "bitstream", "streams"}
 NOT_FOR_NETWORKS = {"bitstream", "dpb", "entropy"}  # networks are handed a symbol coder
 SCREEN = {"click", "tqdm"}
+KNOW_THE_SCREEN = {"cli", "commands", "failures", "arguments", "console", "encoding", "train"}
 PRINTING = {"train", "networks.__main__"}  # for developers
 
 
@@ -80,14 +87,12 @@ def may_import(importer: str, imported: str) -> bool:
         high, low = INSIDE[above].get(importer), INSIDE[above].get(imported or "__init__")
         return high is None or low is None or high > low
     if below == "video":
-        return FLOOR_OF[above] == 5 and imported in ("", "__init__")
+        return FLOOR_OF[above] >= 5 and imported in ("", "__init__")
     if above == "networks" and below in NOT_FOR_NETWORKS:
         return False
-    if above == "cli" and FLOOR_OF[below] == 5:
-        return True  # the commands stand on the same floor as the file that offers them
     if below == "__init__":
         return FLOOR_OF[above] >= 5  # the package's public names stand above what they are made of
-    return FLOOR_OF[above] > FLOOR_OF.get(below, 6)
+    return FLOOR_OF[above] > FLOOR_OF.get(below, max(FLOORS))
 
 
 def import_violations(name: str, tree: ast.Module) -> Iterator[str]:
@@ -101,7 +106,7 @@ def import_violations(name: str, tree: ast.Module) -> Iterator[str]:
             yield f"{name}: imports {imported}"
         if root == "torch" and top in NO_TORCH:
             yield f"{name}: imports torch"
-        if root in SCREEN and top not in {"cli", "arguments", "console", "encoding", "train"}:
+        if root in SCREEN and top not in KNOW_THE_SCREEN:
             yield f"{name}: imports {root}"
         if imported == "sys" and top != "cli":
             yield from (f"{name}: imports exit" for node in ast.walk(tree) if imports_exit(node))
@@ -141,6 +146,11 @@ def test_imports_only_run_downward(name: str) -> None:
         ("cli", "import click, sys\nfrom bcodec import codec, train, video\nprint(1)\nsys.exit(2)"),
         ("cli", "from bcodec import __version__"),
         ("__main__", "from bcodec.cli import main"),
+        ("cli", "from bcodec.commands.encode import encode"),
+        (
+            "commands.encode",
+            "import click\nfrom bcodec import video\nfrom bcodec.commands.decode import decode_frames",
+        ),
         ("__init__", "from bcodec.codec import encode\nfrom .video import VideoReader"),
         ("train", "from bcodec.video import VideoReader\nprint('step')"),
         ("codec", "from bcodec import gop, networks\nfrom .networks import load_networks\nimport torch"),
@@ -179,6 +189,9 @@ def test_rule_allows_what_the_design_allows(name: str, source: str) -> None:
         ("video.raw", "from bcodec.video.demux import Decoder"),
         ("video.demux", "from bcodec.video import VideoReader"),
         ("cli", "from bcodec.video.raw import open_raw"),
+        ("commands.decode", "from bcodec.commands.encode import encode"),
+        ("commands.demo", "from bcodec.cli import commands"),
+        ("batch", "from bcodec.commands.encode import encode"),
         ("networks.motion", "from .context import Context"),
         ("networks.motion", "from . import load_networks"),
         ("train", "from bcodec.cli import main"),

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pytest
 import torch
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from conftest import save_tiny
+from conftest import Command, Result, save_tiny
 
 import bcodec
 from bcodec.bitstream import BitstreamReader, BitstreamWriter, Packet, SequenceHeader, VideoFormat
@@ -32,16 +32,6 @@ WIDTH, HEIGHT, COUNT, GOP = 64, 48, 9, 4  # I frames 0, 4, 8
 FORMAT = VideoFormat(WIDTH, HEIGHT, Fraction(25), Fraction(1, 25), colour_range=1)
 NEEDS_FULL_DISK = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 QUICK = ("--threads", 1)  # tiny pictures gain nothing from more
-
-
-@dataclass
-class Result:
-    status: int
-    out: bytes
-    err: str
-
-
-Command = Callable[..., Result]
 
 
 def moving_pictures(count: int = COUNT, width: int = WIDTH, height: int = HEIGHT) -> list[Frame]:
@@ -90,24 +80,6 @@ def decoded(coded: Path, tiny_networks: bcodec.Networks) -> list[bytes]:
     with coded.open("rb") as file:
         reader = BitstreamReader(file)
         return [frame.to_bytes() for frame in bcodec.decode(reader.frames(), reader.header, tiny_networks)]
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path,
-    tiny_weights: Path,
-    capsysbinary: pytest.CaptureFixture[bytes],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Command]:
-    monkeypatch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
-
-    def command(*arguments: object) -> Result:
-        status = main([str(argument) for argument in arguments])
-        out, err = capsysbinary.readouterr()
-        return Result(status, out, err.decode())
-
-    yield command
-    assert [path for path in tmp_path.rglob("*") if ".bcodec-" in path.name] == []
 
 
 def one_error(result: Result, status: int, *parts: str) -> None:

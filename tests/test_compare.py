@@ -138,7 +138,7 @@ def test_a_picture_is_drawn(run: Run, files: Files, tmp_path: Path) -> None:
 def test_a_picture_without_matplotlib_is_refused(
     run: Run, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bcodec.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("bcodec.commands.compare.find_spec", lambda name: None)
     assert "pip install 'bcodec[plot]'" in run(files.source, files.coded, "--plot", "a.png")[2]
 
 

@@ -16,12 +16,15 @@ from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.networks import Channels, Networks, WeightsError, load_networks, save_networks
 from bcodec.networks.__main__ import table
+from bcodec.networks.bframe import predict_motion
 from bcodec.networks.budget import Usage, measure
-from bcodec.networks.context import interpolate
+from bcodec.networks.context import Reference, interpolate
 from bcodec.networks.intra import COEFFICIENTS, IntraCodec, block_transform
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import ResBlock
-from bcodec.networks.matching import bilateral, search
+from bcodec.networks.matching import mismatch
+from bcodec.networks.motion import SEGMENTS, Track, interpolate_segments, segment_mask
+from bcodec.networks.search import search
 from bcodec.networks.weights import read_weights, to_arrays
 
 TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
@@ -266,31 +269,70 @@ def typical(field: Tensor) -> list[float]:
     return [float(x) for x in field[0, :, 4:-4, 4:-4].flatten(1).median(1).values]
 
 
-@pytest.mark.parametrize(
-    ("motion", "distances"),
-    [((0, 0), (1, 1)), ((16, 0), (1, 1)), ((0, -16), (4, 4)), ((-4, 4), (2, 2)), ((8, 0), (1, 3))],
-)
-def test_bilateral_matching_finds_a_translation(motion: tuple[int, int], distances: tuple[int, int]) -> None:
-    (dx, dy), (d_past, d_future) = motion, distances
-    past, future, cost = bilateral(moved(0, 0), moved(dx, dy), d_past, d_future)
-    pace = dx / (d_past + d_future), dy / (d_past + d_future)
-    assert typical(past) == [-d_past * v for v in pace]
-    assert typical(future) == [d_future * v for v in pace]
-    assert cost.shape == (1, 1, 16, 24)
+def still(rows: int = 16, columns: int = 24) -> Tensor:
+    return torch.zeros(1, 2, rows, columns)
 
 
-def test_bilateral_matching_is_the_same_under_any_number_of_threads() -> None:
-    first, second = (torch.randint(-128, 128, (2, 1, 192, 256)).float() for _ in range(2))
-    threads, found = torch.get_num_threads(), []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            found.append(bilateral(first.clone(), second.clone(), 1, 2))
-    finally:
-        torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
-    for field in found[0]:
-        assert torch.equal(field * 4, torch.round(field * 4))
+def moving(dx: float, dy: float) -> Tensor:
+    return still() + torch.tensor([dx, dy]).view(1, 2, 1, 1)
+
+
+def test_references_agree_along_the_true_motion() -> None:
+    past, future = moved(0, 0), moved(8, -4)
+    along = mismatch(past, future, moving(-4, 2), moving(4, -2))
+    assert along.shape == (1, 1, 16, 24)
+    assert along[..., 2:-2, 2:-2].max() == 0
+    assert mismatch(past, future, still(), still())[..., 2:-2, 2:-2].min() > 0
+
+
+def reference(track: Track | None = None) -> Reference:
+    """A reference of which only the picture's size and the motion matter."""
+    empty = torch.zeros(1)
+    return Reference(
+        torch.zeros(1, 6, 64, 96), empty, (empty, empty, empty), empty, torch.tensor([32]), track
+    )
+
+
+def test_motion_between_references_predicts_that_of_a_frame_between_them() -> None:
+    track = Track(moving(-8, 4), moving(1, 1), (4, 4))
+    after = predict_motion(reference(), reference(track), (1, 3))
+    assert typical(after.past) == [-2, 1]
+    assert typical(after.future) == [6, -3]
+    track = Track(moving(1, 1), moving(8, -4), (4, 4))
+    before = predict_motion(reference(track), reference(), (1, 3))
+    assert typical(before.past) == [-2, 1]
+    assert typical(before.future) == [6, -3]
+
+
+def test_motion_behind_one_reference_goes_on_as_that_came() -> None:
+    track = Track(moving(-8, 4), moving(1, 1), (4, 4))
+    prediction = predict_motion(reference(track), reference(track), (2, -2))
+    assert typical(prediction.past) == typical(prediction.future) == [-4, 2]
+
+
+def test_without_motion_between_the_references_none_is_predicted() -> None:
+    track = Track(moving(-8, 4), moving(1, 1), (4, 4))
+    for past, future in ((None, None), (track, None), (None, track)):
+        prediction = predict_motion(reference(past), reference(future), (1, 1))
+        assert not prediction.past.any()
+        assert not prediction.future.any()
+
+
+def test_segments_cover_each_position_once() -> None:
+    masks = [segment_mask(part, (6, 8), torch.device("cpu")).float() for part in range(SEGMENTS)]
+    assert torch.equal(torch.stack(masks).sum(0), torch.ones(1, 1, 6, 8))
+    assert [float(mask.mean()) for mask in masks] == [0.25, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_a_segment_is_expected_as_a_plane_through_those_before(part: int) -> None:
+    down, across = torch.arange(6.0), torch.arange(8.0)
+    plane = (down[:, None] * 2 - across)[None, None]
+    before = sum(segment_mask(earlier, (6, 8), torch.device("cpu")).float() for earlier in range(part))
+    expected = interpolate_segments(plane * before, part)
+    mask = segment_mask(part, (6, 8), torch.device("cpu"))
+    inside = (..., slice(1, -1), slice(1, -1))
+    assert torch.equal(expected[inside][mask[inside]], plane[inside][mask[inside]])
 
 
 @pytest.mark.parametrize("vector", [(0.0, 0.0), (3.0, -5.0), (2.25, -1.75), (-6.5, 0.75), (14.75, 9.25)])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from av.packet import Packet as AnyPacket
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from conftest import Command
 
 from bcodec.bitstream import (
     AuxiliaryPacket,
@@ -55,28 +55,10 @@ SOUND = 48000  # Hz
 MS = Fraction(1, 1000)
 
 
-@dataclass
-class Result:
-    status: int
-    out: bytes
-    err: str
-
-
-Command = Callable[..., Result]
-
-
 @pytest.fixture
-def run(
-    tiny_weights: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Command:
-    monkeypatch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
-
-    def command(*arguments: object) -> Result:
-        status = main([*map(str, arguments), "--threads", "1"])
-        out, err = capsysbinary.readouterr()
-        return Result(status, out, err.decode())
-
-    return command
+def run(run: Command) -> Command:
+    """As everywhere, on one thread: tiny pictures gain nothing from more."""
+    return lambda *words: run(*words, "--threads", 1)
 
 
 # ---------------------------------------------------------------- clips with sound and subtitles

@@ -1,6 +1,6 @@
 """The B frame codec: prediction from two references, its residual coded as the intra codec codes a picture.
 
-    past, future ── match ──> predicted motion ──┐
+    past, future ── tracks ─> predicted motion ──┐
     source ── search ──> fields ── MotionCodec ──┴─> motion ── TemporalContexts ──> P, contexts
     source - P ── Analysis(contexts) ──> y ── code (hyperprior, temporal and spatial prior) ──> y_hat
     y_hat ── Synthesis(contexts) ──> x_hat - P
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import upsample
+from bcodec.fixedpoint import MOTION, downsample, snap, upsample
 from bcodec.networks.context import (
     PriorFusion,
     Reference,
@@ -27,8 +27,9 @@ from bcodec.networks.context import (
 from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
 from bcodec.networks.layers import Channels
-from bcodec.networks.matching import bilateral, search, search_weight
-from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search
+from bcodec.networks.matching import BLOCK, mismatch
+from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search, Track
+from bcodec.networks.search import search, search_weight
 
 LEVELS = 64  # 8-bit levels in a unit of the pixel grid
 RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
@@ -60,19 +61,20 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Decoded picture [B, 6, H/2, W/2] (not yet clamped) and latent [B, Y, H/16, W/16].
+        thrift: float = 1.0,
+    ) -> tuple[Tensor, Tensor, Track]:
+        """Decoded picture [B, 6, H/2, W/2] (not yet clamped), latent [B, Y, H/16, W/16] and motion.
 
         distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63; `source`
-        [B, 6, H/2, W/2] when encoding.
+        [B, 6, H/2, W/2] when encoding, then `thrift` weighs bits of motion in the search.
         """
-        predicted, contexts = self.predict(symbols, past, future, distances, qp, source)
+        predicted, contexts, motion = self.predict(symbols, past, future, distances, qp, source, thrift)
         y = None if source is None else self.analysis(source - predicted, contexts)
         size = (predicted.shape[2] // 8, predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
         prior = self.temporal(hyper, contexts[2], (past.latent, future.latent))
         y_hat = self.prior(symbols, y, prior, self.step(qp))
-        return predicted + self.synthesis(y_hat, contexts), y_hat
+        return predicted + self.synthesis(y_hat, contexts), y_hat, keep_track(motion, distances)
 
     def predict(  # noqa: PLR0917
         self,
@@ -82,20 +84,28 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The prediction P and the contexts, with the motion coded on the way."""
+        thrift: float = 1.0,
+    ) -> tuple[Tensor, list[Tensor], Motion]:
+        """The prediction P, the contexts and the motion that is coded on the way."""
         prediction = predict_motion(past, future, distances)
-        found = None if source is None else self.find_motion(past, future, prediction, qp, source)
+        found = None if source is None else self.find_motion(past, future, prediction, qp, source, thrift)
         motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
-        return self.contexts(past, future, motion, condition)  # type: ignore[no-any-return]
+        predicted, contexts = self.contexts(past, future, motion, condition)
+        return predicted, contexts, motion
 
     @torch.no_grad()
-    def find_motion(
-        self, past: Reference, future: Reference, prediction: Prediction, qp: Tensor, source: Tensor
+    def find_motion(  # noqa: PLR0917
+        self,
+        past: Reference,
+        future: Reference,
+        prediction: Prediction,
+        qp: Tensor,
+        source: Tensor,
+        thrift: float,
     ) -> Search:
         """Motion found by the search towards both references, and which to prefer. Encoder only."""
-        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS)
+        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * thrift
         # Both directions at once: the search is many small operations.
         current, target, half_pel, field = (
             torch.cat(pair)
@@ -128,11 +138,32 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def keep_track(motion: Motion, distances: tuple[int, int]) -> Track:
+    """What a coded frame's motion tells later ones."""
+    past, future = (snap(downsample(field), MOTION) for field in (motion.past, motion.future))
+    return Track(past, future, distances)
+
+
+@torch.no_grad()
 def predict_motion(past: Reference, future: Reference, distances: tuple[int, int]) -> Prediction:
-    """Motion that the decoder, too, can predict from two references; no motion for B*."""
+    """Motion that the decoder, too, can predict: that between the references, as if it had been straight.
+
+    Of two neighbouring references the one that was coded later has motion towards the other, at the same
+    places. B* goes on as the frame before it went; between I frames nothing is known, and nothing moves.
+    """
+    to_past, to_future = distances
+    span = to_past + to_future
     first, second = (luma(reference.picture).float() * LEVELS for reference in (past, future))
-    if min(distances) > 0:
-        return Prediction(*bilateral(first, second, *distances))
     batch, _, height, width = first.shape
-    still = torch.zeros(batch, 2, height // 8, width // 8, device=first.device)
-    return Prediction(still, still.clone(), still[:, :1].clone())
+    # Field, and its share of the way to either reference.
+    field = torch.zeros(batch, 2, height // BLOCK, width // BLOCK, device=first.device)
+    shares = (0.0, 0.0)
+    if span == 0 and past.track:
+        field, share = past.track.past, to_past / past.track.distances[0]
+        shares = (share, share)
+    elif future.track and future.track.distances[0] == span:
+        field, shares = future.track.past, (to_past / span, -to_future / span)
+    elif past.track and past.track.distances[1] == span:
+        field, shares = past.track.future, (-to_past / span, to_future / span)
+    one, other = (snap(field * share, MOTION) for share in shares)
+    return Prediction(one, other, mismatch(first, second, one, other))

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import LATENT, Conv2d, snap
+from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.networks import Networks
+from bcodec.networks.latent import Rounder
 
 DECODER_I = 40.0  # kMAC for each luma pixel of an I frame, decoding
 DECODER_B = 50.0
@@ -45,17 +46,6 @@ class Usage:
             "I frame, encoder's extra": (encode_i - decode_i, ENCODER_EXTRA),
             "B frame, encoder's extra": (encode_b - decode_b, ENCODER_EXTRA),
         }
-
-
-class _Rounder:
-    """A symbol coder that writes nothing: it rounds, and where there is no latent takes the mean."""
-
-    def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
-        y_hat = mean.clone() if y is None else mean + torch.round((y - mean) / step) * step
-        y_hat = snap(y_hat, LATENT)
-        return y_hat if mask is None else y_hat * mask
 
 
 def parts(networks: Networks) -> dict[str, nn.Module]:
@@ -95,7 +85,7 @@ def counting(networks: Networks) -> Iterator[Count]:
 @torch.no_grad()
 def measure(networks: Networks) -> Usage:
     """Code an I and a B frame between two references of SIDE x SIDE luma samples, both ways, and count."""
-    symbols, qp, size = _Rounder(), torch.tensor([32]), (SIDE // 16, SIDE // 16)
+    symbols, qp, size = Rounder(), torch.tensor([32]), (SIDE // 16, SIDE // 16)
     source = finish(torch.randn(1, 6, SIDE // 2, SIDE // 2))
 
     with counting(networks) as encode_i:
@@ -104,11 +94,14 @@ def measure(networks: Networks) -> Usage:
         x_hat, y_hat = networks.intra(symbols, qp, size)
         reference = networks.reference(finish(x_hat), y_hat, qp)
 
-    references = reference, reference, (1, 1), qp
+    def code_b(source: Tensor | None = None) -> None:
+        x_hat, y_hat, track = networks.bframe(symbols, reference, reference, (1, 1), qp, source)
+        networks.reference(x_hat, y_hat, qp, track)
+
     with counting(networks) as encode_b:
-        networks.reference(*networks.bframe(symbols, *references, source), qp)
+        code_b(source)
     with counting(networks) as decode_b:
-        networks.reference(*networks.bframe(symbols, *references), qp)
+        code_b()
 
     parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in parts(networks).items()}
     return Usage(parameters, encode_i, decode_i, encode_b, decode_b)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, fuse
-from bcodec.networks.motion import Motion
+from bcodec.networks.motion import Motion, Track
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
@@ -31,6 +31,7 @@ class Reference(NamedTuple):
     features: tuple[Tensor, Tensor, Tensor]  # [B, C_l, ..] at 1/4, 1/8, 1/16
     latent: Tensor  # [B, C_3, H/16, W/16], of y_hat
     qp: Tensor  # [B]
+    track: Track | None = None  # of a B frame
 
 
 def luma(picture: Tensor) -> Tensor:
@@ -61,12 +62,12 @@ class ReferenceFeatures(nn.Module):
         self.level3 = nn.Sequential(Down(c2, c3), Conv2d(c3, c3, activation=True))
         self.latent = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=LATENT)
 
-    def forward(self, picture: Tensor, y_hat: Tensor, qp: Tensor) -> Reference:
-        """The reference made of a finished picture [B, 6, H/2, W/2] and its latent."""
+    def forward(self, picture: Tensor, y_hat: Tensor, qp: Tensor, track: Track | None = None) -> Reference:
+        """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
         one = self.level1(F.pixel_unshuffle(picture, 2))
         two = self.level2(one)
         features = (one, two, self.level3(two))
-        return Reference(picture, interpolate(luma(picture)), features, self.latent(y_hat), qp)
+        return Reference(picture, interpolate(luma(picture)), features, self.latent(y_hat), qp, track)
 
 
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:

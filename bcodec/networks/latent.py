@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d
+from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, snap
 from bcodec.networks.layers import Down, ResBlock, Up
 
 SCALE_RATIO = 1.1355  # between the scales of neighbouring tables
@@ -41,6 +41,18 @@ class SymbolCoder(Protocol):
         elsewhere.
         """
         ...
+
+
+class Rounder:
+    """A symbol coder that writes and measures nothing: it rounds; without a latent it takes the mean."""
+
+    def code(
+        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """See SymbolCoder."""
+        y_hat = mean.clone() if y is None else mean + torch.round((y.float() - mean) / step) * step
+        y_hat = snap(y_hat, LATENT)
+        return y_hat if mask is None else y_hat * mask
 
 
 class QStep(nn.Module):
@@ -74,8 +86,12 @@ class QStep(nn.Module):
         return table, torch.round(16 * scale_offset(logarithm))
 
     def freeze(self, table: Tensor, offsets: Tensor) -> None:
-        """Fix the steps and offsets to integers; the parameters are not used any more."""
+        """Fix the steps and offsets to integers; the parameters follow, for training to go on from them."""
         self.table, self.offsets = table.float(), offsets.float()
+        with torch.no_grad():
+            logarithm = torch.log(self.table[:: (QPS - 1) // (KNOTS - 1)] * STEP_GRID)
+            self.knots.copy_(logarithm.mean(1))
+            self.channel.copy_((logarithm - self.knots[:, None]).mean(0))
 
     def move(self, device: torch.device | str) -> None:
         """Take the fixed integers to a device."""

@@ -4,9 +4,9 @@ After https://arxiv.org/abs/2506.07709 (interactive dual-branch motion auto-enco
 steps, interactive motion entropy model) and https://arxiv.org/abs/2408.08604 (bidirectional motion difference
 coding):
 
-    r_f = v_f - pred_f ─ encoder f ─> m_f ─ code f0 .. f1 ─> m_f^ ─ decoder f ─> r_f^ ─ + pred_f ─> v_f^
+    r_f = v_f - pred_f ─ encoder f ─> m_f ─ code f0 f1 f2 ─> m_f^ ─ decoder f ─> r_f^ ─ + pred_f ─> v_f^
                            ⇅ interaction      ↑ ↓ directional priors  ⇅ interaction
-    r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 .. b1 ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
+    r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 b1 b2 ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
 
 Each branch has a linear path beside its network that starts as a 2x2 Haar transform of the field, so that it
 codes vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma samples, multiples of 1/16.
@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, snap, upsample
-from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, checkerboard, table_index
+from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, table_index
 from bcodec.networks.layers import Channels, Down, Up
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
-SEGMENTS = 2
+SEGMENTS = 3
 PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
-PREFERENCE = 2  # latent channel of branch f that carries the preference between the references
+PREFERENCE = 8  # latent channel of branch f that carries the preference between the references
 HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
 
 
@@ -51,11 +51,19 @@ class Search(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Motion that the decoder predicts from its references: fields and the cost at which they match."""
+    """Motion that the decoder predicts from its references: fields, and how far the two differ along them."""
 
     past: Tensor  # [B, 2, H/8, W/8], luma samples
     future: Tensor
-    cost: Tensor  # [B, 1, H/8, W/8], mean absolute difference in 8-bit units
+    mismatch: Tensor  # [B, 1, H/8, W/8], mean absolute difference in 8-bit units
+
+
+class Track(NamedTuple):
+    """The motion that a frame was coded with: what later frames between it and its references expect."""
+
+    past: Tensor  # [B, 2, H/8, W/8], luma samples
+    future: Tensor
+    distances: tuple[int, int]  # in frames, to where the fields point
 
 
 class Interaction(nn.Module):
@@ -85,8 +93,7 @@ class BranchEncoder(nn.Module):
         super().__init__()
         self.transform = Conv2d(9, c, kernel=1, zero=True, grid_out=LATENT)
         with torch.no_grad():
-            for channel, row in enumerate(haar_rows(c)):
-                self.transform.weight[row, :8, 0, 0] = haar_vector(channel)
+            self.transform.weight[:8, :8, 0, 0] = haar_matrix()
             self.transform.weight[PREFERENCE, 8] = 1.0
         self.head = Conv2d(4, c, activation=True)
         self.interact8 = Interaction(c)
@@ -102,8 +109,7 @@ class BranchDecoder(nn.Module):
         super().__init__()
         self.transform = Conv2d(c, 9, kernel=1, zero=True, grid_in=LATENT, grid_out=MOTION)
         with torch.no_grad():
-            for channel, row in enumerate(haar_rows(c)):
-                self.transform.weight[:8, row, 0, 0] = haar_vector(channel) / FIELD_SCALE
+            self.transform.weight[:8, :8, 0, 0] = haar_matrix().t() / FIELD_SCALE
             self.transform.weight[8, PREFERENCE] = 1.0
         self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=LATENT)
         self.interact16 = Interaction(c)
@@ -113,25 +119,35 @@ class BranchDecoder(nn.Module):
         self.refine = Conv2d(c + 2, 8, zero=True, grid_out=MOTION)
 
 
-def haar_rows(c: int) -> list[int]:
-    """Latent channels of the eight Haar coefficients: the two means lead segment 0, the details segment 1."""
-    return [0, 1, *range(c // SEGMENTS, c // SEGMENTS + 6)]
+def haar_matrix() -> Tensor:
+    """Orthonormal transform [8, 8] of an unshuffled field, channels (x, y) by four positions: means first."""
+    return torch.einsum("kp,ab->kabp", HAAR, torch.eye(2)).reshape(8, 8)
 
 
-def haar_vector(index: int) -> Tensor:
-    """Weights [8] of a Haar coefficient on an unshuffled field, channels (x, y) by four positions."""
-    detail, axis = divmod(index, 2)
-    vector = torch.zeros(8)
-    vector[4 * axis : 4 * axis + 4] = HAAR[detail]
-    return vector
+def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor:
+    """[1, 1, H, W] bool: where a segment lies: top left, bottom right or the others of 2x2 positions."""
+    down, right = (torch.arange(side, device=device) % 2 for side in size)
+    number = torch.where(down[:, None] == right, right, 2)
+    return (number == part)[None, None]
+
+
+def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
+    """What the four nearest decoded positions let expect at those of a segment: their mean; first 0."""
+    if part == 0:
+        return torch.zeros_like(decoded)
+    rows, columns = decoded.shape[2:]
+    padded = F.pad(decoded, (1, 1, 1, 1), mode="reflect")
+    offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part == 1 else ((0, 1), (1, 0), (1, 2), (2, 1))
+    around = [padded[:, :, y : y + rows, x : x + columns] for y, x in offsets]
+    return torch.stack(around).sum(0) * 0.25
 
 
 class MotionEntropyModel(nn.Module):
-    """Interactive entropy model: segments in the order f0, b0, f1, b1, each with all before it as prior.
+    """Interactive entropy model: segments in the order f0, b0, f1, b1, f2, b2, each with all before as prior.
 
-    A direction's two segments are the colours of a checkerboard that swap between the halves of its channels:
-    the second sees the first on all sides, and across channels, besides the other direction (the directional
-    prior).
+    The segments of a direction are positions: a quarter, the quarter in between, then the other half. So from
+    the second on a vector is predicted from four neighbours of its own direction (their mean, which the
+    networks correct), besides the other direction (the directional prior).
     """
 
     def __init__(self, channels: Channels) -> None:
@@ -140,13 +156,12 @@ class MotionEntropyModel(nn.Module):
         self.hyperprior = Hyperprior(2 * c, c, 2 * c)
         self.embed = Conv2d(20, c, activation=True)
         self.segments = nn.ModuleList(Parameters(5 * c, 48, c) for _ in range(2 * SEGMENTS))
-        means, details = haar_rows(c)[:2], haar_rows(c)[2:]
         with torch.no_grad():
             for index, segment in enumerate(self.segments):
                 # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
                 bias = cast(Parameters, segment).scale.bias
                 bias.fill_(-7.0)
-                bias[means], bias[details] = 1.0, -0.5
+                bias[:2], bias[2:8] = 1.0, -0.5
                 if index % 2 == 0:
                     bias[PREFERENCE] = 1.0
 
@@ -159,28 +174,29 @@ class MotionEntropyModel(nn.Module):
         qsteps: Sequence[tuple[Tensor, Tensor]],
     ) -> tuple[Tensor, Tensor]:
         """Decoded m_f and m_b, [B, C, H/16, W/16] on the latent grid."""
-        size = (prediction.cost.shape[2] // 2, prediction.cost.shape[3] // 2)
+        size = (prediction.mismatch.shape[2] // 2, prediction.mismatch.shape[3] // 2)
         both = None if latents is None else torch.cat(latents, 1)
         hyper = self.hyperprior(symbols, both, qp, size)
         prior = torch.cat([hyper, self.embed(prediction_features(prediction)).to(hyper.dtype)], 1)
         decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=prior.device) for _ in range(2)]
-        mask = checkerboard(decoded[0])
         for index, parameters in enumerate(self.segments):
             part, direction = divmod(index, 2)
             # Latents reach twice as far as activations: halved, which is exact but for the last bit.
             known = snap(torch.cat(decoded, 1) * 0.5).to(prior.dtype)
             mean, scale = parameters(torch.cat([prior, known], 1))
+            mean = snap(mean + interpolate_segments(decoded[direction], part), LATENT)
             step, offset = qsteps[direction]
             y = None if latents is None else latents[direction]
-            coded = symbols.code(y, mean, table_index(scale, offset), step, ~mask if part else mask)
+            mask = segment_mask(part, size, prior.device).expand(1, mean.shape[1], *size)
+            coded = symbols.code(y, mean, table_index(scale, offset), step, mask)
             decoded[direction] = decoded[direction] + coded
         return decoded[0], decoded[1]
 
 
 def prediction_features(prediction: Prediction) -> Tensor:
-    """Predicted fields and their cost at 1/16, [B, 20, H/16, W/16]."""
+    """Predicted fields and their mismatch at 1/16, [B, 20, H/16, W/16]."""
     fields = torch.cat([prediction.past, prediction.future], 1) * FIELD_SCALE
-    return F.pixel_unshuffle(torch.cat([snap(fields), snap(prediction.cost * FIELD_SCALE)], 1), 2)
+    return F.pixel_unshuffle(torch.cat([snap(fields), snap(prediction.mismatch * FIELD_SCALE)], 1), 2)
 
 
 class MotionCodec(nn.Module):
@@ -194,9 +210,9 @@ class MotionCodec(nn.Module):
         self.entropy = MotionEntropyModel(channels)
         # Per-branch adaptive quantization: a gain in the encoder, a step in the decoder for either direction.
         self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
-        self.steps = nn.ModuleList(QStep(c, 0.25, 0.08) for _ in range(2))
+        self.steps = nn.ModuleList(QStep(c, 0.125, 0.025) for _ in range(2))
         with torch.no_grad():
-            self.steps[0].channel[PREFERENCE] = math.log(3)  # type: ignore[operator]
+            self.steps[0].channel[PREFERENCE] = math.log(6)  # type: ignore[operator]
 
     def forward(
         self,

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import Conv2d, InexactWeights
+from bcodec.fixedpoint import Conv2d
 from bcodec.networks.latent import Hyperprior, QStep
 from bcodec.networks.layers import Channels
 
@@ -120,6 +120,3 @@ def read_weights(path: Path) -> tuple[Arrays, Channels, list[np.ndarray], bytes]
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"the weights {path} are not of a form that this bcodec knows: {error}") from error
     return arrays, channels, tables, digest.digest()
-
-
-__all__ = ["InexactWeights", "WeightsError", "from_arrays", "read_weights", "to_arrays", "write_weights"]

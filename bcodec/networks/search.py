@@ -1,0 +1,246 @@
+"""The encoder's motion search: one vector for each block of 16x16, four where they pay. Need not be exact.
+
+A coarse search over smooth windows finds where things went; then each block takes the vector of least
+
+    sum of absolute differences + weight x bits
+
+at full, half and quarter samples, with the interpolation that the prediction will use. The bits are those of
+the vector's distance from what the decoder knows: its own prediction, or the vectors around. Vectors are (x,
+y) in luma samples; luma planes are [B, 1, H, W] in units of one 8-bit level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bcodec.fixedpoint import Grid, downsample, snap, upsample
+from bcodec.networks.matching import BLOCK, blocks, sample
+from bcodec.networks.motion import SEGMENTS, interpolate_segments, segment_mask
+
+PYRAMID = 3  # halvings: at the coarsest level a block is one sample
+REACH = 5  # of the full search at the coarsest level, in its samples: 40 luma samples
+NEIGHBOURS = ((0, -1), (-1, 0), (1, 0), (0, 1))
+RING = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0))
+QUARTER = Grid(frac=2, bits=16)
+STEPS = (1.0, 0.5, 0.25)
+# Weights of a bit beside that of `search_weight`, by least rate and error on clips: in the coarse search,
+# whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
+COARSE, WHOLE, PART, SPLIT = 24.0, 4.0, 3.0, 18.0
+
+Cost = Callable[[Tensor], Tensor]
+
+
+class Target(NamedTuple):
+    """What is to be matched: every other line (and column) of the current luma, and the reference."""
+
+    current: Tensor  # [B, 1, H / pitch, W / pitch]
+    half_pel: Tensor  # [B, 1, 2H, 2W], the reference at half samples
+    pitch: tuple[int, int]  # of the samples that are compared
+
+    def distortion(self, field: Tensor, size: int) -> Tensor:
+        """Sum of absolute differences of each block of size x size, [B, 2, h, w] -> [B, 1, h, w]."""
+        rows, columns = size // self.pitch[0], size // self.pitch[1]
+        steps = 2 * self.pitch[0], 2 * self.pitch[1]
+        low = torch.floor(field * 2)
+        high = torch.ceil(field * 2)
+        value = sample(self.half_pel, upsample(low, rows, columns), steps)
+        # Quarter samples are the mean of the two half samples on either side.
+        if not torch.equal(low, high):
+            value = (value + sample(self.half_pel, upsample(high, rows, columns), steps)) / 2
+        return F.avg_pool2d((value - self.current).abs_(), (rows, columns)) * size**2
+
+
+def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
+    """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4.
+
+    current, reference [B, 1, H, W]; half_pel [B, 1, 2H, 2W], the reference interpolated; `predicted` is the
+    field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences.
+    """
+    weight = weight.view(-1, 1, 1, 1)
+    coarse = coarse_search(current, reference, predicted, weight)
+    whole = search_whole(Target(current[:, :, ::2, ::2], half_pel, (2, 2)), coarse, predicted, weight)
+    lines = Target(current[:, :, ::2], half_pel, (2, 1))
+    return split(lines, upsample(whole), [coarse, snap(predicted, QUARTER)], weight)
+
+
+def coarse_search(current: Tensor, reference: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
+    """Smooth motion of blocks of 8x8, to two samples, from coarse to fine."""
+    targets, references = pyramid(current), pyramid(reference)
+
+    def cost_at(level: int, field: Tensor) -> Cost:
+        size, anchors = BLOCK >> level, (predicted / (1 << level), surroundings(field))
+
+        def cost(field: Tensor) -> Tensor:
+            difference = sample(references[level], upsample(field, size)) - targets[level]
+            # A block of a coarse level has fewer samples, whose noise is averaged out: the rate counts less.
+            return blocks(difference, size, size) + weight * COARSE * least_bits(field, anchors) * 4.0**-level
+
+        return cost
+
+    length = torch.log2(1 + (4 << PYRAMID) * window_length().to(current.device))
+    penalty = weight * COARSE * length * 4.0**-PYRAMID
+    field = full_search(lambda: shifts(references[PYRAMID]) - targets[PYRAMID], penalty)
+    return refine(cost_at, field, finest=1, rounds=2) * 2
+
+
+def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
+    """One vector for each block of 16x16, [B, 2, H/16, W/16], from those of its quarters."""
+    weight, known = weight * WHOLE, snap(downsample(predicted), QUARTER)
+
+    def improve(field: Tensor, candidates: Iterable[Tensor]) -> Tensor:
+        anchors = (known, surroundings(field))
+
+        def cost(vectors: Tensor) -> Tensor:
+            return target.distortion(vectors, 2 * BLOCK) + weight * least_bits(vectors, anchors)
+
+        return best(cost, field, candidates)[0]
+
+    first, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    field = improve(first, [*others, known, torch.zeros_like(first)])
+    for step in STEPS:
+        field = improve(field, neighbours(field))
+        field = improve(field, around(field, RING, step))
+    # What costs little more as its neighbours do had better be like them.
+    field = improve(field, [snap(surroundings(field), QUARTER), *neighbours(field)])
+    return settle(target, field, known, weight)
+
+
+def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Decide once more, segment by segment, now with what the decoder will expect from those before."""
+    for part in range(SEGMENTS):
+        expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
+
+        def cost(vectors: Tensor, expected: Tensor = expected) -> Tensor:
+            return target.distortion(vectors, 2 * BLOCK) + weight * 1.5 * least_bits(vectors, (expected,))
+
+        nearest = snap(expected, QUARTER)
+        between = snap((nearest + field) / 2, QUARTER)
+        settled, _ = best(cost, field, [nearest, between, *around(nearest, RING, STEPS[-1])])
+        field = torch.where(segment_mask(part, field.shape[2:], field.device), settled, field)
+    return field
+
+
+def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tensor) -> Tensor:
+    """Four vectors for a block of 16x16 where they save more than their bits; `parent` [B, 2, H/8, W/8]."""
+
+    def cost(field: Tensor) -> Tensor:
+        return target.distortion(field, BLOCK) + weight * PART * least_bits(field, (parent,))
+
+    field, lowest = best(cost, parent, [*candidates, *neighbours(parent)])
+    for step in STEPS:
+        field, lowest = best(cost, field, around(field, RING, step), lowest)
+    together = target.distortion(parent, BLOCK)
+    pays = F.avg_pool2d(together - lowest, 2) * 4 > SPLIT * weight
+    return torch.where(upsample(pays), field, parent)
+
+
+def best(
+    cost: Cost, start: Tensor, candidates: Iterable[Tensor], so_far: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The cheapest of `start` and the candidates in each block, and its cost; the first wins a tie."""
+    field, lowest = start, cost(start) if so_far is None else so_far
+    for candidate in candidates:
+        value = cost(candidate)
+        better = value < lowest
+        lowest = torch.where(better, value, lowest)
+        field = torch.where(better, candidate, field)
+    return field, lowest
+
+
+def around(field: Tensor, offsets: Iterable[tuple[int, int]], step: float = 1.0) -> Iterable[Tensor]:
+    """The field plus each offset times `step`."""
+    for offset in offsets:
+        yield field + torch.tensor(offset, device=field.device).view(1, 2, 1, 1) * step
+
+
+def neighbours(field: Tensor) -> Iterable[Tensor]:
+    """The field of each of the four neighbours of a block."""
+    rows, columns = field.shape[2:]
+    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
+    for x, y in NEIGHBOURS:
+        yield padded[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
+
+
+def full_search(difference: Callable[[], Tensor], penalty: Tensor) -> Tensor:
+    """The best vector within REACH at the coarsest level, [B, 2, h, w], in its samples.
+
+    `difference()` gives [B, (2 REACH + 1)^2, h, w] for the window in raster order; `penalty` [B or 1, (2
+    REACH + 1)^2, h or 1, w or 1] is added to the cost. Of equal costs the shorter vector wins, then the
+    first.
+    """
+    values = difference()
+    _, count, height, width = values.shape
+    cost = blocks(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
+    side = torch.arange(-REACH, REACH + 1, device=values.device)
+    window = torch.stack([side.repeat(2 * REACH + 1), side.repeat_interleave(2 * REACH + 1)])
+    order = torch.argsort(window.square().sum(0), stable=True)
+    # A key of integers, costs in units of 1/64 before ranks, makes ties the same on every machine.
+    rank = torch.arange(count, device=values.device).view(1, -1, 1, 1)
+    key = torch.round(cost[:, order] * 64).long() * count + rank
+    chosen = order[key.amin(1) % count]
+    return window[:, chosen].transpose(0, 1).float()
+
+
+def shifts(plane: Tensor) -> Tensor:
+    """All shifts of a plane [B, 1, h, w] within REACH, borders replicated.
+
+    [B, (2 REACH + 1)^2, h, w], in raster order.
+    """
+    height, width = plane.shape[2:]
+    padded = F.pad(plane, (REACH,) * 4, mode="replicate")
+    return padded.unfold(2, height, 1).unfold(3, width, 1).reshape(len(plane), -1, height, width)
+
+
+def window_length() -> Tensor:
+    """|x| + |y| of each vector of the window, [1, (2 REACH + 1)^2, 1, 1]."""
+    side = torch.arange(-REACH, REACH + 1).abs().float()
+    return (side[:, None] + side[None, :]).view(1, -1, 1, 1)
+
+
+def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int) -> Tensor:
+    """Take the neighbours' vectors, then a ring of one sample, so many times at each level down to `finest`.
+
+    `cost_at(level, field)` gives the cost near a field, in samples of that level; so is the result, of level
+    `finest`.
+    """
+    for level in range(PYRAMID - 1, finest - 1, -1):
+        field = field * 2
+        for _ in range(rounds):
+            cost = cost_at(level, field)
+            field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
+            field, lowest = best(cost, field, around(field, RING), lowest)
+    return field
+
+
+def pyramid(luma: Tensor) -> list[Tensor]:
+    """The plane and its halvings, finest first."""
+    planes = [luma]
+    for _ in range(PYRAMID):
+        planes.append(downsample(planes[-1]))
+    return planes
+
+
+def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
+    """About the bits of vectors that are coded by their distance from the nearest of some anchors."""
+    each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(1, keepdim=True) for anchor in anchors]
+    return torch.stack(each).amin(0)
+
+
+def surroundings(field: Tensor) -> Tensor:
+    """Mean vector of the four neighbours of each block."""
+    return torch.stack(list(neighbours(field))).mean(0)
+
+
+def search_weight(step: Tensor, qp: Tensor) -> Tensor:
+    """Absolute difference that a bit of motion is worth, for quantization steps in 8-bit units, [B].
+
+    sqrt(lambda) with lambda = step^2 ln 2 / 6, the slope of a uniform quantizer; and the more of that the
+    higher the qp, since there the residual mends most of what motion misses (measured).
+    """
+    return step * math.sqrt(math.log(2) / 6) * torch.exp2((qp.float() - 2) / 20)
