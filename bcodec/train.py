@@ -422,6 +422,8 @@ class Run:
             done = self.agree(self.seconds >= 60 * self.minutes)
             if self.rank == 0 and (time.monotonic() - last_log > 20 or done):
                 means = {name: value / count for name, value in sums.items()}
+                if not log.tell():
+                    writer.writerow(["step", "seconds", *means])
                 writer.writerow([self.step, f"{self.seconds:.1f}", *(f"{v:.5f}" for v in means.values())])
                 log.flush()
                 text = " ".join(f"{name} {value:.4f}" for name, value in means.items())
@@ -577,6 +579,31 @@ def export(checkpoint: Path, weights: Path) -> None:
     net = start_networks(checkpoint)
     save_networks(weights, net, make_tables(SMALLEST_SCALE, SCALE_RATIO))
     print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
+
+
+@main.command()
+@click.argument("logs", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file")
+def plot(logs: tuple[Path, ...], out: Path) -> None:
+    """Draw the loss of stages (their LOGS, log.csv, in the order of training) against hours of training."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (an optional extra)
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    hours = 0.0
+    for path in logs:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        times = np.array([float(row["seconds"]) for row in rows]) / 3600
+        losses = np.array([float(row["loss"]) for row in rows])
+        width = max(1, len(losses) // 15)
+        smooth = np.convolve(losses, np.ones(width) / width, "valid")
+        (line,) = axes.plot(hours + times[width - 1 :], smooth, label=path.parent.name)
+        axes.plot(hours + times, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
+        hours += times[-1]
+    axes.set(xlabel="hours of training", ylabel="loss: (R + lambda D) / lambda^0.45")
+    axes.legend()
+    figure.savefig(out)
 
 
 if __name__ == "__main__":
