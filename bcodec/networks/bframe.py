@@ -61,14 +61,13 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None = None,
-        thrift: float = 1.0,
     ) -> tuple[Tensor, Tensor, Track]:
         """Decoded picture [B, 6, H/2, W/2] (not yet clamped), latent [B, Y, H/16, W/16] and motion.
 
         distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63; `source`
-        [B, 6, H/2, W/2] when encoding, then `thrift` weighs bits of motion in the search.
+        [B, 6, H/2, W/2] when encoding.
         """
-        predicted, contexts, motion = self.predict(symbols, past, future, distances, qp, source, thrift)
+        predicted, contexts, motion = self.predict(symbols, past, future, distances, qp, source)
         y = None if source is None else self.analysis(source - predicted, contexts)
         size = (predicted.shape[2] // 8, predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
@@ -84,28 +83,21 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None,
-        thrift: float = 1.0,
     ) -> tuple[Tensor, list[Tensor], Motion]:
         """The prediction P, the contexts and the motion that is coded on the way."""
         prediction = predict_motion(past, future, distances)
-        found = None if source is None else self.find_motion(past, future, prediction, qp, source, thrift)
+        found = None if source is None else self.find_motion(past, future, prediction, qp, source)
         motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
         predicted, contexts = self.contexts(past, future, motion, condition)
         return predicted, contexts, motion
 
     @torch.no_grad()
-    def find_motion(  # noqa: PLR0917
-        self,
-        past: Reference,
-        future: Reference,
-        prediction: Prediction,
-        qp: Tensor,
-        source: Tensor,
-        thrift: float,
+    def find_motion(
+        self, past: Reference, future: Reference, prediction: Prediction, qp: Tensor, source: Tensor
     ) -> Search:
         """Motion found by the search towards both references, and which to prefer. Encoder only."""
-        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * thrift
+        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp)
         # Both directions at once: the search is many small operations.
         current, target, half_pel, field = (
             torch.cat(pair)
