@@ -85,7 +85,7 @@ def coarse_search(current: Tensor, reference: Tensor, predicted: Tensor, weight:
 
     length = torch.log2(1 + (4 << PYRAMID) * window_length().to(current.device))
     penalty = weight * COARSE * length * 4.0**-PYRAMID
-    field = full_search(lambda: shifts(references[PYRAMID]) - targets[PYRAMID], penalty)
+    field = full_search(shifts(references[PYRAMID]) - targets[PYRAMID], penalty)
     return refine(cost_at, field, finest=1, rounds=2) * 2
 
 
@@ -132,10 +132,10 @@ def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tens
     def cost(field: Tensor) -> Tensor:
         return target.distortion(field, BLOCK) + weight * PART * least_bits(field, (parent,))
 
-    field, lowest = best(cost, parent, [*candidates, *neighbours(parent)])
+    together = target.distortion(parent, BLOCK)  # at no bits
+    field, lowest = best(cost, parent, [*candidates, *neighbours(parent)], together)
     for step in STEPS:
         field, lowest = best(cost, field, around(field, RING, step), lowest)
-    together = target.distortion(parent, BLOCK)
     pays = F.avg_pool2d(together - lowest, 2) * 4 > SPLIT * weight
     return torch.where(upsample(pays), field, parent)
 
@@ -167,14 +167,13 @@ def neighbours(field: Tensor) -> Iterable[Tensor]:
         yield padded[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
 
 
-def full_search(difference: Callable[[], Tensor], penalty: Tensor) -> Tensor:
+def full_search(values: Tensor, penalty: Tensor) -> Tensor:
     """The best vector within REACH at the coarsest level, [B, 2, h, w], in its samples.
 
-    `difference()` gives [B, (2 REACH + 1)^2, h, w] for the window in raster order; `penalty` [B or 1, (2
-    REACH + 1)^2, h or 1, w or 1] is added to the cost. Of equal costs the shorter vector wins, then the
-    first.
+    `values` are the differences, [B, (2 REACH + 1)^2, h, w], for the window in raster order, overwritten;
+    `penalty` [B or 1, (2 REACH + 1)^2, h or 1, w or 1] is added to the cost. Of equal costs the shorter
+    vector wins, then the first.
     """
-    values = difference()
     _, count, height, width = values.shape
     cost = blocks(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
     side = torch.arange(-REACH, REACH + 1, device=values.device)
