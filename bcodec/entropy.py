@@ -6,30 +6,33 @@
 | RangeReader | None    | reads the symbol                                         | the dequantized value |
 | RateMeter   | yes     | rounds with a straight-through gradient, adds up -log2 p | the dequantized value |
 
-The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies, made once
-when weights are exported and shipped with them; index 0 means that the symbol is zero and nothing is coded.
-The last entry of a table is an escape, behind which the symbol follows in sixteen plain bits.
+The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies for each
+family of distributions, made once when weights are exported and shipped with them; index 0 means that the
+symbol is zero and nothing is coded. The last entry of a table is an escape, behind which the symbol follows
+in sixteen plain bits.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
 import constriction
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.distributions import FAMILIES, HEAVY, LOGISTIC, information
 from bcodec.fixedpoint import LATENT, snap
 
-TABLES = 64
+TABLES = 64  # of each family
+REACH = 13  # deviations, times that of the logistic distribution's scale, beyond which a symbol escapes
+LONGEST = 2200  # symbols on either side of zero in a table
 TOTAL = 1 << 20  # sum of the frequencies of a table
 SLACK = 64  # bits of the range coder's state, which a payload may do without
 TOO_SHORT = "the payload ends before its last symbol"
 ESCAPE_RANGE = 1 << 15  # escaped symbols lie in [-2^15, 2^15)
-LOGISTIC = math.sqrt(3) / math.pi  # scale of a logistic distribution with standard deviation 1
 
 
 class EntropyError(ValueError):
@@ -42,21 +45,29 @@ def scales(smallest: float, ratio: float) -> Tensor:
 
 
 def make_tables(smallest: float, ratio: float) -> list[np.ndarray]:
-    """Frequency tables, int32 [2 A + 2] with sum 2^20: symbols -A..A, then the escape.
+    """Frequency tables, int32 [2 A + 2] with sum 2^20: symbols -A..A, then the escape; 64 for each family.
 
-    Logistic distributions integrated over each symbol; the range A leaves out about 2^-18 of the probability.
+    The distributions are integrated over each symbol; the range A leaves out about 2^-18 of the probability.
     """
     tables = []
-    for sigma in scales(smallest, ratio).tolist():
-        reach = max(1, math.ceil(13 * LOGISTIC * sigma))
-        edges = (np.arange(-reach, reach + 2) - 0.5) / (LOGISTIC * sigma)
-        cdf = 1 / (1 + np.exp(-np.clip(edges, -700, 700)))
-        mass = np.append(np.diff(cdf), 2 * cdf[0])
-        spare = TOTAL - len(mass)
-        frequencies = 1 + np.floor(mass / mass.sum() * spare).astype(np.int32)
-        frequencies[reach] += TOTAL - frequencies.sum()
-        tables.append(frequencies)
+    for family in FAMILIES:
+        widest = max(multiple for _, multiple in family)
+        for sigma in scales(smallest, ratio).tolist():
+            reach = min(max(1, math.ceil(REACH * LOGISTIC * sigma * widest)), LONGEST)
+            edges = np.arange(-reach, reach + 2) - 0.5
+            cdf = np.zeros(len(edges))
+            for share, multiple in family:
+                cdf += share * _logistic(edges / (LOGISTIC * sigma * multiple))
+            mass = np.append(np.diff(cdf), 2 * cdf[0])
+            frequencies = 1 + np.floor(mass / mass.sum() * (TOTAL - len(mass))).astype(np.int32)
+            frequencies[reach] += TOTAL - frequencies.sum()
+            tables.append(frequencies)
     return tables
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    """The logistic distribution's function."""
+    return 1 / (1 + np.exp(-np.clip(x, -700, 700)))  # type: ignore[no-any-return]
 
 
 def dequantize(symbol: Tensor, mean: Tensor, step: Tensor) -> Tensor:
@@ -73,15 +84,16 @@ class Tables:
     """The frequency tables as constriction's models. Raises TypeError for anything but integers."""
 
     def __init__(self, tables: Sequence[np.ndarray]) -> None:
-        if len(tables) != TABLES or not all(np.issubdtype(t.dtype, np.integer) for t in tables):
-            raise TypeError(f"{TABLES} tables of integers are needed")
+        count = TABLES * len(FAMILIES)
+        if len(tables) != count or not all(np.issubdtype(t.dtype, np.integer) for t in tables):
+            raise TypeError(f"{count} tables of integers are needed")
         self.reach = np.array([len(t) // 2 - 1 for t in tables])
         self.models = [
             constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in tables
         ]
         self.byte = constriction.stream.model.Uniform(256)
-        # Bits of each magnitude, [64, 16]; what a table leaves out costs an escape.
-        self.bits = np.full((TABLES, 16), 40.0)
+        # Bits of each magnitude, [128, 16]; what a table leaves out costs an escape.
+        self.bits = np.full((count, 16), 40.0)
         for row, table, reach in zip(self.bits, tables, self.reach, strict=True):
             inside = -np.log2(table[reach : 2 * reach + 1][: len(row)] / TOTAL)
             row[: len(inside)] = inside
@@ -90,12 +102,11 @@ class Tables:
 
 
 def groups(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(table, positions) for each table from 1 on that occurs, positions ascending."""
+    """(table, positions) for each table that occurs, positions ascending; a family's first codes nothing."""
     order = np.argsort(indices, kind="stable")
-    bounds = np.searchsorted(indices[order], np.arange(1, TABLES + 1))
-    for table in range(1, TABLES):
-        low, high = bounds[table - 1], bounds[table]
-        if high > low:
+    bounds = np.searchsorted(indices[order], np.arange(TABLES * len(FAMILIES) + 1))
+    for table, (low, high) in enumerate(itertools.pairwise(bounds)):
+        if high > low and table % TABLES:
             yield table, order[low:high]
 
 
@@ -129,13 +140,21 @@ class _RangeCoder:
         raise NotImplementedError
 
     def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+        self,
+        y: Tensor | None,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        mask: Tensor | None = None,
+        *,
+        heavy: int = 0,
     ) -> Tensor:
         """See bcodec.networks.latent.SymbolCoder; a batch of one."""
         shape = mean.shape
         where = None if mask is None else _flat(mask, shape, None).nonzero().view(-1)
-        mean, scale, step = (_flat(x, shape, where) for x in (mean, scale, step))
-        indices = table_of(scale).to(torch.uint8).cpu().numpy()
+        offset = TABLES * (torch.arange(shape[1], device=scale.device) < heavy).view(1, -1, 1, 1)
+        mean, scale, step = (_flat(x, shape, where) for x in (mean, table_of(scale) + offset, step))
+        indices = scale.to(torch.uint8).cpu().numpy()
         symbols = None
         if y is not None:
             ratio = (_flat(y.float(), shape, where) - mean) / step
@@ -179,7 +198,7 @@ class RangeWriter(_RangeCoder):
         """Write `symbols` and return those that a reader will see (zero where nothing is coded)."""
         if symbols is None:
             raise TypeError("a writer needs the latent")
-        coded = np.where(indices > 0, symbols, 0).astype(np.int32)
+        coded = np.where(indices % TABLES > 0, symbols, 0).astype(np.int32)
         escapes = []
         for table, positions in groups(indices):
             reach = int(self.tables.reach[table])
@@ -276,18 +295,26 @@ class RateMeter:
         return torch.stack(self.parts).sum(0)
 
     def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+        self,
+        y: Tensor | None,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        mask: Tensor | None = None,
+        *,
+        heavy: int = 0,
     ) -> Tensor:
         """See bcodec.networks.latent.SymbolCoder."""
         if y is None:
             raise TypeError("a rate meter needs the latent")
         index = _Inside.apply(scale, 0.0, TABLES - 1.0)  # type: ignore[no-untyped-call]
-        sharpness = torch.exp(-self.log_ratio * index) * (1 / (self.smallest * LOGISTIC))
+        deviation = torch.exp(self.log_ratio * index) * self.smallest
         ratio = (y.float() - mean) / step
         symbol = torch.round(ratio.detach())
-        bits = information(symbol, sharpness)
+        bits = _information(symbol, deviation, heavy)
         if ratio.requires_grad:
-            noisy = information(ratio + torch.empty_like(ratio).uniform_(-0.5, 0.5), sharpness.detach())
+            noise = torch.empty_like(ratio).uniform_(-0.5, 0.5)
+            noisy = _information(ratio + noise, deviation.detach(), heavy)
             bits = bits + (noisy - noisy.detach())
         y_hat = dequantize(ratio + (symbol - ratio).detach(), mean, step)
         if mask is not None:
@@ -296,11 +323,9 @@ class RateMeter:
         return y_hat
 
 
-def information(symbol: Tensor, sharpness: Tensor) -> Tensor:
-    """-log2 of the logistic probability of [symbol - 1/2, symbol + 1/2]; `sharpness` is 1 over its scale.
-
-    log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)) is precise in the
-    tails.
-    """
-    log_mass = F.logsigmoid((0.5 + symbol) * sharpness) + F.logsigmoid((0.5 - symbol) * sharpness)
-    return (log_mass + torch.log1p(-torch.exp(-sharpness))) * (-1 / math.log(2))
+def _information(symbol: Tensor, deviation: Tensor, heavy: int) -> Tensor:
+    """Bits of symbols [B, C, H, W] whose first `heavy` channels are of the family HEAVY."""
+    if not heavy:
+        return information(symbol, deviation)
+    first = information(symbol[:, :heavy], deviation[:, :heavy], HEAVY)
+    return torch.cat([first, information(symbol[:, heavy:], deviation[:, heavy:])], 1)

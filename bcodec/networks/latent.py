@@ -32,13 +32,20 @@ class SymbolCoder(Protocol):
     """What a network asks of a symbol coder; see bcodec.entropy for the three that answer."""
 
     def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+        self,
+        y: Tensor | None,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        mask: Tensor | None = None,
+        *,
+        heavy: int = 0,
     ) -> Tensor:
         """Code (y - mean) / step, rounded, with the table of index `scale`; return the dequantized value.
 
         y (None when decoding), mean [B, C, H, W] on the latent grid; scale [B, C, H, W] = index 0..63, not
         yet rounded; step [B, C, 1, 1]; mask, if given, [1, C, H, W] bool: where to code, 0 is returned
-        elsewhere.
+        elsewhere. The symbols of the first `heavy` channels are mostly zero, and far from it otherwise.
         """
         ...
 
@@ -47,7 +54,14 @@ class Rounder:
     """A symbol coder that writes and measures nothing: it rounds; without a latent it takes the mean."""
 
     def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+        self,
+        y: Tensor | None,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        mask: Tensor | None = None,
+        *,
+        heavy: int = 0,
     ) -> Tensor:
         """See SymbolCoder."""
         y_hat = mean.clone() if y is None else mean + torch.round((y.float() - mean) / step) * step
@@ -116,6 +130,11 @@ def scale_offset(log_step: Tensor) -> Tensor:
 def table_index(output: Tensor, offset: Tensor) -> Tensor:
     """Scale index for a network's output: four tables a unit, moved by the quantization step's offset."""
     return output.float() * 4 + offset
+
+
+def deviation(index: Tensor) -> Tensor:
+    """Deviation of a table's symbols, for scale indices as a coder takes them."""
+    return SMALLEST_SCALE * torch.exp(math.log(SCALE_RATIO) * index.clamp(0, QPS - 1))
 
 
 class Hyperprior(nn.Module):
