@@ -28,7 +28,7 @@ from bcodec.groups import Group, groups
 from bcodec.metrics import Quality
 from bcodec.networks import Networks, ReferencePicture, SymbolCoder
 
-ARITHMETIC_VERSION = 1
+ARITHMETIC_VERSION = 2
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
 LAYER_QP = (9, 1, -4, -9, -13, -15, -16, -17)
@@ -213,9 +213,16 @@ class _MeasuringWriter(RangeWriter):
         self.lengths = [0]  # bits before each call
 
     def code(
-        self, y: Tensor | None, mean: Tensor, scale: Tensor, step: Tensor, mask: Tensor | None = None
+        self,
+        y: Tensor | None,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        mask: Tensor | None = None,
+        *,
+        heavy: int = 0,
     ) -> Tensor:
-        value = super().code(y, mean, scale, step, mask)
+        value = super().code(y, mean, scale, step, mask, heavy=heavy)
         self.lengths.append(self.encoder.num_bits())
         return value
 

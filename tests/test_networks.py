@@ -23,8 +23,16 @@ from bcodec.networks.intra import COEFFICIENTS, IntraCodec, block_transform
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import ResBlock
 from bcodec.networks.matching import mismatch
-from bcodec.networks.motion import SEGMENTS, Track, interpolate_segments, segment_mask
-from bcodec.networks.search import search
+from bcodec.networks.motion import (
+    MEANS,
+    SEGMENTS,
+    VECTORS,
+    Track,
+    interpolate_segments,
+    segment_mask,
+    vectors_that_pay,
+)
+from bcodec.networks.search import search, smooth_choice
 from bcodec.networks.weights import read_weights, to_arrays
 
 TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
@@ -319,20 +327,46 @@ def test_without_motion_between_the_references_none_is_predicted() -> None:
 
 
 def test_segments_cover_each_position_once() -> None:
-    masks = [segment_mask(part, (6, 8), torch.device("cpu")).float() for part in range(SEGMENTS)]
-    assert torch.equal(torch.stack(masks).sum(0), torch.ones(1, 1, 6, 8))
-    assert [float(mask.mean()) for mask in masks] == [0.25, 0.25, 0.5]
+    masks = [segment_mask(part, (12, 8), torch.device("cpu")).float() for part in range(SEGMENTS)]
+    assert torch.equal(torch.stack(masks).sum(0), torch.ones(1, 1, 12, 8))
+    assert [float(mask.mean()) for mask in masks] == [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2]
 
 
-@pytest.mark.parametrize("part", [1, 2])
+@pytest.mark.parametrize("part", range(1, SEGMENTS))
 def test_a_segment_is_expected_as_a_plane_through_those_before(part: int) -> None:
-    down, across = torch.arange(6.0), torch.arange(8.0)
+    down, across = torch.arange(12.0), torch.arange(16.0)
     plane = (down[:, None] * 2 - across)[None, None]
-    before = sum(segment_mask(earlier, (6, 8), torch.device("cpu")).float() for earlier in range(part))
+    before = sum(segment_mask(earlier, (12, 16), torch.device("cpu")).float() for earlier in range(part))
     expected = interpolate_segments(plane * before, part)
-    mask = segment_mask(part, (6, 8), torch.device("cpu"))
-    inside = (..., slice(1, -1), slice(1, -1))
+    mask = segment_mask(part, (12, 16), torch.device("cpu"))
+    inside = (..., slice(2, -2), slice(2, -2))
     assert torch.equal(expected[inside][mask[inside]], plane[inside][mask[inside]])
+
+
+def test_a_flag_follows_its_gain_where_it_is_large_and_its_neighbours_where_it_is_small() -> None:
+    gain = torch.full((1, 1, 6, 6), 0.5)
+    gain[..., 2, 2], gain[..., 4, 4] = -2.0, -50.0
+    expected = torch.ones_like(gain)
+    expected[..., 4, 4] = 0
+    assert torch.equal(smooth_choice(gain, 1.0), expected)
+
+
+def test_vectors_are_coded_only_where_they_save_more_than_their_bits() -> None:
+    y = torch.zeros(1, VECTORS + 2, 4, 4)
+    y[:, :VECTORS] = 3.0
+    mean, scale, step = torch.zeros_like(y), torch.full_like(y, 20.0), torch.ones(1, VECTORS + 2, 1, 1)
+
+    def kept(worth: float, needed: int) -> Tensor:
+        """When the first so many channels are worth bits by their squared error."""
+        off = vectors_that_pay(
+            y, mean, scale, step, lambda m: worth * (m - y)[:, :needed].square().sum(1, keepdim=True)
+        )
+        return off.float().mean((0, 2, 3))
+
+    means = torch.arange(VECTORS) < MEANS
+    assert torch.equal(kept(100.0, VECTORS), torch.ones(VECTORS))
+    assert torch.equal(kept(100.0, MEANS), means.float())
+    assert torch.equal(kept(0.001, VECTORS), torch.zeros(VECTORS))
 
 
 @pytest.mark.parametrize("vector", [(0.0, 0.0), (3.0, -5.0), (2.25, -1.75), (-6.5, 0.75), (14.75, 9.25)])

@@ -25,13 +25,14 @@ from bcodec.networks.context import (
     warp_picture,
 )
 from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
-from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder
+from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder, lagrangian
 from bcodec.networks.layers import Channels
 from bcodec.networks.matching import BLOCK, mismatch
 from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search, Track
-from bcodec.networks.search import search, search_weight
+from bcodec.networks.search import WORTH, Target, search, search_weight, smooth_choice
 
 LEVELS = 64  # 8-bit levels in a unit of the pixel grid
+COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
 RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
 
 
@@ -111,13 +112,26 @@ class BFrameCodec(nn.Module):
         found = search(current * LEVELS, target * LEVELS, half_pel * LEVELS, field, weight.repeat(2))
         first, second = found.chunk(2)
         pictures = [warp_picture(r, upsample(v)) for r, v in ((past, first), (future, second))]
-        return Search(first, second, preference(pictures[0], pictures[1], source))
+        preferred, energy = preference(pictures[0], pictures[1], source)
+        stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * 4 * BLOCK**2 / 4)
+
+        samples = (luma(source) * LEVELS)[:, :, ::2, ::2]
+        targets = [Target(samples, plane, (2, 2)) for plane in (half_pel * LEVELS).chunk(2)]
+        # Errors count as much as the direction does in the mean of the two.
+        shares = [(1 + sign * preferred) / (WORTH * weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
+
+        def price(direction: int, field: Tensor) -> Tensor:
+            return F.avg_pool2d(targets[direction].distortion(field, BLOCK), 2) * 4 * shares[direction]
+
+        gains = [price(i, v) - price(i, torch.round(v)) for i, v in enumerate((first, second))]
+        return Search(first, second, preferred, stakes, smooth_choice(gains[0] + gains[1], COUPLING), price)
 
 
-def preference(past: Tensor, future: Tensor, source: Tensor) -> Tensor:
+def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
     """2 w - 1 for the weight w of `past`, beside `future`, that is nearest to `source`, for blocks of 16x16.
 
-    All [B, 6, H/2, W/2]; returns [B, 1, H/16, W/16] in [-1, 1], near 0 where the two hardly differ.
+    All [B, 6, H/2, W/2]; returns [B, 1, H/16, W/16] in [-1, 1], near 0 where the two hardly differ, and the
+    mean squared difference of the two.
     """
     weight = torch.tensor([0.1875] * 4 + [0.25] * 2, device=source.device).view(1, -1, 1, 1)
 
@@ -126,7 +140,7 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> Tensor:
 
     difference = past - future
     energy = mean(difference.square())
-    return ((2 * mean((source - future) * difference) - energy) / (energy + RIDGE)).clamp(-1, 1)
+    return ((2 * mean((source - future) * difference) - energy) / (energy + RIDGE)).clamp(-1, 1), energy
 
 
 @torch.no_grad()
@@ -158,4 +172,4 @@ def predict_motion(past: Reference, future: Reference, distances: tuple[int, int
     elif past.track and past.track.distances[1] == span:
         field, shares = past.track.future, (-to_past / span, to_future / span)
     one, other = (snap(field * share, MOTION) for share in shares)
-    return Prediction(one, other, mismatch(first, second, one, other))
+    return Prediction(one, other, mismatch(first, second, one, other), -to_future / to_past)

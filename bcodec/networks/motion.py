@@ -4,9 +4,9 @@ After https://arxiv.org/abs/2506.07709 (interactive dual-branch motion auto-enco
 steps, interactive motion entropy model) and https://arxiv.org/abs/2408.08604 (bidirectional motion difference
 coding):
 
-    r_f = v_f - pred_f ─ encoder f ─> m_f ─ code f0 f1 f2 ─> m_f^ ─ decoder f ─> r_f^ ─ + pred_f ─> v_f^
+    r_f = v_f - pred_f ─ encoder f ─> m_f ─ code f0 f1 .. ─> m_f^ ─ decoder f ─> r_f^ ─ + pred_f ─> v_f^
                            ⇅ interaction      ↑ ↓ directional priors  ⇅ interaction
-    r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 b1 b2 ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
+    r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 b1 .. ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
 
 Each branch has a linear path beside its network that starts as a 2x2 Haar transform of the field, so that it
 codes vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma samples, multiples of 1/16.
@@ -15,22 +15,42 @@ codes vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, snap, upsample
-from bcodec.networks.latent import Hyperprior, Parameters, QStep, SymbolCoder, table_index
+from bcodec.distributions import HEAVY, information
+from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, hard_sigmoid, snap, upsample
+from bcodec.networks.latent import (
+    Hyperprior,
+    Parameters,
+    QStep,
+    SymbolCoder,
+    deviation,
+    scale_offset,
+    table_index,
+)
 from bcodec.networks.layers import Channels, Down, Up
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
-SEGMENTS = 3
+SEGMENTS = 5
+VECTORS = 8  # latent channels that carry the vectors of a block of 16x16: two of their mean, six of details
+MEANS = 2
 PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
 PREFERENCE = 8  # latent channel of branch f that carries the preference between the references
+FULL_PEL = 9  # and the one that says whether vectors are rounded to whole samples: 0 or 1
+FLAG_OFFSET = round(16 * float(scale_offset(torch.zeros(())))) / 16
 HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+
+
+# What motion loses, in bits: for direction (0 past, 1 future) and field [B, 2, H/8, W/8], [B, 1, H/16, W/16].
+Price = Callable[[int, Tensor], Tensor]
+# An encoder's choice of the latent to code: direction, its mean, scale index and quantization step.
+Choice = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class Motion(NamedTuple):
@@ -48,6 +68,9 @@ class Search(NamedTuple):
     past: Tensor  # [B, 2, H/8, W/8], luma samples
     future: Tensor
     preference: Tensor  # [B, 1, H/16, W/16], -1 (take the future) to 1 (take the past)
+    stakes: Tensor  # [B, 1, H/16, W/16], bits that a squared error of 1 in the preference costs
+    full_pel: Tensor  # [B, 1, H/16, W/16], 1 where vectors are to be rounded to whole samples, else 0
+    price: Price
 
 
 class Prediction(NamedTuple):
@@ -56,6 +79,7 @@ class Prediction(NamedTuple):
     past: Tensor  # [B, 2, H/8, W/8], luma samples
     future: Tensor
     mismatch: Tensor  # [B, 1, H/8, W/8], mean absolute difference in 8-bit units
+    mirror: float  # what straight motion towards the past is times to be motion towards the future
 
 
 class Track(NamedTuple):
@@ -119,15 +143,60 @@ class BranchDecoder(nn.Module):
         self.refine = Conv2d(c + 2, 8, zero=True, grid_out=MOTION)
 
 
+@torch.no_grad()
+def vectors_that_pay(
+    y: Tensor, mean: Tensor, scale: Tensor, step: Tensor, loss: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """[B, VECTORS, H, W] bool: which parts of a block's vectors to code, by least bits and loss.
+
+    `loss` gives what a latent loses, in bits, [B, 1, H, W].
+    """
+    symbol = torch.round((y.float() - mean) / step)[:, :VECTORS]
+    symbol = torch.where(torch.round(scale[:, :VECTORS]) > 0, symbol, 0.0)
+    sigma = deviation(scale[:, :VECTORS])
+    means = torch.arange(VECTORS, device=y.device).view(1, -1, 1, 1) < MEANS
+    everything = torch.ones_like(means)
+    costs = []
+    for part in (everything, means, ~everything):
+        kept = symbol * part
+        m = torch.cat([mean[:, :VECTORS] + kept * step[:, :VECTORS], mean[:, VECTORS:]], 1)
+        costs.append(information(kept, sigma, HEAVY).sum(1, keepdim=True) + loss(m))
+    best = torch.stack(costs).argmin(0)
+    return (best == 0) | ((best == 1) & means)
+
+
+@torch.no_grad()
+def preference_pays(y: Tensor, mean: Tensor, scale: Tensor, step: Tensor, stakes: Tensor) -> Tensor:
+    """[B, H, W] bool: where the preference saves more than its bits beside what is expected of it."""
+    own = slice(PREFERENCE, PREFERENCE + 1)
+    off = y[:, own].float() - mean[:, own]
+    symbol = torch.round(off / step[:, own])
+    left = off - symbol * step[:, own]
+    sigma = deviation(scale[:, own])
+    bits = information(symbol, sigma) - information(torch.zeros_like(symbol), sigma)
+    return (stakes * (off.square() - left.square()) > bits)[:, 0]
+
+
 def haar_matrix() -> Tensor:
     """Orthonormal transform [8, 8] of an unshuffled field, channels (x, y) by four positions: means first."""
     return torch.einsum("kp,ab->kabp", HAAR, torch.eye(2)).reshape(8, 8)
 
 
 def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor:
-    """[1, 1, H, W] bool: where a segment lies: top left, bottom right or the others of 2x2 positions."""
-    down, right = (torch.arange(side, device=device) % 2 for side in size)
-    number = torch.where(down[:, None] == right, right, 2)
+    """[1, 1, H, W] bool: where a segment lies.
+
+    0 1 2 3 4 are 1/16, 1/16, 1/8, 1/4 and 1/2 of the positions, each in the middle of four of those before:
+
+        0 4 2 4
+        4 3 4 3
+        2 4 1 4
+        4 3 4 3
+    """
+    down, right = (torch.arange(side, device=device) for side in size)
+    down, right = down[:, None], right[None, :]
+    coarse = torch.where((down - right) % 4 == 0, down % 4 // 2, 2)
+    fine = torch.where((down - right) % 2 == 0, 3, 4)
+    number = torch.where((down % 2 == 0) & (right % 2 == 0), coarse, fine)
     return (number == part)[None, None]
 
 
@@ -135,19 +204,28 @@ def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
     """What the four nearest decoded positions let expect at those of a segment: their mean; first 0."""
     if part == 0:
         return torch.zeros_like(decoded)
-    rows, columns = decoded.shape[2:]
-    padded = F.pad(decoded, (1, 1, 1, 1), mode="reflect")
-    offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part == 1 else ((0, 1), (1, 0), (1, 2), (2, 1))
+    pitch = 2 if part <= 2 else 1
+    lattice = decoded[:, :, ::pitch, ::pitch]
+    rows, columns = lattice.shape[2:]
+    padded = F.pad(lattice, (1, 1, 1, 1), mode="reflect")
+    offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part % 2 else ((0, 1), (1, 0), (1, 2), (2, 1))
     around = [padded[:, :, y : y + rows, x : x + columns] for y, x in offsets]
-    return torch.stack(around).sum(0) * 0.25
+    return upsample(torch.stack(around).sum(0) * 0.25, pitch)
+
+
+def unit_step(step: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantization steps and scale offsets with a step of 1, at any qp, for the flag FULL_PEL."""
+    step, offset = step.clone(), offset.clone()
+    step[:, FULL_PEL], offset[:, FULL_PEL] = 1.0, FLAG_OFFSET
+    return step, offset
 
 
 class MotionEntropyModel(nn.Module):
-    """Interactive entropy model: segments in the order f0, b0, f1, b1, f2, b2, each with all before as prior.
+    """Interactive entropy model: segments in the order f0, b0, f1, b1, ..., each with all before as prior.
 
-    The segments of a direction are positions: a quarter, the quarter in between, then the other half. So from
-    the second on a vector is predicted from four neighbours of its own direction (their mean, which the
-    networks correct), besides the other direction (the directional prior).
+    The segments of a direction are positions, from coarse to fine. So a vector is expected as the mean of
+    four decoded neighbours of its own direction; for b also as what goes on straight from f at the same place
+    (the directional prior), and networks weigh the two and correct them.
     """
 
     def __init__(self, channels: Channels) -> None:
@@ -156,24 +234,29 @@ class MotionEntropyModel(nn.Module):
         self.hyperprior = Hyperprior(2 * c, c, 2 * c)
         self.embed = Conv2d(20, c, activation=True)
         self.segments = nn.ModuleList(Parameters(5 * c, 48, c) for _ in range(2 * SEGMENTS))
+        self.straight = nn.ModuleList(Conv2d(5 * c, 1, zero=True) for _ in range(SEGMENTS))
         with torch.no_grad():
             for index, segment in enumerate(self.segments):
                 # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
                 bias = cast(Parameters, segment).scale.bias
                 bias.fill_(-7.0)
-                bias[:2], bias[2:8] = 1.0, -0.5
+                bias[:2], bias[2:VECTORS] = 1.0, -0.5
                 if index % 2 == 0:
-                    bias[PREFERENCE] = 1.0
+                    bias[PREFERENCE] = bias[FULL_PEL] = 1.0
 
-    def forward(
+    def forward(  # noqa: PLR0917
         self,
         symbols: SymbolCoder,
         latents: tuple[Tensor, Tensor] | None,
         prediction: Prediction,
         qp: Tensor,
         qsteps: Sequence[tuple[Tensor, Tensor]],
+        choose: Choice | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Decoded m_f and m_b, [B, C, H/16, W/16] on the latent grid."""
+        """Decoded m_f and m_b, [B, C, H/16, W/16] on the latent grid.
+
+        `latents` and `choose` are given when encoding.
+        """
         size = (prediction.mismatch.shape[2] // 2, prediction.mismatch.shape[3] // 2)
         both = None if latents is None else torch.cat(latents, 1)
         hyper = self.hyperprior(symbols, both, qp, size)
@@ -182,13 +265,21 @@ class MotionEntropyModel(nn.Module):
         for index, parameters in enumerate(self.segments):
             part, direction = divmod(index, 2)
             # Latents reach twice as far as activations: halved, which is exact but for the last bit.
-            known = snap(torch.cat(decoded, 1) * 0.5).to(prior.dtype)
-            mean, scale = parameters(torch.cat([prior, known], 1))
-            mean = snap(mean + interpolate_segments(decoded[direction], part), LATENT)
+            known = torch.cat([prior, snap(torch.cat(decoded, 1) * 0.5).to(prior.dtype)], 1)
+            expected = interpolate_segments(decoded[direction], part)
+            if direction:
+                straight = snap(decoded[0][:, :VECTORS] * prediction.mirror, LATENT)
+                ahead = straight + interpolate_segments(decoded[1][:, :VECTORS] - straight, part)
+                weight = hard_sigmoid(self.straight[part](known).float())
+                vectors = expected[:, :VECTORS] + weight * (ahead - expected[:, :VECTORS])
+                expected = torch.cat([vectors, expected[:, VECTORS:]], 1)
+            mean, scale = parameters(known)
+            mean = snap(mean + expected, LATENT)
             step, offset = qsteps[direction]
-            y = None if latents is None else latents[direction]
+            scale = table_index(scale, offset)
+            y = choose(direction, mean, scale, step) if choose else None
             mask = segment_mask(part, size, prior.device).expand(1, mean.shape[1], *size)
-            coded = symbols.code(y, mean, table_index(scale, offset), step, mask)
+            coded = symbols.code(y, mean, scale, step, mask, heavy=VECTORS)
             decoded[direction] = decoded[direction] + coded
         return decoded[0], decoded[1]
 
@@ -222,10 +313,46 @@ class MotionCodec(nn.Module):
         found: Search | None = None,
     ) -> Motion:
         """Decoded motion; `found` by the search when encoding."""
-        latents = None if found is None else self.encode(found, prediction, qp)
-        qsteps = [step(qp) for step in self.steps]
-        m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps)
+        latents, choose = None, None
+        if found is not None:
+            latents = self.encode(found, prediction, qp)
+            choose = partial(self.choose, latents, found, prediction)
+        qsteps = [unit_step(*step(qp)) for step in self.steps]
+        m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps, choose)
         return self.decode(m_f, m_b, prediction)
+
+    def choose(  # noqa: PLR0917
+        self,
+        latents: tuple[Tensor, Tensor],
+        found: Search,
+        prediction: Prediction,
+        direction: int,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+    ) -> Tensor:
+        """A direction's latent, with what does not pay for its bits replaced by its expectation.
+
+        Of the vectors of each block all are kept, or their mean, or nothing (a merged block). Encoder only.
+        """
+        y = latents[direction]
+        full_pel = upsample(latents[0][:, FULL_PEL : FULL_PEL + 1] > 0.5)
+
+        def loss(m: Tensor) -> Tensor:
+            field = self.linear(direction, m)[0] + prediction[direction]
+            return found.price(direction, torch.where(full_pel, torch.round(field), field))
+
+        keep = torch.ones(y.shape, dtype=torch.bool, device=y.device)
+        keep[:, :VECTORS] = vectors_that_pay(y, mean, scale, step, loss)
+        if direction == 0:
+            keep[:, PREFERENCE] = preference_pays(y, mean, scale, step, found.stakes)
+        return torch.where(keep, y, mean.to(y.dtype))
+
+    def linear(self, direction: int, m: Tensor) -> tuple[Tensor, Tensor]:
+        """What a latent says without the network: difference of the field, and the preference."""
+        with torch.autocast(m.device.type, enabled=False):
+            linear = cast(BranchDecoder, self.decoders[direction]).transform(m)
+        return F.pixel_shuffle(linear[:, :VECTORS], 2), linear[:, VECTORS:]
 
     def encode(self, found: Search, prediction: Prediction, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
@@ -244,7 +371,8 @@ class MotionCodec(nn.Module):
         ):
             linear = branch.transform(torch.cat([F.pixel_unshuffle(r, 2), preference], 1))
             latents.append(snap((linear + branch.tail(h)).float() * gain(qp)[0], LATENT))
-        return latents[0], latents[1]
+        first = torch.cat([latents[0][:, :FULL_PEL], found.full_pel, latents[0][:, FULL_PEL + 1 :]], 1)
+        return first, latents[1]
 
     def decode(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
         """Motion fields at 1/4 and features at 1/8 from the decoded latents."""
@@ -253,18 +381,18 @@ class MotionCodec(nn.Module):
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         h_f, h_b = f.up(h_f), b.up(h_b)
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
+        full_pel = upsample(m_f[:, FULL_PEL : FULL_PEL + 1] > 0.5, 4)
         fields, preferences = [], []
-        for branch, m, h, predicted in zip(
-            (f, b), (m_f, m_b), (h_f, h_b), (prediction.past, prediction.future), strict=True
+        for direction, (branch, m, h, predicted) in enumerate(
+            zip((f, b), (m_f, m_b), (h_f, h_b), (prediction.past, prediction.future), strict=True)
         ):
-            with torch.autocast(m.device.type, enabled=False):
-                linear = branch.transform(m)
-            preferences.append(linear[:, 8:])
-            linear = F.pixel_shuffle(linear[:, :8], 2)
+            linear, preference = self.linear(direction, m)
+            preferences.append(preference)
             coarse = snap(linear + branch.correct(h).float() + predicted, MOTION)
             shape = snap(coarse * FIELD_SCALE)
             detail = F.pixel_shuffle(branch.refine(torch.cat([h, shape.to(h.dtype)], 1)), 2)
-            fine = upsample(coarse)
-            fields.append(snap(fine + detail.float(), MOTION))
+            fine = snap(upsample(coarse) + detail.float(), MOTION)
+            # What stands still, or moves by whole samples, stays sharp.
+            fields.append(torch.where(full_pel, torch.round(fine), fine))
         preference = snap(preferences[0] + preferences[1], PREFERENCES)
         return Motion(fields[0], fields[1], preference, torch.cat([h_f, h_b], 1))

@@ -32,6 +32,8 @@ STEPS = (1.0, 0.5, 0.25)
 # Weights of a bit beside that of `search_weight`, by least rate and error on clips: in the coarse search,
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 4.0, 3.0, 18.0
+TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
+WORTH = 1.3  # of a bit really spent, in the choice while coding
 
 Cost = Callable[[Tensor], Tensor]
 
@@ -50,9 +52,11 @@ class Target(NamedTuple):
         low = torch.floor(field * 2)
         high = torch.ceil(field * 2)
         value = sample(self.half_pel, upsample(low, rows, columns), steps)
-        # Quarter samples are the mean of the two half samples on either side.
+        # Between half samples: on the straight line from the one before to the one behind.
         if not torch.equal(low, high):
-            value = (value + sample(self.half_pel, upsample(high, rows, columns), steps)) / 2
+            off = (field * 2 - low).sum(1, keepdim=True) / (high - low).sum(1, keepdim=True).clamp_min(1)
+            other = sample(self.half_pel, upsample(high, rows, columns), steps)
+            value = torch.lerp(value, other, upsample(off, rows, columns))
         return F.avg_pool2d((value - self.current).abs_(), (rows, columns)) * size**2
 
 
@@ -234,6 +238,19 @@ def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
 def surroundings(field: Tensor) -> Tensor:
     """Mean vector of the four neighbours of each block."""
     return torch.stack(list(neighbours(field))).mean(0)
+
+
+def smooth_choice(gain: Tensor, coupling: float) -> Tensor:
+    """1 where a choice does not lose, in bits, else 0; a neighbour that chooses alike saves `coupling` bits.
+
+    [B, 1, h, w], by iterated conditional modes.
+    """
+    gain = gain + TIE
+    choice = (gain > 0).float()
+    for _ in range(4):
+        agreement = F.avg_pool2d(F.pad(choice * 2 - 1, (1, 1, 1, 1), mode="replicate"), 3, 1) * 9
+        choice = (gain + coupling * (agreement - (choice * 2 - 1)) > 0).float()
+    return choice
 
 
 def search_weight(step: Tensor, qp: Tensor) -> Tensor:
