@@ -109,14 +109,15 @@ class BFrameCodec(nn.Module):
                 (prediction.past, prediction.future),
             )
         )
-        found = search(current * LEVELS, target * LEVELS, half_pel * LEVELS, field, weight.repeat(2))
+        current, target, half_pel = (plane * LEVELS for plane in (current, target, half_pel))
+        found = search(current, target, half_pel, field, weight.repeat(2))
         first, second = found.chunk(2)
         pictures = [warp_picture(r, upsample(v)) for r, v in ((past, first), (future, second))]
         preferred, energy = preference(pictures[0], pictures[1], source)
         stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * 4 * BLOCK**2 / 4)
 
-        samples = (luma(source) * LEVELS)[:, :, ::2, ::2]
-        targets = [Target(samples, plane, (2, 2)) for plane in (half_pel * LEVELS).chunk(2)]
+        samples = current[: len(source), :, ::2, ::2]
+        targets = [Target(samples, plane, (2, 2)) for plane in half_pel.chunk(2)]
         # Errors count as much as the direction does in the mean of the two.
         shares = [(1 + sign * preferred) / (WORTH * weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
 
