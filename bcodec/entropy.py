@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import constriction
@@ -29,6 +30,7 @@ from bcodec.fixedpoint import LATENT, snap
 TABLES = 64  # of each family
 REACH = 13  # deviations, times that of the logistic distribution's scale, beyond which a symbol escapes
 LONGEST = 2200  # symbols on either side of zero in a table
+PRIOR = 300.0  # symbols that a table made of its family weighs against symbols counted
 TOTAL = 1 << 20  # sum of the frequencies of a table
 SLACK = 64  # bits of the range coder's state, which a payload may do without
 TOO_SHORT = "the payload ends before its last symbol"
@@ -63,6 +65,28 @@ def make_tables(smallest: float, ratio: float) -> list[np.ndarray]:
             frequencies[reach] += TOTAL - frequencies.sum()
             tables.append(frequencies)
     return tables
+
+
+def fit_tables(tables: Sequence[np.ndarray], counts: Sequence[Counter[int]]) -> list[np.ndarray]:
+    """Tables nearer to the symbols counted under each, as many of either sign.
+
+    So they know what no family does: how often an encoder that weighs bits against errors takes zero.
+    """
+    fitted = []
+    for table, count in zip(tables, counts, strict=True):
+        reach = len(table) // 2 - 1
+        seen = np.zeros(len(table))
+        for symbol, number in count.items():
+            if abs(symbol) <= reach:
+                seen[reach + symbol] += number / 2
+                seen[reach - symbol] += number / 2
+            else:
+                seen[-1] += number
+        mass = (seen + PRIOR * table / TOTAL) / (seen.sum() + PRIOR)
+        frequencies = np.maximum(1, np.round(mass * TOTAL)).astype(np.int32)
+        frequencies[reach] += TOTAL - frequencies.sum()
+        fitted.append(frequencies)
+    return fitted
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:
@@ -101,7 +125,7 @@ class Tables:
         self.costs = [-np.log2((t + TOTAL / (1 << 23)) / TOTAL) for t in tables]
 
 
-def groups(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def alike(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(table, positions) for each table that occurs, positions ascending; a family's first codes nothing."""
     order = np.argsort(indices, kind="stable")
     bounds = np.searchsorted(indices[order], np.arange(TABLES * len(FAMILIES) + 1))
@@ -200,7 +224,7 @@ class RangeWriter(_RangeCoder):
             raise TypeError("a writer needs the latent")
         coded = np.where(indices % TABLES > 0, symbols, 0).astype(np.int32)
         escapes = []
-        for table, positions in groups(indices):
+        for table, positions in alike(indices):
             reach = int(self.tables.reach[table])
             values = coded[positions]
             outside = np.abs(values) > reach
@@ -239,7 +263,7 @@ class RangeReader(_RangeCoder):
         decoded = np.zeros(len(indices), np.int32)
         escaped = []
         try:
-            for table, positions in groups(indices):
+            for table, positions in alike(indices):
                 reach = int(self.tables.reach[table])
                 letters = self.decoder.decode(self.tables.models[table], len(positions))
                 self._use(float(self.tables.costs[table][letters].sum()))

@@ -13,6 +13,7 @@ import queue
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bcodec.codec import CONTENT_CALLS, LAYER_QP
+from bcodec.codec import CONTENT_CALLS, LAYER_QP, layer_qp
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import RateMeter, make_tables
+from bcodec.entropy import RangeWriter, RateMeter, Tables, alike, fit_tables, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
-from bcodec.gop import Closing, window
+from bcodec.gop import Closing, intra_anchor, window
 from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, lagrangian
 from bcodec.video import VideoReader
@@ -154,6 +155,7 @@ def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
     return (bpp + weight * error) / weight**LOSS_EXPONENT
 
 
+Symbols = list[Counter[int]]  # for each table
 Loss = Callable[[Networks, Tensor, int, Tensor], tuple[Tensor, dict[str, float]]]
 
 
@@ -581,6 +583,65 @@ def export(checkpoint: Path, weights: Path) -> None:
     net = start_networks(checkpoint)
     save_networks(weights, net, make_tables(SMALLEST_SCALE, SCALE_RATIO))
     print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
+
+
+class _Counter(RangeWriter):
+    """A writer that counts, for each table, the symbols that it writes."""
+
+    def __init__(
+        self, tables: Tables, networks: Networks, qp: int, counts: Symbols, *, referenced: bool
+    ) -> None:
+        super().__init__(tables, worth=networks.worth(qp, referenced=referenced))
+        self.counts = counts
+
+    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        written = super().transfer(indices, symbols)
+        for table, positions in alike(indices):
+            values, numbers = np.unique(written[positions], return_counts=True)
+            self.counts[table].update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        return written
+
+
+@torch.no_grad()
+def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generator, groups: int) -> Symbols:
+    """The symbols, for each table, of so many groups of frames, coded as they will be."""
+    counts: Symbols = [Counter() for _ in net.tables]
+    known = Tables(net.tables)
+    for _ in range(groups):
+        batch, spacing = sampler.sample(generator, 1)
+        base, lift = int(generator.integers(QPS)), int(generator.integers(3))
+        dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
+        last = batch.shape[1] - 1
+        for slot in (intra_anchor(0, last), *window(0, last, last)):
+            # In a GOP of 32 these frames would be the lowest layers, or the highest.
+            own = layer_qp(base, slot.temporal_layer + (lift if slot.temporal_layer else 0))
+            qp, x = torch.tensor([own]), frame_of(batch, slot.poc)
+            symbols, track = _Counter(known, net, own, counts, referenced=slot.referenced), None
+            if slot.intra:
+                x_hat, y_hat = net.intra(symbols, qp, (x.shape[2] // 8, x.shape[3] // 8), x)
+            else:
+                past, future = dpb.references(slot.poc)
+                distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
+                x_hat, y_hat, track = net.bframe(symbols, past.picture, future.picture, distances, qp, x)
+            if slot.referenced:
+                picture = net.reference(finish(x_hat), y_hat, qp, track)
+                dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
+    return counts
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@click.option("--groups", default=100, show_default=True, help="groups of nine frames to count symbols in")
+def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
+    """Write the weights of SOURCE (.npz) to WEIGHTS with tables fitted to the symbols they code."""
+    net = load_networks(source)
+    sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
+    counts = count_symbols(net, sampler, np.random.default_rng(0), groups)
+    save_networks(weights, net, fit_tables(make_tables(SMALLEST_SCALE, SCALE_RATIO), counts))
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 
 
 @main.command()

@@ -21,15 +21,18 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-# inside networks/: bframe > context, search > motion, intra > latent > layers; others: floor 2 only
+# inside networks/: bframe > context, search, intra > motion, shift, prior > latent, transform > layers
 NETWORK_FLOORS = {
     "__init__": 5,
     "bframe": 4,
     "context": 3,
     "search": 3,
+    "intra": 3,
     "motion": 2,
-    "intra": 2,
+    "prior": 2,
+    "shift": 2,
     "latent": 1,
+    "transform": 1,
     "layers": 0,
 }
 

@@ -1,6 +1,7 @@
 """The range coder gives back what it was given, in as many bits as the rate meter says."""
 
 import hashlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from bcodec.entropy import (
     RangeWriter,
     RateMeter,
     Tables,
+    fit_tables,
     make_tables,
     scales,
 )
@@ -85,6 +87,24 @@ def test_tables_have_the_deviation_they_stand_for() -> None:
         symbols = np.arange(len(table) - 1) - (len(table) // 2 - 1)
         measured = np.sqrt((table[:-1] * symbols**2.0).sum() / TOTAL)
         assert measured == pytest.approx(np.sqrt(sigma**2 + 1 / 12), rel=0.03)
+
+
+def test_fitted_tables_take_fewer_bits_for_what_was_counted_and_keep_every_symbol() -> None:
+    table = 20
+    seen = Counter({0: 6000, 1: 900, -1: 1100, 5: 20, 10**5: 3})
+    counts = [seen if number == table else Counter[int]() for number in range(len(FREQUENCIES))]
+    fitted = fit_tables(FREQUENCIES, counts)
+    for number, (before, after) in enumerate(zip(FREQUENCIES, fitted, strict=True)):
+        assert after.sum() == TOTAL
+        assert after.min() > 0
+        assert np.array_equal(after[:-1], after[-2::-1])
+        assert np.array_equal(after, before) == (number != table)
+    middle = len(FREQUENCIES[table]) // 2 - 1
+    bits = [
+        sum(-number * np.log2(t[middle + s] / TOTAL) for s, number in seen.items() if abs(s) <= 5)
+        for t in (FREQUENCIES[table], fitted[table])
+    ]
+    assert bits[1] < 0.8 * bits[0]
 
 
 def test_anything_but_128_tables_of_integers_is_a_type_error() -> None:

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.entropy import RateMeter, make_tables
+from bcodec.entropy import RangeReader, RangeWriter, RateMeter, Tables, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.networks import Channels, Networks, WeightsError, load_networks, save_networks
 from bcodec.networks.__main__ import table
-from bcodec.networks.bframe import predict_motion
+from bcodec.networks.bframe import expected_motion
 from bcodec.networks.budget import Usage, measure
 from bcodec.networks.context import Reference, interpolate
-from bcodec.networks.intra import COEFFICIENTS, IntraCodec, block_transform
+from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import ResBlock
 from bcodec.networks.matching import mismatch
@@ -32,7 +33,10 @@ from bcodec.networks.motion import (
     segment_mask,
     vectors_that_pay,
 )
+from bcodec.networks.prior import STEPS, BlockSizes, SpatialPrior, step_mask
 from bcodec.networks.search import search, smooth_choice
+from bcodec.networks.shift import code_shifts
+from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, turn
 from bcodec.networks.weights import read_weights, to_arrays
 
 TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
@@ -198,6 +202,45 @@ def smooth(side: int, seed: int = 0) -> Tensor:
     return finish(torch.cat([nn.functional.pixel_unshuffle(luma, 2), chroma], 1) * 3 - 1.5)
 
 
+def test_steps_code_each_coefficient_once_and_all_channels_everywhere() -> None:
+    masks = [step_mask(number, torch.zeros(1, 8, 6, 4)).float() for number in range(STEPS)]
+    assert torch.equal(torch.stack(masks).sum(0), torch.ones(1, 8, 6, 4))
+    for mask in masks:
+        assert torch.equal(mask.sum(1), torch.full((1, 6, 4), 2.0))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_blocks_are_turned_by_a_rotation_that_keeps_their_mean(size: tuple[int, int]) -> None:
+    rotation = turn(COEFFICIENTS, size).double()
+    assert torch.allclose(rotation @ rotation.t(), torch.eye(COEFFICIENTS).double(), atol=1e-6)
+    assert torch.allclose(rotation[0], torch.eye(COEFFICIENTS)[0].double())
+
+
+def test_a_latent_turned_to_any_size_and_back_is_the_same_to_half_an_8_bit_level() -> None:
+    sizes = BlockSizes(8, COEFFICIENTS).requires_grad_(False)
+    y = torch.round(torch.randn(1, COEFFICIENTS, 4, 4, generator=torch.Generator().manual_seed(0)) * 32) / 64
+    for number, turned in enumerate(sizes.turned(y)):
+        back = sizes.back(turned, torch.full((1, 1, 4, 4), number))
+        assert (back - y).square().mean().sqrt() < 0.5 / 64
+
+
+def test_a_spot_is_coded_with_small_blocks_and_a_wave_with_a_large_one() -> None:
+    prior = SpatialPrior(8, 8, COEFFICIENTS).eval().requires_grad_(False)
+    for parameters in prior.steps:
+        # As trained networks do, expect little of high frequencies.
+        bias = parameters.get_parameter("scale.bias")
+        bias.copy_(torch.linspace(0, -6, COEFFICIENTS))
+    picture = torch.zeros(1, 6, 8, 16)
+    picture[:, :4, 5, 3] = 4.0  # two samples wide, in the block on the left
+    wave = torch.cos(math.pi / 16 * (torch.arange(16) + 0.5) * 5)
+    picture[:, :4, :, 8:] = F.pixel_unshuffle(2 * wave.expand(1, 1, 16, 16), 2)
+    transform = block_transform(COEFFICIENTS)[:, :, None, None]
+    y = torch.round(F.conv2d(F.pixel_unshuffle(picture, 8), transform) * 64) / 64
+    step = torch.full((1, COEFFICIENTS, 1, 1), 0.3), torch.full((1, COEFFICIENTS, 1, 1), 10.0)
+    costs = prior.costs(prior.sizes.turned(y), torch.zeros(1, 8, 1, 2), step)
+    assert costs.argmin(1).flatten().tolist() == [2, 0]
+
+
 def test_block_transform_is_orthonormal() -> None:
     for rows in (COEFFICIENTS, 320, 24):
         basis = block_transform(rows).double()
@@ -303,25 +346,25 @@ def reference(track: Track | None = None) -> Reference:
 
 def test_motion_between_references_predicts_that_of_a_frame_between_them() -> None:
     track = Track(moving(-8, 4), moving(1, 1), (4, 4))
-    after = predict_motion(reference(), reference(track), (1, 3))
+    after = expected_motion(reference(), reference(track), (1, 3))
     assert typical(after.past) == [-2, 1]
     assert typical(after.future) == [6, -3]
     track = Track(moving(1, 1), moving(8, -4), (4, 4))
-    before = predict_motion(reference(track), reference(), (1, 3))
+    before = expected_motion(reference(track), reference(), (1, 3))
     assert typical(before.past) == [-2, 1]
     assert typical(before.future) == [6, -3]
 
 
 def test_motion_behind_one_reference_goes_on_as_that_came() -> None:
     track = Track(moving(-8, 4), moving(1, 1), (4, 4))
-    prediction = predict_motion(reference(track), reference(track), (2, -2))
+    prediction = expected_motion(reference(track), reference(track), (2, -2))
     assert typical(prediction.past) == typical(prediction.future) == [-4, 2]
 
 
 def test_without_motion_between_the_references_none_is_predicted() -> None:
     track = Track(moving(-8, 4), moving(1, 1), (4, 4))
     for past, future in ((None, None), (track, None), (None, track)):
-        prediction = predict_motion(reference(past), reference(future), (1, 1))
+        prediction = expected_motion(reference(past), reference(future), (1, 1))
         assert not prediction.past.any()
         assert not prediction.future.any()
 
@@ -376,8 +419,30 @@ def test_search_finds_a_translation_by_quarters_of_a_sample(vector: tuple[float,
     current = moved(-dx, -dy)
     half_pel = interpolate(reference / 64) * 64
     predicted = torch.floor(torch.tensor(vector)).view(1, 2, 1, 1).expand(1, 2, 16, 24)
-    field = search(current, reference, half_pel, predicted, torch.tensor([0.01]))
+    field, shift = search(current, reference, half_pel, predicted, torch.tensor([0.01]))
     assert typical(field) == [dx, dy]
+    assert not shift.any()
+
+
+@pytest.mark.parametrize("vector", [(150.0, -10.0), (-130.0, 24.0)])
+def test_search_finds_a_pan_out_of_the_reach_of_blocks(vector: tuple[float, float]) -> None:
+    dx, dy = vector
+    reference, current = moved(0, 0, 512), moved(-dx, -dy, 512)
+    half_pel = interpolate(reference / 64) * 64
+    field, shift = search(current, reference, half_pel, still(columns=64), torch.tensor([0.01]))
+    inside = field[0, :, 5:-5, 28:-28].flatten(1).median(1).values
+    assert inside.tolist() == [dx, dy]
+    assert (shift.flatten() - torch.tensor(vector)).abs().max() <= 2
+    assert not torch.any(shift % 2)
+
+
+def test_shifts_are_coded_exactly() -> None:
+    shifts = torch.tensor([[0.0, -2.0, 448.0, -448.0]])[:, :, None, None]
+    tables = Tables(make_tables(SMALLEST_SCALE, SCALE_RATIO))
+    writer = RangeWriter(tables)
+    assert torch.equal(code_shifts(writer, shifts, 1, shifts.device), shifts)
+    reader = RangeReader(tables, writer.payload)
+    assert torch.equal(code_shifts(reader, None, 1, shifts.device), shifts)
 
 
 # ---------------------------------------------------------------- budget

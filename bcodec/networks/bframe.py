@@ -11,6 +11,8 @@ intra codec's and start as copies of them.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,11 +27,13 @@ from bcodec.networks.context import (
     warp_picture,
 )
 from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
-from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder, lagrangian
+from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import Channels
-from bcodec.networks.matching import BLOCK, mismatch
+from bcodec.networks.matching import ALL, BLOCK, Lattice, mismatch
 from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search, Track
+from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.search import WORTH, Target, search, search_weight, smooth_choice
+from bcodec.networks.shift import code_shifts
 
 LEVELS = 64  # 8-bit levels in a unit of the pixel grid
 COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
@@ -86,18 +90,21 @@ class BFrameCodec(nn.Module):
         source: Tensor | None,
     ) -> tuple[Tensor, list[Tensor], Motion]:
         """The prediction P, the contexts and the motion that is coded on the way."""
-        prediction = predict_motion(past, future, distances)
-        found = None if source is None else self.find_motion(past, future, prediction, qp, source)
+        expected = expected_motion(past, future, distances)
+        search = None if source is None else self.search(past, future, expected, qp, source)
+        shifts = code_shifts(symbols, search.shifts if search else None, len(qp), qp.device)
+        prediction = predict_motion(past, future, expected, shifts)
+        found = None if search is None or source is None else self.judge(past, future, search, qp, source)
         motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
         predicted, contexts = self.contexts(past, future, motion, condition)
         return predicted, contexts, motion
 
     @torch.no_grad()
-    def find_motion(
-        self, past: Reference, future: Reference, prediction: Prediction, qp: Tensor, source: Tensor
-    ) -> Search:
-        """Motion found by the search towards both references, and which to prefer. Encoder only."""
+    def search(
+        self, past: Reference, future: Reference, expected: Expected, qp: Tensor, source: Tensor
+    ) -> Found:
+        """Motion found by the search towards both references. Encoder only."""
         weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp)
         # Both directions at once: the search is many small operations.
         current, target, half_pel, field = (
@@ -106,26 +113,50 @@ class BFrameCodec(nn.Module):
                 (luma(source), luma(source)),
                 (luma(past.picture), luma(future.picture)),
                 (past.half_pel, future.half_pel),
-                (prediction.past, prediction.future),
+                (expected.past, expected.future),
             )
         )
         current, target, half_pel = (plane * LEVELS for plane in (current, target, half_pel))
-        found = search(current, target, half_pel, field, weight.repeat(2))
-        first, second = found.chunk(2)
-        pictures = [warp_picture(r, upsample(v)) for r, v in ((past, first), (future, second))]
+        fields, shifts = search(current, target, half_pel, field, weight.repeat(2))
+        first, second = fields.chunk(2)
+        return Found(first, second, torch.cat(shifts.chunk(2), 1), weight)
+
+    @torch.no_grad()
+    def judge(self, past: Reference, future: Reference, found: Found, qp: Tensor, source: Tensor) -> Search:
+        """What the motion that was found is worth, and which reference to prefer. Encoder only."""
+        pictures = [warp_picture(r, upsample(v)) for r, v in ((past, found.past), (future, found.future))]
         preferred, energy = preference(pictures[0], pictures[1], source)
         stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * 4 * BLOCK**2 / 4)
-
-        samples = current[: len(source), :, ::2, ::2]
-        targets = [Target(samples, plane, (2, 2)) for plane in half_pel.chunk(2)]
+        samples = luma(source)[:, :, ::2, ::2] * LEVELS
+        targets = [Target(samples, reference.half_pel * LEVELS, (2, 2)) for reference in (past, future)]
         # Errors count as much as the direction does in the mean of the two.
-        shares = [(1 + sign * preferred) / (WORTH * weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
+        shares = [(1 + sign * preferred) / (WORTH * found.weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
 
-        def price(direction: int, field: Tensor) -> Tensor:
-            return F.avg_pool2d(targets[direction].distortion(field, BLOCK), 2) * 4 * shares[direction]
+        def price(direction: int, field: Tensor, lattice: Lattice) -> Tensor:
+            distortion = targets[direction].distortion(field, BLOCK, lattice)
+            return F.avg_pool2d(distortion, 2) * 4 * lattice.of(shares[direction])
 
-        gains = [price(i, v) - price(i, torch.round(v)) for i, v in enumerate((first, second))]
-        return Search(first, second, preferred, stakes, smooth_choice(gains[0] + gains[1], COUPLING), price)
+        fields = found.past, found.future
+        gains = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate(fields)]
+        full_pel = smooth_choice(gains[0] + gains[1], COUPLING)
+        return Search(found.past, found.future, preferred, stakes, full_pel, price)
+
+
+class Expected(NamedTuple):
+    """Motion that the decoder expects before anything is coded, as `Prediction` has it."""
+
+    past: Tensor
+    future: Tensor
+    mirror: float
+
+
+class Found(NamedTuple):
+    """Motion as the search finds it."""
+
+    past: Tensor  # [B, 2, H/8, W/8], luma samples
+    future: Tensor
+    shifts: Tensor  # [B, 4, 1, 1], what both have in common beside what was expected
+    weight: Tensor  # [B], absolute difference that a bit is worth
 
 
 def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,18 +183,17 @@ def keep_track(motion: Motion, distances: tuple[int, int]) -> Track:
 
 
 @torch.no_grad()
-def predict_motion(past: Reference, future: Reference, distances: tuple[int, int]) -> Prediction:
-    """Motion that the decoder, too, can predict: that between the references, as if it had been straight.
+def expected_motion(past: Reference, future: Reference, distances: tuple[int, int]) -> Expected:
+    """Motion that the decoder, too, can expect: that between the references, as if it had been straight.
 
     Of two neighbouring references the one that was coded later has motion towards the other, at the same
     places. B* goes on as the frame before it went; between I frames nothing is known, and nothing moves.
     """
     to_past, to_future = distances
     span = to_past + to_future
-    first, second = (luma(reference.picture).float() * LEVELS for reference in (past, future))
-    batch, _, height, width = first.shape
+    batch, _, height, width = past.picture.shape
     # Field, and its share of the way to either reference.
-    field = torch.zeros(batch, 2, height // BLOCK, width // BLOCK, device=first.device)
+    field = torch.zeros(batch, 2, 2 * height // BLOCK, 2 * width // BLOCK, device=past.picture.device)
     shares = (0.0, 0.0)
     if span == 0 and past.track:
         field, share = past.track.past, to_past / past.track.distances[0]
@@ -173,4 +203,14 @@ def predict_motion(past: Reference, future: Reference, distances: tuple[int, int
     elif past.track and past.track.distances[1] == span:
         field, shares = past.track.future, (-to_past / span, to_future / span)
     one, other = (snap(field * share, MOTION) for share in shares)
-    return Prediction(one, other, mismatch(first, second, one, other), -to_future / to_past)
+    return Expected(one, other, -to_future / to_past)
+
+
+@torch.no_grad()
+def predict_motion(past: Reference, future: Reference, expected: Expected, shifts: Tensor) -> Prediction:
+    """What is expected, moved by the decoded shifts, and how far the references differ along it."""
+    first, second = (luma(reference.picture).float() * LEVELS for reference in (past, future))
+    one, other = (
+        snap(field + shift, MOTION) for field, shift in zip(expected[:2], shifts.chunk(2, 1), strict=True)
+    )
+    return Prediction(one, other, mismatch(first, second, one, other), expected.mirror)

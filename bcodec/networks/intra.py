@@ -17,50 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import LATENT, Conv2d, Grid, snap
-from bcodec.networks.latent import Hyperprior, QStep, SpatialPrior, SymbolCoder, lagrangian
+from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
+from bcodec.networks.prior import SpatialPrior
+from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform
 
-BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
-COEFFICIENTS = PLANES * BLOCK * BLOCK
 INHERITED = 8.0  # what an error costs in all where later frames inherit it (measured)
 OWN = 3.0  # and where none does: the networks spread it
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
-
-
-def dct_basis(size: int) -> Tensor:
-    """Orthonormal DCT-II, [size, size], rows are frequencies, in float64."""
-    k = torch.arange(size, dtype=torch.float64)
-    basis = torch.cos(math.pi / size * (k[None, :] + 0.5) * k[:, None]) * math.sqrt(2 / size)
-    basis[0] /= math.sqrt(2)
-    return basis
-
-
-def block_transform(c_y: int) -> Tensor:
-    """Orthonormal transform [c_y, 384] of an unshuffled 16x16 block: lowest frequencies of luma and chroma.
-
-    Rows go from low to high frequency, luma and chroma interleaved.
-    """
-    luma = torch.zeros(256, COEFFICIENTS, dtype=torch.float64)
-    basis = dct_basis(2 * BLOCK)
-    full = torch.einsum("ua,vb->uvab", basis, basis).reshape(256, 2 * BLOCK, 2 * BLOCK)
-    for plane in range(4):
-        phase = full[:, plane // 2 :: 2, plane % 2 :: 2].reshape(256, BLOCK * BLOCK)
-        luma[:, plane * BLOCK * BLOCK : (plane + 1) * BLOCK * BLOCK] = phase
-    small = dct_basis(BLOCK)
-    chroma = torch.einsum("ua,vb->uvab", small, small).reshape(64, BLOCK * BLOCK)
-    rows = []
-    for index in range(256):
-        u, v = divmod(index, 16)
-        rows.append(((u * u + v * v, 0, index), luma[index]))
-    for index in range(64):
-        u, v = divmod(index, 8)
-        for plane in (4, 5):
-            row = torch.zeros(COEFFICIENTS, dtype=torch.float64)
-            row[plane * BLOCK * BLOCK : (plane + 1) * BLOCK * BLOCK] = chroma[index]
-            # Twice the distance from zero frequency: chroma is smooth, half of it suffices.
-            rows.append(((4 * (u * u + v * v), plane, index), row))
-    rows.sort(key=lambda item: item[0])
-    return torch.stack([row for _, row in rows[:c_y]]).float()
 
 
 def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:

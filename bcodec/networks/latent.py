@@ -127,6 +127,9 @@ def scale_offset(log_step: Tensor) -> Tensor:
     return (math.log(UNIT_SCALE / SMALLEST_SCALE) - log_step) / math.log(SCALE_RATIO)
 
 
+FLAG_OFFSET = round(16 * math.log(UNIT_SCALE / SMALLEST_SCALE) / math.log(SCALE_RATIO)) / 16  # step 1
+
+
 def table_index(output: Tensor, offset: Tensor) -> Tensor:
     """Scale index for a network's output: four tables a unit, moved by the quantization step's offset."""
     return output.float() * 4 + offset
@@ -182,51 +185,18 @@ def channel_grid(x: Tensor, frac: int) -> Tensor:
 class Parameters(nn.Module):
     """Two convolutions from features to the mean and scale of a latent: [B, F, H, W] -> twice [B, C, H, W].
 
-    The mean is on the latent grid; the scale on the activation grid (see `table_index`).
+    The mean is on the latent grid; the scale on the activation grid (see `table_index`). `extra` features [B,
+    c_extra, H, W] go to the second convolutions alone.
     """
 
-    def __init__(self, c_in: int, c_hidden: int, c_latent: int) -> None:
+    def __init__(self, c_in: int, c_hidden: int, c_latent: int, c_extra: int = 0) -> None:
         super().__init__()
         self.hidden = Conv2d(c_in, c_hidden, activation=True)
-        self.mean = Conv2d(c_hidden, c_latent, kernel=1, zero=True, grid_out=LATENT)
-        self.scale = Conv2d(c_hidden, c_latent, kernel=1, zero=True)
+        self.mean = Conv2d(c_hidden + c_extra, c_latent, kernel=1, zero=True, grid_out=LATENT)
+        self.scale = Conv2d(c_hidden + c_extra, c_latent, kernel=1, zero=True)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and scale."""
         hidden = self.hidden(features)
+        hidden = hidden if extra is None else torch.cat([hidden, extra], 1)
         return self.mean(hidden).float(), self.scale(hidden).float()
-
-
-class SpatialPrior(nn.Module):
-    """Codes a latent in two steps on a checkerboard whose colours swap between the halves of the channels.
-
-    The first step sees the prior features alone, the second also what the first has decoded: the dual spatial
-    prior of DCVC-DC (https://arxiv.org/abs/2302.14402).
-    """
-
-    def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
-        super().__init__()
-        self.first = Parameters(c_prior, c_hidden, c_latent)
-        self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=LATENT)
-        self.merge = Conv2d(c_prior + c_hidden, c_hidden, activation=True)
-        self.second = Parameters(c_hidden, c_hidden, c_latent)
-
-    def forward(
-        self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """The decoded latent [B, C, H, W] on the latent grid, for prior features [B, F, H, W]."""
-        step, offset = qstep
-        mean, scale = self.first(prior)
-        mask = checkerboard(mean)
-        y_hat = symbols.code(y, mean, table_index(scale, offset), step, mask)
-        merged = self.merge(torch.cat([prior, self.embed(y_hat).to(prior.dtype)], 1))
-        mean, scale = self.second(merged)
-        return y_hat + symbols.code(y, mean, table_index(scale, offset), step, ~mask)
-
-
-def checkerboard(like: Tensor) -> Tensor:
-    """[1, C, H, W] bool: one colour in the first half of the channels, the other in the second."""
-    _, channels, height, width = like.shape
-    colour = torch.arange(height)[:, None] + torch.arange(width)[None, :]
-    half = (torch.arange(channels) >= channels // 2).long()
-    return ((colour[None] + half[:, None, None]) % 2 == 0)[None].to(like.device)

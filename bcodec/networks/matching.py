@@ -7,6 +7,8 @@ of one 8-bit level. Everything here is integer arithmetic on dyadic numbers, the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +16,29 @@ from torch import Tensor
 from bcodec.fixedpoint import Grid, downsample, snap, upsample
 
 BLOCK = 8  # luma samples
+CELL = 2 * BLOCK  # what a vector of the motion latent is for
 MISMATCH = Grid(frac=2, bits=9)
+
+
+class Lattice(NamedTuple):
+    """Every so many cells of 16x16, both down and across, from a first one on."""
+
+    first: int = 0
+    every: int = 1
+
+    def of(self, cells: Tensor) -> Tensor:
+        """These of all cells, [B, C, H/16, W/16]."""
+        return cells[..., self.first :: self.every, self.first :: self.every]
+
+    def origins(self, blocks: int, size: int, device: torch.device) -> Tensor:
+        """First line (or column) of each of so many blocks in a row that lie in these cells, int32."""
+        inside = CELL // size
+        cells = self.first + self.every * torch.arange(blocks // inside, dtype=torch.int32, device=device)
+        parts = torch.arange(inside, dtype=torch.int32, device=device)
+        return (cells[:, None] * CELL + parts * size).view(-1)
+
+
+ALL = Lattice()
 
 
 def sample(plane: Tensor, vectors: Tensor, pitch: tuple[int, int] = (1, 1)) -> Tensor:
@@ -30,6 +54,31 @@ def sample(plane: Tensor, vectors: Tensor, pitch: tuple[int, int] = (1, 1)) -> T
     y = (vectors[:, 1] + down[:, None]).clamp_(0, height - 1)
     index = y.mul_(width).add_(x).long().view(batch, -1)
     return plane.reshape(batch, -1).gather(1, index).view(batch, 1, rows, columns)
+
+
+def sample_blocks(
+    plane: Tensor,
+    vectors: Tensor,
+    origins: tuple[Tensor, Tensor],
+    shape: tuple[int, int],
+    pitch: tuple[int, int],
+) -> Tensor:
+    """plane[origin + position * pitch + vector] for positions in blocks of a shape, borders replicated.
+
+    plane [B, 1, H, W]; vectors [B, 2, h, w], integers, in its samples; origins (down [h], across [w]), int32
+    -> [B, h, w, rows, columns].
+    """
+    batch, _, height, width = plane.shape
+    vectors = vectors.to(torch.int32)
+    down, across = (
+        origin.view(view) + torch.arange(count, dtype=torch.int32, device=plane.device) * step
+        for origin, view, count, step in zip(origins, ((-1, 1, 1), (-1, 1)), shape, pitch, strict=True)
+    )
+    y = (vectors[:, 1, :, :, None] + down).clamp_(0, height - 1)
+    x = (vectors[:, 0, :, :, None] + across).clamp_(0, width - 1)
+    y += torch.arange(batch, dtype=torch.int32, device=plane.device).view(-1, 1, 1, 1) * height
+    index = (y * width)[..., None] + x[..., None, :]
+    return plane.reshape(-1).index_select(0, index.view(-1)).view(index.shape)
 
 
 def blocks(difference: Tensor, rows: int, columns: int) -> Tensor:

@@ -26,31 +26,33 @@ from torch import Tensor, nn
 from bcodec.distributions import HEAVY, information
 from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, hard_sigmoid, snap, upsample
 from bcodec.networks.latent import (
+    FLAG_OFFSET,
     Hyperprior,
     Parameters,
     QStep,
     SymbolCoder,
     deviation,
-    scale_offset,
     table_index,
 )
 from bcodec.networks.layers import Channels, Down, Up
+from bcodec.networks.matching import Lattice
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
+MEAN_SCALE = 1 / 2  # of the latent's means beside that: so they reach 128 luma samples
 SEGMENTS = 5
 VECTORS = 8  # latent channels that carry the vectors of a block of 16x16: two of their mean, six of details
 MEANS = 2
 PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
 PREFERENCE = 8  # latent channel of branch f that carries the preference between the references
 FULL_PEL = 9  # and the one that says whether vectors are rounded to whole samples: 0 or 1
-FLAG_OFFSET = round(16 * float(scale_offset(torch.zeros(())))) / 16
 HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
 
 
-# What motion loses, in bits: for direction (0 past, 1 future) and field [B, 2, H/8, W/8], [B, 1, H/16, W/16].
-Price = Callable[[int, Tensor], Tensor]
-# An encoder's choice of the latent to code: direction, its mean, scale index and quantization step.
-Choice = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+# What motion loses, in bits, [B, 1, H/16, W/16]: for direction (0 past, 1 future), field [B, 2, H/8, W/8] of
+# some cells, and which they are.
+Price = Callable[[int, Tensor, Lattice], Tensor]
+# An encoder's choice of the latent to code: direction, segment, its mean, scale index and quantization step.
+Choice = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]
 
 
 class Motion(NamedTuple):
@@ -118,6 +120,7 @@ class BranchEncoder(nn.Module):
         self.transform = Conv2d(9, c, kernel=1, zero=True, grid_out=LATENT)
         with torch.no_grad():
             self.transform.weight[:8, :8, 0, 0] = haar_matrix()
+            self.transform.weight[:MEANS] *= MEAN_SCALE
             self.transform.weight[PREFERENCE, 8] = 1.0
         self.head = Conv2d(4, c, activation=True)
         self.interact8 = Interaction(c)
@@ -134,6 +137,7 @@ class BranchDecoder(nn.Module):
         self.transform = Conv2d(c, 9, kernel=1, zero=True, grid_in=LATENT, grid_out=MOTION)
         with torch.no_grad():
             self.transform.weight[:8, :8, 0, 0] = haar_matrix().t() / FIELD_SCALE
+            self.transform.weight[:, :MEANS] /= MEAN_SCALE
             self.transform.weight[8, PREFERENCE] = 1.0
         self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=LATENT)
         self.interact16 = Interaction(c)
@@ -200,6 +204,11 @@ def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor
     return (number == part)[None, None]
 
 
+def segment_lattice(part: int) -> Lattice:
+    """The cells among which those of a segment are."""
+    return Lattice(1, 2) if part == 3 else Lattice(0, 1 if part == 4 else 2)
+
+
 def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
     """What the four nearest decoded positions let expect at those of a segment: their mean; first 0."""
     if part == 0:
@@ -240,7 +249,7 @@ class MotionEntropyModel(nn.Module):
                 # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
                 bias = cast(Parameters, segment).scale.bias
                 bias.fill_(-7.0)
-                bias[:2], bias[2:VECTORS] = 1.0, -0.5
+                bias[:MEANS], bias[MEANS:VECTORS] = -0.4, -0.5
                 if index % 2 == 0:
                     bias[PREFERENCE] = bias[FULL_PEL] = 1.0
 
@@ -277,7 +286,7 @@ class MotionEntropyModel(nn.Module):
             mean = snap(mean + expected, LATENT)
             step, offset = qsteps[direction]
             scale = table_index(scale, offset)
-            y = choose(direction, mean, scale, step) if choose else None
+            y = choose(direction, part, mean, scale, step) if choose else None
             mask = segment_mask(part, size, prior.device).expand(1, mean.shape[1], *size)
             coded = symbols.code(y, mean, scale, step, mask, heavy=VECTORS)
             decoded[direction] = decoded[direction] + coded
@@ -304,6 +313,8 @@ class MotionCodec(nn.Module):
         self.steps = nn.ModuleList(QStep(c, 0.125, 0.025) for _ in range(2))
         with torch.no_grad():
             self.steps[0].channel[PREFERENCE] = math.log(6)  # type: ignore[operator]
+            for step in self.steps:
+                cast(QStep, step).channel[:MEANS] = math.log(MEAN_SCALE)
 
     def forward(
         self,
@@ -327,26 +338,33 @@ class MotionCodec(nn.Module):
         found: Search,
         prediction: Prediction,
         direction: int,
+        part: int,
         mean: Tensor,
         scale: Tensor,
         step: Tensor,
     ) -> Tensor:
         """A direction's latent, with what does not pay for its bits replaced by its expectation.
 
-        Of the vectors of each block all are kept, or their mean, or nothing (a merged block). Encoder only.
+        Of the vectors of each block all are kept, or their mean, or nothing (a merged block). Only where the
+        segment is. Encoder only.
         """
-        y = latents[direction]
-        full_pel = upsample(latents[0][:, FULL_PEL : FULL_PEL + 1] > 0.5)
+        lattice = segment_lattice(part)
+        y, expected, scale = lattice.of(latents[direction]), lattice.of(mean), lattice.of(scale)
+        full_pel = upsample(lattice.of(latents[0][:, FULL_PEL : FULL_PEL + 1]) > 0.5)
+        known = prediction.future if direction else prediction.past
+        known = F.pixel_shuffle(lattice.of(F.pixel_unshuffle(known, 2)), 2)
 
         def loss(m: Tensor) -> Tensor:
-            field = self.linear(direction, m)[0] + prediction[direction]
-            return found.price(direction, torch.where(full_pel, torch.round(field), field))
+            field = self.linear(direction, m)[0] + known
+            return found.price(direction, torch.where(full_pel, torch.round(field), field), lattice)
 
         keep = torch.ones(y.shape, dtype=torch.bool, device=y.device)
-        keep[:, :VECTORS] = vectors_that_pay(y, mean, scale, step, loss)
+        keep[:, :VECTORS] = vectors_that_pay(y, expected, scale, step, loss)
         if direction == 0:
-            keep[:, PREFERENCE] = preference_pays(y, mean, scale, step, found.stakes)
-        return torch.where(keep, y, mean.to(y.dtype))
+            keep[:, PREFERENCE] = preference_pays(y, expected, scale, step, lattice.of(found.stakes))
+        chosen = mean.to(y.dtype).clone()
+        lattice.of(chosen).copy_(torch.where(keep, y, expected.to(y.dtype)))
+        return chosen
 
     def linear(self, direction: int, m: Tensor) -> tuple[Tensor, Tensor]:
         """What a latent says without the network: difference of the field, and the preference."""
@@ -359,7 +377,7 @@ class MotionCodec(nn.Module):
         f, b = (cast(BranchEncoder, branch) for branch in self.encoders)
         predicted = (prediction.past, prediction.future)
         scaled = [(v - p) * FIELD_SCALE for v, p in zip(found[:2], predicted, strict=True)]
-        inputs = [torch.cat([r, p * FIELD_SCALE], 1) for r, p in zip(scaled, predicted, strict=True)]
+        inputs = [snap(torch.cat([r, p * FIELD_SCALE], 1)) for r, p in zip(scaled, predicted, strict=True)]
         h_f, h_b = f.head(inputs[0]), b.head(inputs[1])
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
         h_f, h_b = f.down(h_f), b.down(h_b)

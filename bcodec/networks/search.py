@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.fixedpoint import Grid, downsample, snap, upsample
-from bcodec.networks.matching import BLOCK, blocks, sample
-from bcodec.networks.motion import SEGMENTS, interpolate_segments, segment_mask
+from bcodec.fixedpoint import MOTION, Grid, downsample, snap, upsample
+from bcodec.networks.matching import ALL, BLOCK, Lattice, blocks, sample, sample_blocks
+from bcodec.networks.motion import SEGMENTS, interpolate_segments, segment_lattice, segment_mask
+from bcodec.networks.shift import even, likely_shifts
 
 PYRAMID = 3  # halvings: at the coarsest level a block is one sample
 REACH = 5  # of the full search at the coarsest level, in its samples: 40 luma samples
@@ -32,6 +33,7 @@ STEPS = (1.0, 0.5, 0.25)
 # Weights of a bit beside that of `search_weight`, by least rate and error on clips: in the coarse search,
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 4.0, 3.0, 18.0
+FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
 TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
 WORTH = 1.3  # of a bit really spent, in the choice while coding
 
@@ -45,52 +47,116 @@ class Target(NamedTuple):
     half_pel: Tensor  # [B, 1, 2H, 2W], the reference at half samples
     pitch: tuple[int, int]  # of the samples that are compared
 
-    def distortion(self, field: Tensor, size: int) -> Tensor:
-        """Sum of absolute differences of each block of size x size, [B, 2, h, w] -> [B, 1, h, w]."""
-        rows, columns = size // self.pitch[0], size // self.pitch[1]
+    def distortion(self, field: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
+        """Sum of absolute differences of each block of size x size, [B, 2, h, w] -> [B, 1, h, w].
+
+        The blocks are those in the cells of the lattice.
+        """
+        shape = size // self.pitch[0], size // self.pitch[1]
         steps = 2 * self.pitch[0], 2 * self.pitch[1]
-        low = torch.floor(field * 2)
-        high = torch.ceil(field * 2)
-        value = sample(self.half_pel, upsample(low, rows, columns), steps)
+        origins = [lattice.origins(side, size, field.device) for side in field.shape[2:]]
+        at = 2 * origins[0], 2 * origins[1]
+        low, high = torch.floor(field * 2), torch.ceil(field * 2)
+        value = sample_blocks(self.half_pel, low, at, shape, steps)
         # Between half samples: on the straight line from the one before to the one behind.
         if not torch.equal(low, high):
-            off = (field * 2 - low).sum(1, keepdim=True) / (high - low).sum(1, keepdim=True).clamp_min(1)
-            other = sample(self.half_pel, upsample(high, rows, columns), steps)
-            value = torch.lerp(value, other, upsample(off, rows, columns))
-        return F.avg_pool2d((value - self.current).abs_(), (rows, columns)) * size**2
+            off = (field * 2 - low).sum(1) / (high - low).sum(1).clamp_min(1)
+            other = sample_blocks(self.half_pel, high, at, shape, steps)
+            value = torch.lerp(value, other, off[..., None, None])
+        value -= self._blocks(origins, shape)
+        return value.abs_().mean((3, 4))[:, None] * size**2
+
+    def _blocks(self, origins: list[Tensor], shape: tuple[int, int]) -> Tensor:
+        """The current samples of blocks, [B, h, w, rows, columns]."""
+        rows, columns = (
+            (origin[:, None] // pitch + torch.arange(side, device=origin.device)).view(-1)
+            for origin, pitch, side in zip(origins, self.pitch, shape, strict=True)
+        )
+        samples = self.current[:, 0].index_select(1, rows).index_select(2, columns)
+        cut = samples.view(len(samples), -1, shape[0], len(origins[1]), shape[1])
+        return cut.transpose(2, 3)
 
 
-def search(current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
-    """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4.
+def search(
+    current: Tensor, reference: Tensor, half_pel: Tensor, predicted: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4, and their common shift.
 
     current, reference [B, 1, H, W]; half_pel [B, 1, 2H, 2W], the reference interpolated; `predicted` is the
-    field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences.
+    field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift [B, 2,
+    1, 1] is what to add to `predicted`.
     """
     weight = weight.view(-1, 1, 1, 1)
-    coarse = coarse_search(current, reference, predicted, weight)
+    coarse, shift = coarse_search(current, reference, predicted, weight)
+    predicted = snap(predicted + shift, MOTION)
     whole = search_whole(Target(current[:, :, ::2, ::2], half_pel, (2, 2)), coarse, predicted, weight)
     lines = Target(current[:, :, ::2], half_pel, (2, 1))
-    return split(lines, upsample(whole), [coarse, snap(predicted, QUARTER)], weight)
+    known = snap(predicted, QUARTER)
+    return within_reach(split(lines, upsample(whole), [coarse, known], weight), known), shift
 
 
-def coarse_search(current: Tensor, reference: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
-    """Smooth motion of blocks of 8x8, to two samples, from coarse to fine."""
+def within_reach(field: Tensor, known: Tensor, unit: int = 1) -> Tensor:
+    """Vectors, in `unit` luma samples, `known` in place of those that are too far from it to be coded."""
+    off = (field - known).abs().amax(1, keepdim=True) * unit
+    return torch.where(off <= FARTHEST, field, known)
+
+
+def coarse_search(
+    current: Tensor, reference: Tensor, predicted: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Smooth motion of blocks of 8x8, to two samples, from coarse to fine; and the shift, as in `search`.
+
+    Of the shifts that are likely the one beside which the field costs least.
+    """
     targets, references = pyramid(current), pyramid(reference)
+    starts = far_starts(targets[1], references[1])
+    fields = wide_search(targets[PYRAMID], references[PYRAMID], starts, weight)
+    middle = predicted.flatten(2).median(2).values[:, :, None, None]
+    results = []
+    for shift in [torch.zeros_like(middle), *(even(start - middle) for start in starts)]:
+        anchored = snap(predicted + shift, MOTION)
 
-    def cost_at(level: int, field: Tensor) -> Cost:
-        size, anchors = BLOCK >> level, (predicted / (1 << level), surroundings(field))
+        def cost_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
+            size, anchors = BLOCK >> level, (anchored / (1 << level), surroundings(field))
 
-        def cost(field: Tensor) -> Tensor:
-            difference = sample(references[level], upsample(field, size)) - targets[level]
-            # A block of a coarse level has fewer samples, whose noise is averaged out: the rate counts less.
-            return blocks(difference, size, size) + weight * COARSE * least_bits(field, anchors) * 4.0**-level
+            def cost(field: Tensor) -> Tensor:
+                difference = sample(references[level], upsample(field, size)) - targets[level]
+                # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
+                rate = weight * COARSE * least_bits(field, anchors) * 4.0**-level
+                return blocks(difference, size, size) + rate
 
-        return cost
+            return cost
 
-    length = torch.log2(1 + (4 << PYRAMID) * window_length().to(current.device))
-    penalty = weight * COARSE * length * 4.0**-PYRAMID
-    field = full_search(shifts(references[PYRAMID]) - targets[PYRAMID], penalty)
-    return refine(cost_at, field, finest=1, rounds=2) * 2
+        field = fields[0]
+        if starts:
+            near = torch.round(anchored / (1 << PYRAMID))
+            field, _ = best(cost_at(PYRAMID, near), near, fields)
+        field = within_reach(refine(cost_at, field, finest=1, rounds=2), torch.round(anchored / 2), 2)
+        results.append((field * 2, shift, cost_at(1, field)(field).sum((1, 2, 3), keepdim=True)))
+    field, shift, least = results[0]
+    for other, moved, total in results[1:]:
+        shift, field = torch.where(total < least, moved, shift), torch.where(total < least, other, field)
+        least = torch.minimum(total, least)
+    return field, shift
+
+
+def wide_search(target: Tensor, reference: Tensor, starts: list[Tensor], weight: Tensor) -> list[Tensor]:
+    """Fields of the coarsest level by full searches around 0 and each start, [B, 2, 1, 1] in luma samples."""
+    scale = 1 << PYRAMID
+    penalty = weight * COARSE / scale**2 * torch.log2(1 + 4 * scale * window_length().to(target.device))
+    fields = [full_search(shifts(reference) - target, penalty)]
+    for start in starts:
+        nearest = torch.round(start / scale)
+        moved = sample(reference, nearest.expand(-1, -1, *target.shape[2:]))
+        fields.append(full_search(shifts(moved) - target, penalty) + nearest)
+    return fields
+
+
+def far_starts(current: Tensor, reference: Tensor) -> list[Tensor]:
+    """Shifts [B, 2, 1, 1] of the whole picture, of planes at half resolution, beyond half the full search."""
+    peaks = likely_shifts(current, reference, pitch=2)
+    reach = REACH * (1 << PYRAMID) // 2
+    return [start[:, :, None, None] for start in peaks.unbind(1) if bool((start.abs() > reach).any())]
 
 
 def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
@@ -118,15 +184,20 @@ def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tens
 def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
     """Decide once more, segment by segment, now with what the decoder will expect from those before."""
     for part in range(SEGMENTS):
+        lattice = segment_lattice(part)
         expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
+        expected, here = lattice.of(expected), lattice.of(field)
 
-        def cost(vectors: Tensor, expected: Tensor = expected) -> Tensor:
-            return target.distortion(vectors, 2 * BLOCK) + weight * 1.5 * least_bits(vectors, (expected,))
+        def cost(vectors: Tensor, expected: Tensor = expected, lattice: Lattice = lattice) -> Tensor:
+            rate = least_bits(vectors, (expected,))
+            return target.distortion(vectors, 2 * BLOCK, lattice) + weight * 1.5 * rate
 
         nearest = snap(expected, QUARTER)
-        between = snap((nearest + field) / 2, QUARTER)
-        settled, _ = best(cost, field, [nearest, between, *around(nearest, RING, STEPS[-1])])
-        field = torch.where(segment_mask(part, field.shape[2:], field.device), settled, field)
+        between = snap((nearest + here) / 2, QUARTER)
+        settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, STEPS[-1])])
+        mask = lattice.of(segment_mask(part, field.shape[2:], field.device))
+        field = field.clone()
+        lattice.of(field).copy_(torch.where(mask, settled, here))
     return field
 
 

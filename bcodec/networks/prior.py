@@ -1,0 +1,199 @@
+"""How a latent is coded once its hyperprior is known: block sizes, then four steps that see one another.
+
+    y ── size of each block (16, 8 or 4) ── turn ──> coefficients of that size
+    prior, sizes ─> step 0 ─> step 1 ─> step 2 ─> step 3 ─> coefficients ── turn back ──> y_hat
+
+Each step codes a quarter of the channels at every position, so that both the neighbours of a coefficient in
+space and those in frequency are known to the later ones: the quadtree partition of DCVC-FM
+(https://arxiv.org/abs/2402.17414), with channels interleaved since they are ordered by frequency.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bcodec.distributions import information
+from bcodec.fixedpoint import LATENT, Conv2d, snap
+from bcodec.networks.latent import FLAG_OFFSET, Parameters, SymbolCoder, deviation, table_index
+from bcodec.networks.transform import SIZES, turn
+
+STEPS = 4
+SLOPE = 6 / math.log(2)  # bits that a squared error of one quantization step is worth, at high rates
+
+
+class BlockSizes(nn.Module):
+    """Which transform each block is coded with, and the way there and back.
+
+    Latents are [B, C, H, W] on the latent grid, sizes [B, 1, H, W] numbers of SIZES.
+    """
+
+    def __init__(self, c_prior: int, c_latent: int) -> None:
+        super().__init__()
+        forth = [turn(c_latent, size)[:, :, None, None] for size in SIZES[1:]]
+        kwargs = {"kernel": 1, "grid_in": LATENT, "grid_out": LATENT}
+        self.transform = nn.ModuleDict(
+            {
+                way: nn.ModuleList(Conv2d(c_latent, c_latent, **kwargs) for _ in forth)  # type: ignore[arg-type]
+                for way in ("forth", "back")
+            }
+        )
+        with torch.no_grad():
+            for one, other, weight in zip(self._layers("forth"), self._layers("back"), forth, strict=True):
+                one.weight.copy_(weight)
+                other.weight.copy_(weight.transpose(0, 1))
+        # Whether a block is divided, on the two colours of a checkerboard, and whether into sixteen.
+        self.flags = nn.ModuleList(Parameters(c_prior + 1, 32, 1) for _ in range(3))
+
+    def _layers(self, way: str) -> list[Conv2d]:
+        return list(cast("nn.ModuleList", self.transform[way]))  # type: ignore[arg-type]
+
+    def turned(self, y: Tensor) -> list[Tensor]:
+        """A latent in all sizes. Encoder only.
+
+        Weights are rounded: what turning back would miss is turned once more.
+        """
+        sized = [y]
+        with torch.autocast(y.device.type, enabled=False):
+            for forth, back in zip(self._layers("forth"), self._layers("back"), strict=True):
+                there = forth(y.float())
+                sized.append(snap(there + forth(snap(y - back(there), LATENT)), LATENT))
+        return sized
+
+    def back(self, y: Tensor, size: Tensor) -> Tensor:
+        """The latent whose coefficients of the given sizes are `y`."""
+        with torch.autocast(y.device.type, enabled=False):
+            for number, layer in enumerate(self._layers("back"), 1):
+                y = torch.where(size == number, layer(y), y)
+        return y
+
+    def code(self, symbols: SymbolCoder, prior: Tensor, costs: Tensor | None) -> Tensor:
+        """The decoded sizes; `costs` [B, SIZES, H, W] in bits when encoding."""
+        large, medium, small = (None,) * 3 if costs is None else (costs[:, i : i + 1] for i in range(3))
+        divided = None if medium is None or small is None else torch.minimum(medium, small) + 1
+        black = checkerboard(prior)
+        known = torch.zeros_like(prior[:, :1])
+        for flag, mask in enumerate((black, ~black)):
+            known = known + self._flag(symbols, prior, known, flag, mask, large, divided)
+        finest = self._flag(symbols, prior, known, 2, known > 0, medium, small)
+        return (known > 0).float() + (finest > 0)
+
+    def _flag(  # noqa: PLR0917
+        self,
+        symbols: SymbolCoder,
+        prior: Tensor,
+        known: Tensor,
+        number: int,
+        mask: Tensor,
+        without: Tensor | None,
+        with_it: Tensor | None,
+    ) -> Tensor:
+        """Code a flag where the mask is, by what the block costs without and with it: -1 or 1, else 0."""
+        mean, scale = cast(Parameters, self.flags[number])(torch.cat([prior, known], 1))
+        index = table_index(scale, torch.full_like(scale, FLAG_OFFSET))
+        flag = None
+        if without is not None and with_it is not None:
+            with torch.no_grad():
+                costs = [
+                    cost + information(torch.round(value - mean), deviation(index))
+                    for value, cost in enumerate((without, with_it))
+                ]
+                flag = (costs[1] < costs[0]).float()
+        step = torch.ones(len(mean), 1, 1, 1, device=mean.device)
+        decoded = symbols.code(flag, mean, index, step, mask).detach()
+        return (2 * (decoded > 0.5).float() - 1) * mask
+
+
+class SpatialPrior(nn.Module):
+    """Codes a latent: the size of each block, then its coefficients in four steps."""
+
+    def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
+        super().__init__()
+        self.sizes = BlockSizes(c_prior, c_latent)
+        self.spread = Conv2d(len(SIZES), c_prior, zero=True)
+        self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=LATENT)
+        self.merge = nn.ModuleList(
+            Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in range(STEPS - 1)
+        )
+        self.steps = nn.ModuleList(
+            Parameters(c_hidden if step else c_prior, c_hidden, c_latent, c_extra=len(SIZES))
+            for step in range(STEPS)
+        )
+
+    def forward(
+        self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """The decoded latent [B, C, H, W] on the latent grid, for prior features [B, F, H, W]."""
+        turned = None if y is None else self.sizes.turned(y)
+        costs = None if turned is None else self.costs(turned, prior, qstep)
+        size = self.sizes.code(symbols, prior, costs)
+        if turned is not None:
+            y = turned[0]
+            for number, other in enumerate(turned[1:], 1):
+                y = torch.where(size == number, other, y)
+        return self.sizes.back(self.coefficients(symbols, y, prior, size, qstep), size)
+
+    def coefficients(
+        self,
+        symbols: SymbolCoder,
+        y: Tensor | None,
+        prior: Tensor,
+        size: Tensor,
+        qstep: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """The decoded coefficients of blocks of known sizes."""
+        step, offset = qstep
+        kinds = one_hot(size).to(prior.dtype)
+        prior = self.spread(kinds, residual=prior)
+        decoded = torch.zeros(len(prior), step.shape[1], *prior.shape[2:], device=prior.device)
+        for number, parameters in enumerate(self.steps):
+            known = prior
+            if number:
+                seen = self.embed(decoded).to(prior.dtype)
+                known = self.merge[number - 1](torch.cat([prior, seen], 1))
+            mean, scale = parameters(known, kinds)
+            mask = step_mask(number, mean)
+            decoded = decoded + symbols.code(y, mean, table_index(scale, offset), step, mask)
+        return decoded
+
+    @torch.no_grad()
+    def costs(self, turned: list[Tensor], prior: Tensor, qstep: tuple[Tensor, Tensor]) -> Tensor:
+        """About the bits that each size takes, with the worth of what is lost: [B, SIZES, H, W].
+
+        As if all were coded in the first step.
+        """
+        step, offset = qstep
+        costs = []
+        for number, y in enumerate(turned):
+            kinds = one_hot(torch.full_like(prior[:, :1], number)).to(prior.dtype)
+            mean, scale = cast(Parameters, self.steps[0])(self.spread(kinds, residual=prior), kinds)
+            index = table_index(scale, offset)
+            ratio = (y.float() - mean) / step
+            symbol = torch.where(torch.round(index) > 0, torch.round(ratio), 0.0)
+            bits = information(symbol, deviation(index)) + SLOPE * (ratio - symbol).square()
+            costs.append(bits.sum(1, keepdim=True))
+        return torch.cat(costs, 1)
+
+
+def one_hot(size: Tensor) -> Tensor:
+    """Sizes [B, 1, H, W] as [B, SIZES, H, W], 1 where they are."""
+    return F.one_hot(size[:, 0].long(), len(SIZES)).permute(0, 3, 1, 2).float()
+
+
+def checkerboard(like: Tensor) -> Tensor:
+    """[1, 1, H, W] bool: one of the colours."""
+    down, across = (torch.arange(side, device=like.device) for side in like.shape[2:])
+    return ((down[:, None] + across[None, :]) % 2 == 0)[None, None]
+
+
+def step_mask(number: int, like: Tensor) -> Tensor:
+    """[1, C, H, W] bool: what a step codes, in squares of positions 0 2 / 3 1; channels change the order."""
+    _, channels, height, width = like.shape
+    down, across = torch.arange(height)[:, None] % 2, torch.arange(width)[None, :] % 2
+    place = 2 * (down ^ across) + down
+    own = place[None] ^ (torch.arange(channels) % STEPS)[:, None, None]
+    return (own == number)[None].to(like.device)
