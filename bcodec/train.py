@@ -25,9 +25,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bcodec.codec import CONTENT_CALLS, LAYER_QP, layer_qp
+from bcodec.bitstream import FrameType, PacketHeader
+from bcodec.codec import CONTENT_CALLS, LAYER_QP, FrameCodec, layer_qp
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import RangeWriter, RateMeter, Tables, alike, fit_tables, make_tables
+from bcodec.entropy import RangeWriter, RateMeter, alike, fit_tables, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.gop import Closing, intra_anchor, window
@@ -588,10 +589,9 @@ def export(checkpoint: Path, weights: Path) -> None:
 class _Counter(RangeWriter):
     """A writer that counts, for each table, the symbols that it writes."""
 
-    def __init__(
-        self, tables: Tables, networks: Networks, qp: int, counts: Symbols, *, referenced: bool
-    ) -> None:
-        super().__init__(tables, worth=networks.worth(qp, referenced=referenced))
+    def __init__(self, codec: FrameCodec, header: PacketHeader, counts: Symbols) -> None:
+        worth = codec.networks.worth(header.qp, referenced=header.referenced)
+        super().__init__(codec.tables, worth=worth)
         self.counts = counts
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
@@ -602,30 +602,20 @@ class _Counter(RangeWriter):
         return written
 
 
-@torch.no_grad()
 def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generator, groups: int) -> Symbols:
     """The symbols, for each table, of so many groups of frames, coded as they will be."""
     counts: Symbols = [Counter() for _ in net.tables]
-    known = Tables(net.tables)
     for _ in range(groups):
         batch, spacing = sampler.sample(generator, 1)
         base, lift = int(generator.integers(QPS)), int(generator.integers(3))
-        dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
+        codec = FrameCodec(net, sampler.crop, sampler.crop)
         last = batch.shape[1] - 1
         for slot in (intra_anchor(0, last), *window(0, last, last)):
             # In a GOP of 32 these frames would be the lowest layers, or the highest.
-            own = layer_qp(base, slot.temporal_layer + (lift if slot.temporal_layer else 0))
-            qp, x = torch.tensor([own]), frame_of(batch, slot.poc)
-            symbols, track = _Counter(known, net, own, counts, referenced=slot.referenced), None
-            if slot.intra:
-                x_hat, y_hat = net.intra(symbols, qp, (x.shape[2] // 8, x.shape[3] // 8), x)
-            else:
-                past, future = dpb.references(slot.poc)
-                distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
-                x_hat, y_hat, track = net.bframe(symbols, past.picture, future.picture, distances, qp, x)
-            if slot.referenced:
-                picture = net.reference(finish(x_hat), y_hat, qp, track)
-                dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
+            qp = layer_qp(base, slot.temporal_layer + (lift if slot.temporal_layer else 0))
+            kind = FrameType.I if slot.intra else FrameType.B
+            header = PacketHeader(slot.poc * spacing, kind, slot.temporal_layer, qp, slot.referenced)
+            codec.code(_Counter(codec, header, counts), header, frame_of(batch, slot.poc))
     return counts
 
 
