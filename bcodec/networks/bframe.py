@@ -91,20 +91,21 @@ class BFrameCodec(nn.Module):
     ) -> tuple[Tensor, list[Tensor], Motion]:
         """The prediction P, the contexts and the motion that is coded on the way."""
         expected = expected_motion(past, future, distances)
-        search = None if source is None else self.search(past, future, expected, qp, source)
-        shifts = code_shifts(symbols, search.shifts if search else None, len(qp), qp.device)
+        shifts, found = None, None
+        if source is not None:
+            shifts, found = self.find_motion(past, future, expected, qp, source)
+        shifts = code_shifts(symbols, shifts, len(qp), qp.device)
         prediction = predict_motion(past, future, expected, shifts)
-        found = None if search is None or source is None else self.judge(past, future, search, qp, source)
         motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
         predicted, contexts = self.contexts(past, future, motion, condition)
         return predicted, contexts, motion
 
     @torch.no_grad()
-    def search(
+    def find_motion(
         self, past: Reference, future: Reference, expected: Expected, qp: Tensor, source: Tensor
-    ) -> Found:
-        """Motion found by the search towards both references. Encoder only."""
+    ) -> tuple[Tensor, Search]:
+        """The shifts to code, [B, 4, 1, 1], and what the search finds beside them. Encoder only."""
         weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp)
         # Both directions at once: the search is many small operations.
         current, target, half_pel, field = (
@@ -117,29 +118,25 @@ class BFrameCodec(nn.Module):
             )
         )
         current, target, half_pel = (plane * LEVELS for plane in (current, target, half_pel))
-        fields, shifts = search(current, target, half_pel, field, weight.repeat(2))
-        first, second = fields.chunk(2)
-        return Found(first, second, torch.cat(shifts.chunk(2), 1), weight)
-
-    @torch.no_grad()
-    def judge(self, past: Reference, future: Reference, found: Found, qp: Tensor, source: Tensor) -> Search:
-        """What the motion that was found is worth, and which reference to prefer. Encoder only."""
-        pictures = [warp_picture(r, upsample(v)) for r, v in ((past, found.past), (future, found.future))]
+        found, shifts = search(current, target, half_pel, field, weight.repeat(2))
+        first, second = found.chunk(2)
+        pictures = [warp_picture(r, upsample(v)) for r, v in ((past, first), (future, second))]
         preferred, energy = preference(pictures[0], pictures[1], source)
         stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * 4 * BLOCK**2 / 4)
-        samples = luma(source)[:, :, ::2, ::2] * LEVELS
-        targets = [Target(samples, reference.half_pel * LEVELS, (2, 2)) for reference in (past, future)]
+
+        samples = current[: len(source), :, ::2, ::2]
+        targets = [Target(samples, plane, (2, 2)) for plane in half_pel.chunk(2)]
         # Errors count as much as the direction does in the mean of the two.
-        shares = [(1 + sign * preferred) / (WORTH * found.weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
+        shares = [(1 + sign * preferred) / (WORTH * weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
 
         def price(direction: int, field: Tensor, lattice: Lattice) -> Tensor:
             distortion = targets[direction].distortion(field, BLOCK, lattice)
             return F.avg_pool2d(distortion, 2) * 4 * lattice.of(shares[direction])
 
-        fields = found.past, found.future
-        gains = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate(fields)]
+        gains = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate((first, second))]
         full_pel = smooth_choice(gains[0] + gains[1], COUPLING)
-        return Search(found.past, found.future, preferred, stakes, full_pel, price)
+        result = Search(first, second, preferred, stakes, full_pel, price)
+        return torch.cat(shifts.chunk(2), 1), result
 
 
 class Expected(NamedTuple):
@@ -148,15 +145,6 @@ class Expected(NamedTuple):
     past: Tensor
     future: Tensor
     mirror: float
-
-
-class Found(NamedTuple):
-    """Motion as the search finds it."""
-
-    past: Tensor  # [B, 2, H/8, W/8], luma samples
-    future: Tensor
-    shifts: Tensor  # [B, 4, 1, 1], what both have in common beside what was expected
-    weight: Tensor  # [B], absolute difference that a bit is worth
 
 
 def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:

@@ -127,7 +127,7 @@ def scale_offset(log_step: Tensor) -> Tensor:
     return (math.log(UNIT_SCALE / SMALLEST_SCALE) - log_step) / math.log(SCALE_RATIO)
 
 
-FLAG_OFFSET = round(16 * math.log(UNIT_SCALE / SMALLEST_SCALE) / math.log(SCALE_RATIO)) / 16  # step 1
+FLAG_OFFSET = round(16 * float(scale_offset(torch.zeros(())))) / 16  # for a step of 1
 
 
 def table_index(output: Tensor, offset: Tensor) -> Tensor:

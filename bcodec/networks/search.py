@@ -11,9 +11,9 @@ y) in luma samples; luma planes are [B, 1, H, W] in units of one 8-bit level.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,30 +40,35 @@ WORTH = 1.3  # of a bit really spent, in the choice while coding
 Cost = Callable[[Tensor], Tensor]
 
 
-class Target(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Target:
     """What is to be matched: every other line (and column) of the current luma, and the reference."""
 
     current: Tensor  # [B, 1, H / pitch, W / pitch]
     half_pel: Tensor  # [B, 1, 2H, 2W], the reference at half samples
     pitch: tuple[int, int]  # of the samples that are compared
+    # Samples of the current blocks, once cut out: many candidates are compared with the same.
+    cut: dict[tuple[int, Lattice], Tensor] = dataclasses.field(default_factory=dict)
 
-    def distortion(self, field: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
+    def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
         """Sum of absolute differences of each block of size x size, [B, 2, h, w] -> [B, 1, h, w].
 
         The blocks are those in the cells of the lattice.
         """
         shape = size // self.pitch[0], size // self.pitch[1]
         steps = 2 * self.pitch[0], 2 * self.pitch[1]
-        origins = [lattice.origins(side, size, field.device) for side in field.shape[2:]]
+        origins = [lattice.origins(side, size, vectors.device) for side in vectors.shape[2:]]
         at = 2 * origins[0], 2 * origins[1]
-        low, high = torch.floor(field * 2), torch.ceil(field * 2)
+        low, high = torch.floor(vectors * 2), torch.ceil(vectors * 2)
         value = sample_blocks(self.half_pel, low, at, shape, steps)
         # Between half samples: on the straight line from the one before to the one behind.
         if not torch.equal(low, high):
-            off = (field * 2 - low).sum(1) / (high - low).sum(1).clamp_min(1)
+            off = (vectors * 2 - low).sum(1) / (high - low).sum(1).clamp_min(1)
             other = sample_blocks(self.half_pel, high, at, shape, steps)
             value = torch.lerp(value, other, off[..., None, None])
-        value -= self._blocks(origins, shape)
+        if (size, lattice) not in self.cut:
+            self.cut[size, lattice] = self._blocks(origins, shape)
+        value -= self.cut[size, lattice]
         return value.abs_().mean((3, 4))[:, None] * size**2
 
     def _blocks(self, origins: list[Tensor], shape: tuple[int, int]) -> Tensor:
