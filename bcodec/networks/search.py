@@ -32,10 +32,10 @@ QUARTER = Grid(frac=2, bits=16)
 STEPS = (1.0, 0.5, 0.25)
 # Weights of a bit beside that of `search_weight`, by least rate and error on clips: in the coarse search,
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
-COARSE, WHOLE, PART, SPLIT = 24.0, 4.0, 3.0, 18.0
+COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
 FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
 TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
-WORTH = 1.3  # of a bit really spent, in the choice while coding
+WORTH = 0.8  # of a bit really spent, in the choice while coding
 
 Cost = Callable[[Tensor], Tensor]
 
