@@ -302,25 +302,20 @@ class Muon(torch.optim.Optimizer):
                     p.add_(change.view(p.shape), alpha=-group["lr"] * scale)
 
 
-COPIED = ("bframe.analysis", "bframe.synthesis", "bframe.hyperprior", "bframe.prior")
-
-
 def make_optimizers(
     named: list[tuple[str, nn.Parameter]], lr: float, kind: str
 ) -> list[torch.optim.Optimizer]:
     """Muon for the convolutions' kernels and AdamW for the rest, or AdamW for all.
 
-    Block transforms learn at a tenth of the rate, what is copied from the intra codec at a third. The
-    logarithms of quantization steps and of the odds of block sizes, which have as far to go as weights but
-    are few, at five times.
+    Block transforms learn at a tenth of the rate. The logarithms of quantization steps and of the odds of
+    block sizes, which have as far to go as weights but are few, at five times.
     """
     kernels: dict[float, list[nn.Parameter]] = {}
     others: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named:
         transform = ".transform." in name
-        copied = name.startswith(COPIED) and ".inject." not in name
         steps = name.endswith((".knots", ".channel")) or ".flags." in name
-        pace = 0.1 if transform else 5.0 if steps else 0.3 if copied else 1.0
+        pace = 0.1 if transform else 5.0 if steps else 1.0
         matrix = kind == "muon" and parameter.ndim == 4 and parameter.shape[1] > 1 and not transform
         (kernels if matrix else others).setdefault(pace, []).append(parameter)
     adam = [{"params": parameters, "lr": lr * pace} for pace, parameters in others.items()]
