@@ -3,7 +3,7 @@
     past, future ── tracks ─> predicted motion ──┐
     source ── search ──> fields ── MotionCodec ──┴─> motion ── TemporalContexts ──> P, contexts
     source - P ── Analysis(contexts) ──> y ── code (hyperprior, temporal and spatial prior) ──> y_hat
-    y_hat ── Synthesis(contexts) ──> x_hat - P
+    y_hat, P ── Synthesis(contexts) ──> x_hat
 
 So y = 0 means "take the prediction". Analysis, Synthesis, Hyperprior and SpatialPrior have the shape of the
 intra codec's and start as copies of them.
@@ -74,11 +74,12 @@ class BFrameCodec(nn.Module):
         """
         predicted, contexts, motion = self.predict(symbols, past, future, distances, qp, source)
         y = None if source is None else self.analysis(source - predicted, contexts)
-        size = (predicted.shape[2] // 8, predicted.shape[3] // 8)
-        hyper = self.hyperprior(symbols, y, qp, size)
+        positions = (predicted.shape[2] // 8, predicted.shape[3] // 8)
+        hyper = self.hyperprior(symbols, y, qp, positions)
         prior = self.temporal(hyper, contexts[2], (past.latent, future.latent))
-        y_hat = self.prior(symbols, y, prior, self.step(qp))
-        return predicted + self.synthesis(y_hat, contexts), y_hat, keep_track(motion, distances)
+        y_hat, size = self.prior(symbols, y, prior, self.step(qp))
+        x_hat = self.synthesis(y_hat, size, qp, self.step(qp)[0], contexts, predicted)
+        return x_hat, y_hat, keep_track(motion, distances)
 
     def predict(  # noqa: PLR0917
         self,

@@ -1,10 +1,12 @@
 """The intra codec: a block transform with a convolutional network beside it.
 
     x ─ unshuffle ─ 1x1 (starts as the DCT) ─┬─> y ── code ──> y_hat ─┬─ 1x1 (inverse DCT) ─ shuffle ┬─> x_hat
-    └── Analysis (starts at zero) ───────────┘                        └─ Synthesis (starts at zero) ─┘
+    └── Analysis (starts at zero) ───────────┘                        │              └───────┐       │
+                                                                      └─ Synthesis (starts at zero) ─┘
 
-So it codes like a transform codec before any training, and high rates never saturate. The same two networks,
-with temporal contexts injected at every level, code the residual of a B frame (context.py).
+So it codes like a transform codec before any training, and high rates never saturate. Synthesis sees what the
+inverse DCT gives, too, and the qp: it is the in-loop filter. The same two networks, with temporal contexts
+injected at every level, code the residual of a B frame (context.py).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import LATENT, Conv2d, Grid, snap
+from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
@@ -24,6 +27,8 @@ from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform
 
 INHERITED = 8.0  # what an error costs in all where later frames inherit it (measured)
 OWN = 3.0  # and where none does: the networks spread it
+FIRST_AC = 1  # the channel of y whose step sets the strength of the deblocking filter
+PREDICTED = 0.5  # times that, where the picture is predicted: its blocks differ less (measured)
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
 
 
@@ -73,7 +78,11 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Latent to picture or residual: [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16."""
+    """Latent to picture: [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16.
+
+    At level 1 it filters the picture that the inverse transform gives: sixteen times finer than the latent,
+    it shows the edges between blocks.
+    """
 
     def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
         super().__init__()
@@ -87,18 +96,36 @@ class Synthesis(nn.Module):
         self.up2 = Up(c3, c2)
         self.level2 = nn.Sequential(ResBlock(c2), ResBlock(c2))
         self.up1 = Up(c2, c1)
-        self.level1 = ResBlock(c1)
+        self.picture = Conv2d(4 * PLANES + 1, c1, zero=True)
+        self.level1 = nn.Sequential(ResBlock(c1), ResBlock(c1))
         self.tail = Conv2d(c1, 4 * PLANES, zero=True)
         self.inject = injections(channels) if contexts else None
 
-    def forward(self, y_hat: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
-        """The decoded picture or residual."""
+    def forward(  # noqa: PLR0917
+        self,
+        y_hat: Tensor,
+        size: Tensor,
+        qp: Tensor,
+        step: Tensor,
+        contexts: Sequence[Tensor] = (),
+        predicted: Tensor | None = None,
+    ) -> Tensor:
+        """The decoded picture: what is `predicted`, if anything, and the residual.
+
+        `size` [B, 1, H/16, W/16] of blocks, qp [B], and the quantization steps [B, Y, 1, 1].
+        """
         with torch.autocast(y_hat.device.type, enabled=False):
-            linear = F.pixel_shuffle(self.transform(y_hat), BLOCK)
+            residual = F.pixel_shuffle(self.transform(y_hat), BLOCK)
+        picture = residual if predicted is None else predicted + residual
+        seen = F.pixel_unshuffle(snap(picture.clone()), 2)
+        fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
         h = inject(self.inject, 2, self.head(y_hat), contexts)
         h = inject(self.inject, 1, self.up2(self.level3(h)), contexts)
         h = inject(self.inject, 0, self.up1(self.level2(h)), contexts)
-        return linear + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
+        h = self.picture(torch.cat([seen, fine], 1).to(h.dtype), residual=h)
+        picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
+        strength = step[:, FIRST_AC : FIRST_AC + 1] * (1.0 if predicted is None else PREDICTED)
+        return deblock(picture, residual, size, strength)
 
 
 def injections(channels: Channels) -> nn.ModuleList:
@@ -134,5 +161,5 @@ class IntraCodec(nn.Module):
         """
         y = None if source is None else self.analysis(source)
         features = self.hyperprior(symbols, y, qp, size)
-        y_hat = self.prior(symbols, y, features, self.step(qp))
-        return self.synthesis(y_hat), y_hat
+        y_hat, size = self.prior(symbols, y, features, self.step(qp))
+        return self.synthesis(y_hat, size, qp, self.step(qp)[0]), y_hat

@@ -127,8 +127,8 @@ class SpatialPrior(nn.Module):
 
     def forward(
         self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """The decoded latent [B, C, H, W] on the latent grid, for prior features [B, F, H, W]."""
+    ) -> tuple[Tensor, Tensor]:
+        """Decoded latent [B, C, H, W] on the latent grid and block sizes, for prior features [B, F, H, W]."""
         turned = None if y is None else self.sizes.turned(y)
         costs = None if turned is None else self.costs(turned, prior, qstep)
         size = self.sizes.code(symbols, prior, costs)
@@ -136,7 +136,7 @@ class SpatialPrior(nn.Module):
             y = turned[0]
             for number, other in enumerate(turned[1:], 1):
                 y = torch.where(size == number, other, y)
-        return self.sizes.back(self.coefficients(symbols, y, prior, size, qstep), size)
+        return self.sizes.back(self.coefficients(symbols, y, prior, size, qstep), size), size
 
     def coefficients(
         self,
