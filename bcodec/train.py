@@ -37,7 +37,7 @@ from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, la
 from bcodec.video import VideoReader
 
 # Beside 6 for luma: PSNR-YUV averages decibels, and chroma's error is a fraction of luma's.
-CHROMA_WEIGHT = 2.0
+CHROMA_WEIGHT = 4.0
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 TAILS = 0.25  # of the GOPs in training end without an I frame
 

@@ -23,10 +23,13 @@ from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
-from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform
+from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
 
 INHERITED = 8.0  # what an error costs in all where later frames inherit it (measured)
 OWN = 3.0  # and where none does: the networks spread it
+# Worth of a squared error of a coefficient: PSNR-YUV averages decibels, and the error of chroma is a fraction
+# of luma's.
+LUMA, CHROMA = 0.75, 2.0
 FIRST_AC = 1  # the channel of y whose step sets the strength of the deblocking filter
 PREDICTED = 0.5  # times that, where the picture is predicted: its blocks differ less (measured)
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
@@ -35,13 +38,13 @@ PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
 def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:
     """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
 
-    The block transform is orthonormal, but for the mean of luma, which is halved; luma counts 6/8 (as in
-    training), and a unit of the latent is 64 levels.
+    The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
+    64 levels.
     """
     slope = float(lagrangian(torch.tensor(qp))) * (INHERITED if referenced else OWN)
-    worth = torch.full((1, c_y, 1, 1), slope * 0.75 * 64 * 64)
-    worth[:, 0] *= 4
-    return worth
+    shares = torch.tensor([CHROMA if plane else LUMA for plane, _ in channel_planes()[:c_y]])
+    shares[0] *= 4
+    return (slope * 64 * 64 * shares).view(1, -1, 1, 1)
 
 
 class Analysis(nn.Module):
