@@ -33,11 +33,10 @@ from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.gop import Closing, intra_anchor, window
 from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
+from bcodec.networks.intra import CHROMA, LUMA
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, lagrangian
 from bcodec.video import VideoReader
 
-# Beside 6 for luma: PSNR-YUV averages decibels, and chroma's error is a fraction of luma's.
-CHROMA_WEIGHT = 4.0
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 TAILS = 0.25  # of the GOPs in training end without an I frame
 
@@ -139,9 +138,9 @@ def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, i
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Weighted squared error of each sample, [B], in 8-bit units: luma 6/8, chroma CHROMA_WEIGHT/8 each."""
+    """Weighted squared error of each sample, [B], in 8-bit units: planes weighed as latents are."""
     error = ((x_hat - x) * 64).square().mean((2, 3))
-    weight = torch.tensor([6 / 4] * 4 + [CHROMA_WEIGHT] * 2, device=error.device) / 8
+    weight = torch.tensor([LUMA] * 4 + [CHROMA] * 2, device=error.device) / 4
     return (error * weight).sum(1)
 
 

@@ -74,11 +74,12 @@ class BFrameCodec(nn.Module):
         """
         predicted, contexts, motion = self.predict(symbols, past, future, distances, qp, source)
         y = None if source is None else self.analysis(source - predicted, contexts)
-        positions = (predicted.shape[2] // 8, predicted.shape[3] // 8)
-        hyper = self.hyperprior(symbols, y, qp, positions)
+        size = (predicted.shape[2] // 8, predicted.shape[3] // 8)
+        hyper = self.hyperprior(symbols, y, qp, size)
         prior = self.temporal(hyper, contexts[2], (past.latent, future.latent))
-        y_hat, size = self.prior(symbols, y, prior, self.step(qp))
-        x_hat = self.synthesis(y_hat, size, qp, self.step(qp)[0], contexts, predicted)
+        qstep = self.step(qp)
+        y_hat, sizes = self.prior(symbols, y, prior, qstep)
+        x_hat = self.synthesis(y_hat, sizes, qp, qstep[0], contexts, predicted)
         return x_hat, y_hat, keep_track(motion, distances)
 
     def predict(  # noqa: PLR0917

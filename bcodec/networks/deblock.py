@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.fixedpoint import Grid, snap, upsample
+from bcodec.fixedpoint import PIXEL_RESIDUAL, Grid, snap, upsample
+from bcodec.networks.transform import BLOCK
 
 UNIT = 8  # samples between edges; what is filtered of one edge does not reach the next
-LEVELS = Grid(frac=6, bits=11)
 THRESHOLD = Grid(frac=8, bits=12)
 # In quantization steps, the largest change of a sample, and the roughness beyond which an edge is left alone,
 # beside what any qp leaves alone (measured).
@@ -27,23 +27,18 @@ def deblock(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Te
     `residual` [B, 6, H/2, W/2] is what of it was coded; `size` [B, 1, H/16, W/16] are the block sizes (0 for
     16x16, more for smaller); `step` [B, 1, 1, 1] is the quantization step.
     """
-    coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), UNIT) > 0
+    coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), BLOCK) > 0
     change = snap(step * CHANGE, THRESHOLD)
     roughness = snap(step * ROUGHNESS, THRESHOLD) + SMOOTHEST
     luma, chroma = F.pixel_shuffle(picture[:, :4], 2), picture[:, 4:]
     for _ in range(2):
         # Along rows, then, with all transposed, along columns.
-        edges = edges_between(coded)
+        edges = coded[..., :-1] | coded[..., 1:]
         inner = torch.stack([(size > 0) & coded, F.pad(edges, (0, 1))], -1).flatten(3)[..., :-1]
-        luma = smooth(luma, upsample(inner, 2 * UNIT, 1), change, roughness).mT
-        chroma = smooth(chroma, upsample(edges, UNIT, 1), change, roughness).mT
+        luma = smooth(luma, upsample(inner, 2 * BLOCK, 1), change, roughness).mT
+        chroma = smooth(chroma, upsample(edges, BLOCK, 1), change, roughness).mT
         coded, size = coded.mT, size.mT
     return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
-
-
-def edges_between(coded: Tensor) -> Tensor:
-    """[B, 1, h, w] -> [B, 1, h, w - 1]: whether a block or the next in its row is coded."""
-    return coded[..., :-1] | coded[..., 1:]
 
 
 def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> Tensor:
@@ -81,7 +76,7 @@ def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> T
     zero = torch.zeros_like(p0)
     left = F.pad(torch.stack([zero, *past], -1), (0, 0, 0, 1))
     right = F.pad(torch.stack([*following[::-1], zero], -1), (0, 0, 1, 0))
-    return snap((blocks + torch.cat([right, left], -1)).flatten(3), LEVELS)
+    return snap((blocks + torch.cat([right, left], -1)).flatten(3), PIXEL_RESIDUAL)
 
 
 def bounded(x: Tensor, limit: Tensor) -> Tensor:

@@ -5,8 +5,8 @@
                                                                       └─ Synthesis (starts at zero) ─┘
 
 So it codes like a transform codec before any training, and high rates never saturate. Synthesis sees what the
-inverse DCT gives, too, and the qp: it is the in-loop filter. The same two networks, with temporal contexts
-injected at every level, code the residual of a B frame (context.py).
+inverse DCT gives, too, and the qp; behind both stands a deblocking filter (deblock.py). The same two
+networks, with temporal contexts injected at every level, code the residual of a B frame (context.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import LATENT, Conv2d, Grid, snap
+from bcodec.fixedpoint import LATENT, PIXEL_RESIDUAL, Conv2d, snap
 from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
@@ -27,12 +27,11 @@ from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, chan
 
 INHERITED = 8.0  # what an error costs in all where later frames inherit it (measured)
 OWN = 3.0  # and where none does: the networks spread it
-# Worth of a squared error of a coefficient: PSNR-YUV averages decibels, and the error of chroma is a fraction
-# of luma's.
+# Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
+# a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
 FIRST_AC = 1  # the channel of y whose step sets the strength of the deblocking filter
 PREDICTED = 0.5  # times that, where the picture is predicted: its blocks differ less (measured)
-PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # x_hat - prediction, [-16, 16)
 
 
 def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:
@@ -107,7 +106,7 @@ class Synthesis(nn.Module):
     def forward(  # noqa: PLR0917
         self,
         y_hat: Tensor,
-        size: Tensor,
+        sizes: Tensor,
         qp: Tensor,
         step: Tensor,
         contexts: Sequence[Tensor] = (),
@@ -115,12 +114,12 @@ class Synthesis(nn.Module):
     ) -> Tensor:
         """The decoded picture: what is `predicted`, if anything, and the residual.
 
-        `size` [B, 1, H/16, W/16] of blocks, qp [B], and the quantization steps [B, Y, 1, 1].
+        `sizes` [B, 1, H/16, W/16] of blocks, qp [B], and the quantization steps [B, Y, 1, 1].
         """
         with torch.autocast(y_hat.device.type, enabled=False):
             residual = F.pixel_shuffle(self.transform(y_hat), BLOCK)
         picture = residual if predicted is None else predicted + residual
-        seen = F.pixel_unshuffle(snap(picture.clone()), 2)
+        seen = snap(F.pixel_unshuffle(picture, 2))
         fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
         h = inject(self.inject, 2, self.head(y_hat), contexts)
         h = inject(self.inject, 1, self.up2(self.level3(h)), contexts)
@@ -128,7 +127,7 @@ class Synthesis(nn.Module):
         h = self.picture(torch.cat([seen, fine], 1).to(h.dtype), residual=h)
         picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
         strength = step[:, FIRST_AC : FIRST_AC + 1] * (1.0 if predicted is None else PREDICTED)
-        return deblock(picture, residual, size, strength)
+        return deblock(picture, residual, sizes, strength)
 
 
 def injections(channels: Channels) -> nn.ModuleList:
@@ -164,5 +163,6 @@ class IntraCodec(nn.Module):
         """
         y = None if source is None else self.analysis(source)
         features = self.hyperprior(symbols, y, qp, size)
-        y_hat, size = self.prior(symbols, y, features, self.step(qp))
-        return self.synthesis(y_hat, size, qp, self.step(qp)[0]), y_hat
+        qstep = self.step(qp)
+        y_hat, sizes = self.prior(symbols, y, features, qstep)
+        return self.synthesis(y_hat, sizes, qp, qstep[0]), y_hat
