@@ -12,7 +12,7 @@ FLOORS = {
     8: ["__main__"],
     7: ["cli"],
     6: ["commands"],
-    5: ["train", "encoding", "compare", "batch", "demo", "evaluate", "failures", "__init__"],
+    5: ["train", "screens", "encoding", "compare", "batch", "demo", "evaluate", "failures", "__init__"],
     4: ["arguments", "journal", "output", "parallel", "ratecontrol", "resume", "spool"],
     3: ["codec"],
     2: ["console", "groups", "inspection", "networks", "video"],
@@ -47,7 +47,7 @@ INSIDE = {"networks": NETWORK_FLOORS, "video": VIDEO_FLOORS, "commands": COMMAND
 NO_TORCH = {"gop", "dpb", "bitstream", "streams"}
 NOT_FOR_NETWORKS = {"bitstream", "dpb", "entropy"}  # networks are handed a symbol coder
 SCREEN = {"click", "tqdm"}
-KNOW_THE_SCREEN = {"cli", "commands", "failures", "arguments", "console", "encoding", "train"}
+KNOW_THE_SCREEN = {"cli", "commands", "failures", "arguments", "console", "encoding", "train", "screens"}
 PRINTING = {"train", "networks.__main__"}  # for developers
 
 
