@@ -195,8 +195,8 @@ def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple
     """Motion and prediction alone: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     x, rate = frame_of(batch, 1), meter()
-    predicted, *_ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
-    bpp, error = rate.bits / pixels(x), squared_error(predicted, x)
+    contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
+    bpp, error = rate.bits / pixels(x), squared_error(contexts.predicted, x)
     # A residual will mend part of the error of P: what is left of it counts less than in the end.
     loss = rate_distortion(bpp, error / 2, qp).mean()
     return loss, {"bpp": bpp.mean().item(), "error": error.mean().item()}

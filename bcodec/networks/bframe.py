@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import MOTION, downsample, snap, upsample
+from bcodec.fixedpoint import snap
 from bcodec.networks.context import (
     PriorFusion,
     Reference,
@@ -28,14 +28,14 @@ from bcodec.networks.context import (
 )
 from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
-from bcodec.networks.layers import Channels
+from bcodec.networks.layers import Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, Lattice, mismatch
-from bcodec.networks.motion import Motion, MotionCodec, Prediction, Search, Track
+from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Search, Track, squares_of
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.search import WORTH, Target, search, search_weight, smooth_choice
 from bcodec.networks.shift import code_shifts
 
-LEVELS = 64  # 8-bit levels in a unit of the pixel grid
+LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
 COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
 RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
 
@@ -55,8 +55,10 @@ class BFrameCodec(nn.Module):
         self.step = QStep(channels.y, 1.2, 0.053)
 
     def start_from(self, intra: IntraCodec) -> None:
-        """Take over everything that the intra codec has, too."""
-        self.load_state_dict(intra.state_dict(), strict=False)
+        """Take over every layer that the intra codec has, too."""
+        own = self.state_dict()
+        alike = {k: v for k, v in intra.state_dict().items() if k in own and own[k].shape == v.shape}
+        self.load_state_dict(alike, strict=False)
 
     def forward(  # noqa: PLR0917
         self,
@@ -72,14 +74,14 @@ class BFrameCodec(nn.Module):
         distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63; `source`
         [B, 6, H/2, W/2] when encoding.
         """
-        predicted, contexts, motion = self.predict(symbols, past, future, distances, qp, source)
-        y = None if source is None else self.analysis(source - predicted, contexts)
-        size = (predicted.shape[2] // 8, predicted.shape[3] // 8)
+        contexts, motion = self.predict(symbols, past, future, distances, qp, source)
+        y = None if source is None else self.analysis(source - contexts.predicted, contexts.levels)
+        size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
-        prior = self.temporal(hyper, contexts[2], (past.latent, future.latent))
+        prior = self.temporal(hyper, contexts.levels[2], (past.latent, future.latent))
         qstep = self.step(qp)
         y_hat, sizes = self.prior(symbols, y, prior, qstep)
-        x_hat = self.synthesis(y_hat, sizes, qp, qstep[0], contexts, predicted)
+        x_hat = self.synthesis(y_hat, sizes, qp, qstep[0], contexts)
         return x_hat, y_hat, keep_track(motion, distances)
 
     def predict(  # noqa: PLR0917
@@ -90,8 +92,8 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None,
-    ) -> tuple[Tensor, list[Tensor], Motion]:
-        """The prediction P, the contexts and the motion that is coded on the way."""
+    ) -> tuple[Contexts, Motion]:
+        """The prediction P and the contexts, and the motion that is coded on the way."""
         expected = expected_motion(past, future, distances)
         shifts, found = None, None
         if source is not None:
@@ -100,8 +102,7 @@ class BFrameCodec(nn.Module):
         prediction = predict_motion(past, future, expected, shifts)
         motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
-        predicted, contexts = self.contexts(past, future, motion, condition)
-        return predicted, contexts, motion
+        return self.contexts(past, future, motion, condition), motion
 
     @torch.no_grad()
     def find_motion(
@@ -110,30 +111,29 @@ class BFrameCodec(nn.Module):
         """The shifts to code, [B, 4, 1, 1], and what the search finds beside them. Encoder only."""
         weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp)
         # Both directions at once: the search is many small operations.
-        current, target, half_pel, field = (
+        current, target, quarter_pel, field = (
             torch.cat(pair)
             for pair in (
                 (luma(source), luma(source)),
                 (luma(past.picture), luma(future.picture)),
-                (past.half_pel, future.half_pel),
+                (past.quarter_pel, future.quarter_pel),
                 (expected.past, expected.future),
             )
         )
-        current, target, half_pel = (plane * LEVELS for plane in (current, target, half_pel))
-        found, shifts = search(current, target, half_pel, field, weight.repeat(2))
+        current, target = (plane * LEVELS + MIDDLE for plane in (current, target))
+        found, shifts = search(current, target, quarter_pel, field, weight.repeat(2))
         first, second = found.chunk(2)
-        pictures = [warp_picture(r, upsample(v)) for r, v in ((past, first), (future, second))]
+        pictures = [warp_picture(r, v) for r, v in ((past, first), (future, second))]
         preferred, energy = preference(pictures[0], pictures[1], source)
-        stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * 4 * BLOCK**2 / 4)
+        stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * BLOCK**2 / 4)
 
-        samples = current[: len(source), :, ::2, ::2]
-        targets = [Target(samples, plane, (2, 2)) for plane in half_pel.chunk(2)]
+        targets = [Target(*planes) for planes in zip(current.chunk(2), quarter_pel.chunk(2), strict=True)]
         # Errors count as much as the direction does in the mean of the two.
         shares = [(1 + sign * preferred) / (WORTH * weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
 
         def price(direction: int, field: Tensor, lattice: Lattice) -> Tensor:
             distortion = targets[direction].distortion(field, BLOCK, lattice)
-            return F.avg_pool2d(distortion, 2) * 4 * lattice.of(shares[direction])
+            return F.avg_pool2d(distortion * squares_of(shares[direction], lattice), 2) * 4
 
         gains = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate((first, second))]
         full_pel = smooth_choice(gains[0] + gains[1], COUPLING)
@@ -150,15 +150,15 @@ class Expected(NamedTuple):
 
 
 def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """2 w - 1 for the weight w of `past`, beside `future`, that is nearest to `source`, for blocks of 16x16.
+    """2 w - 1 for the weight w of `past`, beside `future`, that is nearest to `source`, for blocks of 8x8.
 
-    All [B, 6, H/2, W/2]; returns [B, 1, H/16, W/16] in [-1, 1], near 0 where the two hardly differ, and the
+    All [B, 6, H/2, W/2]; returns [B, 1, H/8, W/8] in [-1, 1], near 0 where the two hardly differ, and the
     mean squared difference of the two.
     """
     weight = torch.tensor([0.1875] * 4 + [0.25] * 2, device=source.device).view(1, -1, 1, 1)
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d((x * weight).sum(1, keepdim=True), 8)
+        return F.avg_pool2d((x * weight).sum(1, keepdim=True), BLOCK // 2)
 
     difference = past - future
     energy = mean(difference.square())
@@ -168,8 +168,7 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Te
 @torch.no_grad()
 def keep_track(motion: Motion, distances: tuple[int, int]) -> Track:
     """What a coded frame's motion tells later ones."""
-    past, future = (snap(downsample(field), MOTION) for field in (motion.past, motion.future))
-    return Track(past, future, distances)
+    return Track(motion.past, motion.future, distances)
 
 
 @torch.no_grad()
@@ -192,7 +191,7 @@ def expected_motion(past: Reference, future: Reference, distances: tuple[int, in
         field, shares = future.track.past, (to_past / span, -to_future / span)
     elif past.track and past.track.distances[1] == span:
         field, shares = past.track.future, (-to_past / span, to_future / span)
-    one, other = (snap(field * share, MOTION) for share in shares)
+    one, other = (snap(field * share, QUARTER) for share in shares)
     return Expected(one, other, -to_future / to_past)
 
 
@@ -201,6 +200,6 @@ def predict_motion(past: Reference, future: Reference, expected: Expected, shift
     """What is expected, moved by the decoded shifts, and how far the references differ along it."""
     first, second = (luma(reference.picture).float() * LEVELS for reference in (past, future))
     one, other = (
-        snap(field + shift, MOTION) for field, shift in zip(expected[:2], shifts.chunk(2, 1), strict=True)
+        snap(field + shift, QUARTER) for field, shift in zip(expected[:2], shifts.chunk(2, 1), strict=True)
     )
     return Prediction(one, other, mismatch(first, second, one, other), expected.mirror)

@@ -15,19 +15,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, downsample, snap, upsample, warp
-from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, fuse
+from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, fuse
+from bcodec.networks.matching import BLOCK, sample_blocks
 from bcodec.networks.motion import Motion, Track
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
 CONDITIONS = 5
+# Interpolation of samples at 0, 1/4, 1/2 and 3/4, in 1/64: H.265, table 8-11.
+TAPS = (
+    (0, 0, 0, 64, 0, 0, 0, 0),
+    (-1, 4, -10, 58, 17, -5, 1, 0),
+    (-1, 4, -11, 40, 40, -11, 4, -1),
+    (0, 1, -5, 17, 58, -10, 4, -1),
+)
 
 
 class Reference(NamedTuple):
     """A decoded picture with everything that later frames take from it."""
 
     picture: Tensor  # [B, 6, H/2, W/2], on the pixel grid
-    half_pel: Tensor  # [B, 1, 2H, 2W], luma interpolated to half samples, on the pixel grid
+    quarter_pel: Tensor  # [B, 1, 4H, 4W], luma interpolated to quarter samples, 0..255
     features: tuple[Tensor, Tensor, Tensor]  # [B, C_l, ..] at 1/4, 1/8, 1/16
     latent: Tensor  # [B, C_3, H/16, W/16], of y_hat
     qp: Tensor  # [B]
@@ -40,15 +48,31 @@ def luma(picture: Tensor) -> Tensor:
 
 
 def interpolate(plane: Tensor) -> Tensor:
-    """Luma at half samples by H.264's taps (1, -5, 20, 20, -5, 1) / 32, [B, 1, H, W] -> [B, 1, 2H, 2W]."""
-    for dim in (2, 3):
-        size = plane.shape[dim]
-        first, last = plane.narrow(dim, 0, 1), plane.narrow(dim, size - 1, 1)
-        padded = torch.cat([first, first, plane, last, last, last], dim)
-        a, b, c, d, e, f = (padded.narrow(dim, k, size) for k in range(6))
-        half = snap((20 * (c + d) - 5 * (b + e) + (a + f)) * (1 / 32), PIXEL)
-        plane = torch.stack([plane, half], dim + 1).flatten(dim, dim + 1)
-    return plane
+    """Luma at quarter samples by HEVC's taps, [B, 1, H, W] on the pixel grid -> [B, 1, 4 H, 4 W], 0..255.
+
+    uint8, or float32 with a gradient if the plane has one. Sums stay below 2^22: exact.
+    """
+    levels = plane * 64 + 128
+    across = torch.stack([_filter(levels, 3, taps) for taps in TAPS], 4).flatten(3)
+    return torch.stack([_level(_filter(across, 2, taps)) for taps in TAPS], 3).flatten(2, 3)
+
+
+def _filter(x: Tensor, dim: int, taps: Sequence[int]) -> Tensor:
+    """Weighted sum of three neighbours before and four behind along a dimension, borders replicated."""
+    size = x.shape[dim]
+    first, last = x.narrow(dim, 0, 1), x.narrow(dim, size - 1, 1)
+    padded = torch.cat([first] * 3 + [x] + [last] * 4, dim)
+    total = torch.zeros_like(x)
+    for place, tap in enumerate(taps):
+        if tap:
+            total = total + tap * padded.narrow(dim, place, size)
+    return total
+
+
+def _level(x: Tensor) -> Tensor:
+    """Rounded and clamped to 0..255, from units of 2^-12."""
+    level = torch.round(x.detach() / 4096).clamp(0, 255)
+    return x / 4096 + (level - x.detach() / 4096) if x.requires_grad else level.to(torch.uint8)
 
 
 class ReferenceFeatures(nn.Module):
@@ -67,26 +91,23 @@ class ReferenceFeatures(nn.Module):
         one = self.level1(F.pixel_unshuffle(picture, 2))
         two = self.level2(one)
         features = (one, two, self.level3(two))
-        return Reference(picture, interpolate(luma(picture)), features, self.latent(y_hat), qp, track)
+        return Reference(picture, interpolate(luma(picture).float()), features, self.latent(y_hat), qp, track)
 
 
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
-    """The reference's samples along a field [B, 2, H/4, W/4]: luma from half samples, chroma bilinear."""
-    fine = upsample(field, 2)
-    chroma = warp(reference.picture[:, 4:], snap(fine * 0.5, SIXTEENTH), PIXEL)
-    fine = upsample(fine, 2)
-    bright = warp(reference.half_pel, fine * 2, PIXEL)
+    """The reference's samples along a field [B, 2, H/8, W/8] of quarter samples; chroma bilinear."""
+    chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PIXEL)
+    bright = sample_blocks(reference.quarter_pel, field, BLOCK).transpose(2, 3)
+    batch, rows, _, columns, _ = bright.shape
+    bright = (bright.reshape(batch, 1, rows * BLOCK, columns * BLOCK) - 128) / 64
     return torch.cat([F.pixel_unshuffle(bright, 2), chroma], 1)
 
 
 def warp_features(reference: Reference, field: Tensor) -> list[Tensor]:
-    """The reference's features along a motion field [B, 2, H/4, W/4], at three levels."""
-    warped = []
-    for level, features in enumerate(reference.features):
-        if level:
-            field = downsample(field)
-        warped.append(warp(features, snap(field * 0.25 * 0.5**level, SIXTEENTH), ACTIVATION))
-    return warped
+    """The reference's features along a motion field [B, 2, H/8, W/8], at three levels."""
+    fields = (upsample(field) * 0.25, field * 0.125, downsample(field) * 0.0625)
+    pairs = zip(reference.features, fields, strict=True)
+    return [warp(features, snap(motion, SIXTEENTH), ACTIVATION) for features, motion in pairs]
 
 
 def conditions(past: Reference, future: Reference, distances: tuple[int, int], qp: Tensor) -> Tensor:
@@ -99,25 +120,28 @@ def conditions(past: Reference, future: Reference, distances: tuple[int, int], q
 class SelectiveFusion(nn.Module):
     """Weights between the two warped contexts of one level, and the refined context they give.
 
-    w = hard_sigmoid(query(C_f, C_b, motion features, conditions) + 2 preference), so that with a query of 0
+    w = hard_sigmoid(query(C_f, C_b, seen, conditions) + 2 preference), so that with a query of 0
     the decoded preference decides; context = w C_f + (1 - w) C_b, refined.
     """
 
-    def __init__(self, c: int, c_motion: int, c_extra: int = 0) -> None:
+    def __init__(self, c: int, c_seen: int, c_extra: int = 0) -> None:
         super().__init__()
         self.c = c
-        self.mix = Conv2d(2 * c + c_motion, 32, kernel=1)
+        self.mix = Conv2d(2 * c + c_seen, 32, kernel=1)
         self.condition = Conv2d(CONDITIONS, 32, kernel=1)
         self.hidden = Conv2d(32, 32, activation=True)
         self.query = Conv2d(32, c + c_extra, zero=True)
         self.refine = ResBlock(c)
 
     def forward(
-        self, contexts: tuple[Tensor, Tensor], motion: Tensor, preference: Tensor, condition: Tensor
+        self, contexts: tuple[Tensor, Tensor], seen: Tensor, preference: Tensor, condition: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Context [B, C, ..], and the queries of the extra maps asked for."""
+        """Context [B, C, ..], and the queries of the extra maps asked for.
+
+        `seen` [B, C_seen, ..] are features of the motion and, where asked for, of what it leads to.
+        """
         past, future = contexts
-        mixed = self.mix(torch.cat([past, future, motion], 1), residual=self.condition(condition))
+        mixed = self.mix(torch.cat([past, future, seen], 1), residual=self.condition(condition))
         query = self.query(self.hidden(mixed)) + 2 * preference.to(mixed.dtype)
         return self.refine(fuse(query[:, : self.c], past, future)), query[:, self.c :]
 
@@ -128,32 +152,32 @@ class TemporalContexts(nn.Module):
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         widths = (channels.level1, channels.level2, channels.level3)
-        extras = (4, 0, 0)
+        motion = 2 * channels.motion
+        seen, extras = (motion + 8 * PLANES, motion, motion), (4, 0, 0)
         self.fusions = nn.ModuleList(
-            SelectiveFusion(c, 2 * channels.motion, extra) for c, extra in zip(widths, extras, strict=True)
+            SelectiveFusion(*kinds) for kinds in zip(widths, seen, extras, strict=True)
         )
 
-    def forward(
-        self, past: Reference, future: Reference, motion: Motion, condition: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """P [B, 6, H/2, W/2] on the pixel grid and the contexts."""
-        features = (
-            upsample(motion.features, 2),
+    def forward(self, past: Reference, future: Reference, motion: Motion, condition: Tensor) -> Contexts:
+        """P and the contexts."""
+        dtype = motion.features.dtype
+        pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
+        aligned = F.pixel_unshuffle(torch.cat(pictures, 1), 2)
+        seen = (
+            torch.cat([upsample(motion.features, 2), aligned.to(dtype)], 1),
             motion.features,
             snap(downsample(motion.features)),
         )
-        dtype = motion.features.dtype
         pairs = zip(warp_features(past, motion.past), warp_features(future, motion.future), strict=True)
+        preferences = (upsample(motion.preference), motion.preference, downsample(motion.preference))
         contexts, queries = [], []
         for level, (fusion, (first, second)) in enumerate(zip(self.fusions, pairs, strict=True)):
-            preference = upsample(motion.preference, 4 >> level)
             pair = first.to(dtype), second.to(dtype)
-            context, query = fusion(pair, features[level], preference, condition)
+            context, query = fusion(pair, seen[level], preferences[level], condition)
             contexts.append(context)
             queries.append(query)
         weights = F.pixel_shuffle(queries[0], 2).float()
-        prediction = fuse(weights, warp_picture(past, motion.past), warp_picture(future, motion.future))
-        return snap(prediction, PIXEL), contexts
+        return Contexts(snap(fuse(weights, *pictures), PIXEL), aligned, contexts)
 
 
 class ImplicitAlignment(nn.Module):

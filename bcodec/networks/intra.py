@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bcodec.fixedpoint import LATENT, PIXEL_RESIDUAL, Conv2d, snap
 from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
-from bcodec.networks.layers import PLANES, Channels, Down, ResBlock, Up
+from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
 
@@ -83,7 +83,7 @@ class Synthesis(nn.Module):
     """Latent to picture: [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16.
 
     At level 1 it filters the picture that the inverse transform gives: sixteen times finer than the latent,
-    it shows the edges between blocks.
+    it shows the edges between blocks. Of a B frame it sees the pictures behind the prediction, too.
     """
 
     def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
@@ -98,35 +98,36 @@ class Synthesis(nn.Module):
         self.up2 = Up(c3, c2)
         self.level2 = nn.Sequential(ResBlock(c2), ResBlock(c2))
         self.up1 = Up(c2, c1)
-        self.picture = Conv2d(4 * PLANES + 1, c1, zero=True)
+        self.picture = Conv2d(4 * PLANES * (3 if contexts else 1) + 1, c1, zero=True)
         self.level1 = nn.Sequential(ResBlock(c1), ResBlock(c1))
         self.tail = Conv2d(c1, 4 * PLANES, zero=True)
         self.inject = injections(channels) if contexts else None
 
-    def forward(  # noqa: PLR0917
+    def forward(
         self,
         y_hat: Tensor,
         sizes: Tensor,
         qp: Tensor,
         step: Tensor,
-        contexts: Sequence[Tensor] = (),
-        predicted: Tensor | None = None,
+        contexts: Contexts | None = None,
     ) -> Tensor:
-        """The decoded picture: what is `predicted`, if anything, and the residual.
+        """The decoded picture: what is predicted, if anything, and the residual.
 
         `sizes` [B, 1, H/16, W/16] of blocks, qp [B], and the quantization steps [B, Y, 1, 1].
         """
         with torch.autocast(y_hat.device.type, enabled=False):
             residual = F.pixel_shuffle(self.transform(y_hat), BLOCK)
-        picture = residual if predicted is None else predicted + residual
+        picture = contexts.predicted + residual if contexts else residual
         seen = snap(F.pixel_unshuffle(picture, 2))
         fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
-        h = inject(self.inject, 2, self.head(y_hat), contexts)
-        h = inject(self.inject, 1, self.up2(self.level3(h)), contexts)
-        h = inject(self.inject, 0, self.up1(self.level2(h)), contexts)
-        h = self.picture(torch.cat([seen, fine], 1).to(h.dtype), residual=h)
+        visible = [seen, fine, contexts.aligned] if contexts else [seen, fine]
+        levels = contexts.levels if contexts else ()
+        h = inject(self.inject, 2, self.head(y_hat), levels)
+        h = inject(self.inject, 1, self.up2(self.level3(h)), levels)
+        h = inject(self.inject, 0, self.up1(self.level2(h)), levels)
+        h = self.picture(torch.cat(visible, 1).to(h.dtype), residual=h)
         picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
-        strength = step[:, FIRST_AC : FIRST_AC + 1] * (1.0 if predicted is None else PREDICTED)
+        strength = step[:, FIRST_AC : FIRST_AC + 1] * (PREDICTED if contexts else 1.0)
         return deblock(picture, residual, sizes, strength)
 
 

@@ -6,6 +6,7 @@ Tensors are [B, C, H, W] on the activation grid (multiples of 2^-6, |x| <= 8) un
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +26,14 @@ class Channels:
     y: int = 384
     z: int = 64
     motion: int = 32
+
+
+class Contexts(NamedTuple):
+    """What two references and motion towards them say of a frame."""
+
+    predicted: Tensor  # P, [B, 6, H/2, W/2], on the pixel grid
+    aligned: Tensor  # the two warped pictures that P is made of, [B, 48, H/4, W/4], on the pixel grid
+    levels: list[Tensor]  # features [B, C_l, ..] at levels 1, 2, 3
 
 
 class ResBlock(nn.Module):

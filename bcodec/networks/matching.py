@@ -56,29 +56,21 @@ def sample(plane: Tensor, vectors: Tensor, pitch: tuple[int, int] = (1, 1)) -> T
     return plane.reshape(batch, -1).gather(1, index).view(batch, 1, rows, columns)
 
 
-def sample_blocks(
-    plane: Tensor,
-    vectors: Tensor,
-    origins: tuple[Tensor, Tensor],
-    shape: tuple[int, int],
-    pitch: tuple[int, int],
-) -> Tensor:
-    """plane[origin + position * pitch + vector] for positions in blocks of a shape, borders replicated.
+def sample_blocks(plane: Tensor, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
+    """Samples along one vector for each block of size x size in the cells of a lattice, borders replicated.
 
-    plane [B, 1, H, W]; vectors [B, 2, h, w], integers, in its samples; origins (down [h], across [w]), int32
-    -> [B, h, w, rows, columns].
+    plane [B, 1, 4 H, 4 W] at quarter samples; vectors [B, 2, h, w] in luma samples, multiples of 1/4 ->
+    float32 [B, h, w, size, size].
     """
     batch, _, height, width = plane.shape
-    vectors = vectors.to(torch.int32)
-    down, across = (
-        origin.view(view) + torch.arange(count, dtype=torch.int32, device=plane.device) * step
-        for origin, view, count, step in zip(origins, ((-1, 1, 1), (-1, 1)), shape, pitch, strict=True)
-    )
-    y = (vectors[:, 1, :, :, None] + down).clamp_(0, height - 1)
-    x = (vectors[:, 0, :, :, None] + across).clamp_(0, width - 1)
+    vectors = torch.round(vectors * 4).to(torch.int32)
+    down, across = (4 * lattice.origins(side, size, plane.device) for side in vectors.shape[2:])
+    side = 4 * torch.arange(size, dtype=torch.int32, device=plane.device)
+    y = (vectors[:, 1, :, :, None] + (down.view(-1, 1, 1) + side)).clamp_(0, height - 1)
+    x = (vectors[:, 0, :, :, None] + (across.view(-1, 1) + side)).clamp_(0, width - 1)
     y += torch.arange(batch, dtype=torch.int32, device=plane.device).view(-1, 1, 1, 1) * height
     index = (y * width)[..., None] + x[..., None, :]
-    return plane.reshape(-1).index_select(0, index.view(-1)).view(index.shape)
+    return plane.reshape(-1).index_select(0, index.view(-1)).view(index.shape).float()
 
 
 def blocks(difference: Tensor, rows: int, columns: int) -> Tensor:

@@ -8,44 +8,55 @@ coding):
                            ⇅ interaction      ↑ ↓ directional priors  ⇅ interaction
     r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 b1 .. ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
 
-Each branch has a linear path beside its network that starts as a 2x2 Haar transform of the field, so that it
-codes vectors before any training. Fields are [B, 2, H/8, W/8] = (x, y) in luma samples, multiples of 1/16.
+The first channels of a latent are a 2x2 Haar transform of the field, without a network: vectors stay on one
+grid of quarter samples, so that what moves alike is coded as exactly alike, and costs nothing. The branches'
+networks code what else helps, and make of all of it features for the contexts. Fields are [B, 2, H/8, W/8] =
+(x, y) in luma samples.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.distributions import HEAVY, information
-from bcodec.fixedpoint import LATENT, MOTION, Conv2d, Grid, gate, hard_sigmoid, snap, upsample
+from bcodec.distributions import HEAVY, PLAIN, Family, information
+from bcodec.fixedpoint import LATENT, Conv2d, Grid, gate, hard_sigmoid, snap, upsample
 from bcodec.networks.latent import (
-    FLAG_OFFSET,
     Hyperprior,
     Parameters,
     QStep,
     SymbolCoder,
     deviation,
+    scale_offset,
     table_index,
 )
 from bcodec.networks.layers import Channels, Down, Up
 from bcodec.networks.matching import Lattice
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
-MEAN_SCALE = 1 / 2  # of the latent's means beside that: so they reach 128 luma samples
 SEGMENTS = 5
-VECTORS = 8  # latent channels that carry the vectors of a block of 16x16: two of their mean, six of details
-MEANS = 2
+SURPRISE = 4.0  # largest distance from what was expected, in steps, that the entropy model tells from others
+QUARTER = Grid(frac=2, bits=12)  # luma samples: [-512, 512) in steps of 1/4
 PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
-PREFERENCE = 8  # latent channel of branch f that carries the preference between the references
-FULL_PEL = 9  # and the one that says whether vectors are rounded to whole samples: 0 or 1
-HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+
+# Latent channels: the vectors of the four blocks of 8x8 in one of 16x16, first their mean; in branch f also
+# the preference between the references, first its mean, and a flag: vectors are rounded to whole samples.
+VECTORS = 8
+MEANS = 2
+PREFERENCE = slice(8, 12)
+FULL_PEL = 12
+EXACT = 13  # so many channels have no network
+# What a quarter of a sample, or a preference of 1, is in the latent; means reach 128 luma samples.
+QUARTERS = (1 / 32,) * MEANS + (1 / 16,) * (VECTORS - MEANS)
+# Quantization steps by qp, up to 3, up to 13, and from there on: of the vectors' mean and of the rest, in
+# quarter samples, and of the preference.
+COARSE_QP = (4, 14)
+STEPS = ((4, 4, 1.0), (2, 2, 1.0), (1, 2, 0.5))
 
 
 # What motion loses, in bits, [B, 1, H/16, W/16]: for direction (0 past, 1 future), field [B, 2, H/8, W/8] of
@@ -58,9 +69,9 @@ Choice = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]
 class Motion(NamedTuple):
     """Decoded motion towards both references, and what was learned on the way."""
 
-    past: Tensor  # [B, 2, H/4, W/4], luma samples
+    past: Tensor  # [B, 2, H/8, W/8], luma samples
     future: Tensor
-    preference: Tensor  # [B, 1, H/16, W/16], -1 (take the future) to 1 (take the past), multiples of 1/16
+    preference: Tensor  # [B, 1, H/8, W/8], -1 (take the future) to 1 (take the past), multiples of 1/16
     features: Tensor  # [B, 2 M, H/8, W/8]
 
 
@@ -69,8 +80,8 @@ class Search(NamedTuple):
 
     past: Tensor  # [B, 2, H/8, W/8], luma samples
     future: Tensor
-    preference: Tensor  # [B, 1, H/16, W/16], -1 (take the future) to 1 (take the past)
-    stakes: Tensor  # [B, 1, H/16, W/16], bits that a squared error of 1 in the preference costs
+    preference: Tensor  # [B, 1, H/8, W/8], -1 (take the future) to 1 (take the past)
+    stakes: Tensor  # [B, 1, H/8, W/8], bits that a squared error of 1 in the preference costs
     full_pel: Tensor  # [B, 1, H/16, W/16], 1 where vectors are to be rounded to whole samples, else 0
     price: Price
 
@@ -117,73 +128,83 @@ class BranchEncoder(nn.Module):
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.transform = Conv2d(9, c, kernel=1, zero=True, grid_out=LATENT)
-        with torch.no_grad():
-            self.transform.weight[:8, :8, 0, 0] = haar_matrix()
-            self.transform.weight[:MEANS] *= MEAN_SCALE
-            self.transform.weight[PREFERENCE, 8] = 1.0
         self.head = Conv2d(4, c, activation=True)
         self.interact8 = Interaction(c)
         self.down = Down(c, c)
         self.interact16 = Interaction(c)
-        self.tail = Conv2d(c, c, zero=True, grid_out=LATENT)
+        self.tail = Conv2d(c, c - EXACT, zero=True, grid_out=LATENT)
 
 
 class BranchDecoder(nn.Module):
-    """One direction's synthesis, cut where the branches interact."""
+    """One direction's synthesis of features, cut where the branches interact."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.transform = Conv2d(c, 9, kernel=1, zero=True, grid_in=LATENT, grid_out=MOTION)
-        with torch.no_grad():
-            self.transform.weight[:8, :8, 0, 0] = haar_matrix().t() / FIELD_SCALE
-            self.transform.weight[:, :MEANS] /= MEAN_SCALE
-            self.transform.weight[8, PREFERENCE] = 1.0
         self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=LATENT)
         self.interact16 = Interaction(c)
         self.up = Up(c, c)
         self.interact8 = Interaction(c)
-        self.correct = Conv2d(c, 2, zero=True, grid_out=MOTION)
-        self.refine = Conv2d(c + 2, 8, zero=True, grid_out=MOTION)
+
+
+def haar(squares: Tensor) -> Tensor:
+    """Orthonormal Haar transform of squares of 2x2, [B, 4, C, H, W], means first. Its own inverse."""
+    a, b, c, d = squares.unbind(1)
+    left, right = (a + b) / 2, (c + d) / 2
+    over, under = (a - b) / 2, (c - d) / 2
+    return torch.stack([left + right, over + under, left - right, over - under], 1)
+
+
+def to_latent(field: Tensor) -> Tensor:
+    """Values of blocks of 8x8 to those of 16x16, [B, C, 2 H, 2 W] -> [B, 4 C, H, W]: half the sums first."""
+    batch, channels, height, width = field.shape
+    squares = F.pixel_unshuffle(field, 2).view(batch, channels, 4, height // 2, width // 2)
+    return haar(squares.transpose(1, 2)).flatten(1, 2)
+
+
+def from_latent(latent: Tensor) -> Tensor:
+    """The inverse of `to_latent`."""
+    batch, channels, height, width = latent.shape
+    squares = haar(latent.reshape(batch, 4, channels // 4, height, width))
+    return F.pixel_shuffle(squares.transpose(1, 2).flatten(1, 2), 2)
+
+
+def vectors_to_latent(field: Tensor) -> Tensor:
+    """Vectors in luma samples, [B, 2, 2 H, 2 W], to the latent's first channels, [B, VECTORS, H, W]."""
+    latent = to_latent(field) * FIELD_SCALE
+    return torch.cat([latent[:, :MEANS] / 2, latent[:, MEANS:]], 1)
+
+
+def latent_to_vectors(latent: Tensor) -> Tensor:
+    """The inverse of `vectors_to_latent`, of a latent with all its channels."""
+    return from_latent(torch.cat([latent[:, :MEANS] * 2, latent[:, MEANS:VECTORS]], 1)) / FIELD_SCALE
+
+
+def latent_to_preference(latent: Tensor) -> Tensor:
+    """What a latent of branch f says of the preference, [B, 1, 2 H, 2 W]."""
+    return from_latent(latent[:, PREFERENCE] * 2)
 
 
 @torch.no_grad()
-def vectors_that_pay(
-    y: Tensor, mean: Tensor, scale: Tensor, step: Tensor, loss: Callable[[Tensor], Tensor]
+def symbols_that_pay(
+    symbols: Tensor, deviations: Tensor, means: int, loss: Callable[[Tensor], Tensor], family: Family
 ) -> Tensor:
-    """[B, VECTORS, H, W] bool: which parts of a block's vectors to code, by least bits and loss.
+    """The symbols to code in place of [B, C, H, W]: all of a block's, its first `means`, the rest, or none.
 
-    `loss` gives what a latent loses, in bits, [B, 1, H, W].
+    Or the means, some of them one nearer to zero. What costs least bits, and loses least: `loss` gives that
+    in bits, [B, 1, H, W], for symbols.
     """
-    symbol = torch.round((y.float() - mean) / step)[:, :VECTORS]
-    symbol = torch.where(torch.round(scale[:, :VECTORS]) > 0, symbol, 0.0)
-    sigma = deviation(scale[:, :VECTORS])
-    means = torch.arange(VECTORS, device=y.device).view(1, -1, 1, 1) < MEANS
-    everything = torch.ones_like(means)
-    costs = []
-    for part in (everything, means, ~everything):
-        kept = symbol * part
-        m = torch.cat([mean[:, :VECTORS] + kept * step[:, :VECTORS], mean[:, VECTORS:]], 1)
-        costs.append(information(kept, sigma, HEAVY).sum(1, keepdim=True) + loss(m))
-    best = torch.stack(costs).argmin(0)
-    return (best == 0) | ((best == 1) & means)
-
-
-@torch.no_grad()
-def preference_pays(y: Tensor, mean: Tensor, scale: Tensor, step: Tensor, stakes: Tensor) -> Tensor:
-    """[B, H, W] bool: where the preference saves more than its bits beside what is expected of it."""
-    own = slice(PREFERENCE, PREFERENCE + 1)
-    off = y[:, own].float() - mean[:, own]
-    symbol = torch.round(off / step[:, own])
-    left = off - symbol * step[:, own]
-    sigma = deviation(scale[:, own])
-    bits = information(symbol, sigma) - information(torch.zeros_like(symbol), sigma)
-    return (stakes * (off.square() - left.square()) > bits)[:, 0]
-
-
-def haar_matrix() -> Tensor:
-    """Orthonormal transform [8, 8] of an unshuffled field, channels (x, y) by four positions: means first."""
-    return torch.einsum("kp,ab->kabp", HAAR, torch.eye(2)).reshape(8, 8)
+    number = torch.arange(symbols.shape[1], device=symbols.device).view(1, -1, 1, 1)
+    first = number < means
+    nearer = symbols - torch.sign(symbols)
+    candidates = [symbols, symbols * first, symbols * ~first, torch.zeros_like(symbols)]
+    candidates += [torch.where(number == i, nearer, symbols) * first for i in range(means)]
+    candidates += [nearer * first] * (means > 1)
+    costs = [
+        information(candidate, deviations, family).sum(1, keepdim=True) + loss(candidate)
+        for candidate in candidates
+    ]
+    best = torch.stack(costs).argmin(0, keepdim=True).expand(-1, -1, symbols.shape[1], -1, -1)
+    return torch.stack(candidates).gather(0, best)[0]
 
 
 def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor:
@@ -210,31 +231,59 @@ def segment_lattice(part: int) -> Lattice:
 
 
 def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
-    """What the four nearest decoded positions let expect at those of a segment: their mean; first 0."""
+    """What the four nearest decoded positions let expect at those of a segment: their median; first 0.
+
+    So across the edge of what moves, three outvote one.
+    """
+    _, low, high, _ = nearest_four(decoded, part)
+    return (low + high) * 0.5
+
+
+def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
+    """The four nearest decoded positions to each of a segment, from least to greatest; first 0."""
     if part == 0:
-        return torch.zeros_like(decoded)
+        return (torch.zeros_like(decoded),) * 4
     pitch = 2 if part <= 2 else 1
     lattice = decoded[:, :, ::pitch, ::pitch]
     rows, columns = lattice.shape[2:]
     padded = F.pad(lattice, (1, 1, 1, 1), mode="reflect")
     offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part % 2 else ((0, 1), (1, 0), (1, 2), (2, 1))
     around = [padded[:, :, y : y + rows, x : x + columns] for y, x in offsets]
-    return upsample(torch.stack(around).sum(0) * 0.25, pitch)
+    return [upsample(each, pitch) for each in torch.stack(around).sort(0).values.unbind(0)]
 
 
-def unit_step(step: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantization steps and scale offsets with a step of 1, at any qp, for the flag FULL_PEL."""
-    step, offset = step.clone(), offset.clone()
-    step[:, FULL_PEL], offset[:, FULL_PEL] = 1.0, FLAG_OFFSET
+@cache
+def fixed_steps() -> tuple[Tensor, Tensor]:
+    """Quantization steps of the first channels and scale offsets, for low, medium, high qps: [3, EXACT]."""
+    rows = []
+    for mean, detail, preference in STEPS:
+        vectors = [unit * (mean if i < MEANS else detail) for i, unit in enumerate(QUARTERS)]
+        rows.append([*vectors, *[preference] * (FULL_PEL - VECTORS), 1.0])
+    steps = torch.tensor(rows)
+    return steps, torch.round(16 * scale_offset(torch.log(steps))) / 16
+
+
+def with_fixed_steps(qp: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Quantization steps and scale offsets of all channels, those of the first ones fixed."""
+    number = (qp[:, None] >= torch.tensor(COARSE_QP, device=qp.device)).sum(1)
+    fixed = [rows.to(qp.device)[number][:, :, None, None] for rows in fixed_steps()]
+    step, offset = (torch.cat([own, other[:, EXACT:]], 1) for own, other in zip(fixed, learned, strict=True))
     return step, offset
+
+
+def on_grid(vectors: Tensor) -> Tensor:
+    """A latent's expected vectors [B, VECTORS, H, W] in whole quarter samples, with the identity's gradient."""
+    unit = torch.tensor(QUARTERS, device=vectors.device).view(1, -1, 1, 1)
+    return vectors + (torch.round(vectors / unit) * unit - vectors).detach()
 
 
 class MotionEntropyModel(nn.Module):
     """Interactive entropy model: segments in the order f0, b0, f1, b1, ..., each with all before as prior.
 
-    The segments of a direction are positions, from coarse to fine. So a vector is expected as the mean of
+    The segments of a direction are positions, from coarse to fine. So a vector is expected as the median of
     four decoded neighbours of its own direction; for b also as what goes on straight from f at the same place
-    (the directional prior), and networks weigh the two and correct them.
+    (the directional prior), and networks weigh the two and correct them. Beside the vectors they see how far
+    off decoded ones were, and how far apart neighbours are: most are just as expected where others were.
     """
 
     def __init__(self, channels: Channels) -> None:
@@ -242,8 +291,9 @@ class MotionEntropyModel(nn.Module):
         c = channels.motion
         self.hyperprior = Hyperprior(2 * c, c, 2 * c)
         self.embed = Conv2d(20, c, activation=True)
-        self.segments = nn.ModuleList(Parameters(5 * c, 48, c) for _ in range(2 * SEGMENTS))
-        self.straight = nn.ModuleList(Conv2d(5 * c, 1, zero=True) for _ in range(SEGMENTS))
+        seen = 5 * c + 2 * EXACT + MEANS
+        self.segments = nn.ModuleList(Parameters(seen, 48, c) for _ in range(2 * SEGMENTS))
+        self.straight = nn.ModuleList(Conv2d(seen, 1, zero=True) for _ in range(SEGMENTS))
         with torch.no_grad():
             for index, segment in enumerate(self.segments):
                 # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
@@ -251,7 +301,7 @@ class MotionEntropyModel(nn.Module):
                 bias.fill_(-7.0)
                 bias[:MEANS], bias[MEANS:VECTORS] = -0.4, -0.5
                 if index % 2 == 0:
-                    bias[PREFERENCE] = bias[FULL_PEL] = 1.0
+                    bias[PREFERENCE], bias[FULL_PEL] = 1.0, 1.0
 
     def forward(  # noqa: PLR0917
         self,
@@ -271,10 +321,14 @@ class MotionEntropyModel(nn.Module):
         hyper = self.hyperprior(symbols, both, qp, size)
         prior = torch.cat([hyper, self.embed(prediction_features(prediction)).to(hyper.dtype)], 1)
         decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=prior.device) for _ in range(2)]
+        surprise = torch.zeros(len(qp), 2 * EXACT, *size, device=prior.device)
         for index, parameters in enumerate(self.segments):
             part, direction = divmod(index, 2)
+            least, *_, greatest = nearest_four(decoded[direction][:, :MEANS].detach(), part)
+            spread = ((greatest - least) / (2 * QUARTERS[0])).clamp(max=SURPRISE)
             # Latents reach twice as far as activations: halved, which is exact but for the last bit.
-            known = torch.cat([prior, snap(torch.cat(decoded, 1) * 0.5).to(prior.dtype)], 1)
+            seen = [snap(torch.cat(decoded, 1) * 0.5), surprise, spread]
+            known = torch.cat([prior, *(x.to(prior.dtype) for x in seen)], 1)
             expected = interpolate_segments(decoded[direction], part)
             if direction:
                 straight = snap(decoded[0][:, :VECTORS] * prediction.mirror, LATENT)
@@ -283,13 +337,18 @@ class MotionEntropyModel(nn.Module):
                 vectors = expected[:, :VECTORS] + weight * (ahead - expected[:, :VECTORS])
                 expected = torch.cat([vectors, expected[:, VECTORS:]], 1)
             mean, scale = parameters(known)
-            mean = snap(mean + expected, LATENT)
+            # Vectors are expected exactly: what a network adds would be noise beside a quarter of a sample.
+            rest = snap(mean[:, VECTORS:] + expected[:, VECTORS:], LATENT)
+            mean = torch.cat([on_grid(expected[:, :VECTORS]), rest], 1)
             step, offset = qsteps[direction]
             scale = table_index(scale, offset)
             y = choose(direction, part, mean, scale, step) if choose else None
             mask = segment_mask(part, size, prior.device).expand(1, mean.shape[1], *size)
             coded = symbols.code(y, mean, scale, step, mask, heavy=VECTORS)
             decoded[direction] = decoded[direction] + coded
+            symbols_seen = torch.round((coded - mean)[:, :EXACT].detach() / step[:, :EXACT]).abs()
+            own = slice(direction * EXACT, (direction + 1) * EXACT)
+            surprise[:, own] += mask[:, :EXACT] * symbols_seen.clamp(max=SURPRISE)
         return decoded[0], decoded[1]
 
 
@@ -311,10 +370,6 @@ class MotionCodec(nn.Module):
         # Per-branch adaptive quantization: a gain in the encoder, a step in the decoder for either direction.
         self.gains = nn.ModuleList(QStep(c, 1.0, 1.0) for _ in range(2))
         self.steps = nn.ModuleList(QStep(c, 0.125, 0.025) for _ in range(2))
-        with torch.no_grad():
-            self.steps[0].channel[PREFERENCE] = math.log(6)  # type: ignore[operator]
-            for step in self.steps:
-                cast(QStep, step).channel[:MEANS] = math.log(MEAN_SCALE)
 
     def forward(
         self,
@@ -328,8 +383,10 @@ class MotionCodec(nn.Module):
         if found is not None:
             latents = self.encode(found, prediction, qp)
             choose = partial(self.choose, latents, found, prediction)
-        qsteps = [unit_step(*step(qp)) for step in self.steps]
-        m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps, choose)
+        qsteps = [with_fixed_steps(qp, step(qp)) for step in self.steps]
+        # A mantissa of eight bits would blur quarter samples.
+        with torch.autocast(qp.device.type, enabled=False):
+            m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps, choose)
         return self.decode(m_f, m_b, prediction)
 
     def choose(  # noqa: PLR0917
@@ -343,74 +400,78 @@ class MotionCodec(nn.Module):
         scale: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """A direction's latent, with what does not pay for its bits replaced by its expectation.
+        """A direction's latent, with what does not pay for its bits left out.
 
-        Of the vectors of each block all are kept, or their mean, or nothing (a merged block). Only where the
-        segment is. Encoder only.
+        Only where the segment is. Encoder only.
         """
         lattice = segment_lattice(part)
-        y, expected, scale = lattice.of(latents[direction]), lattice.of(mean), lattice.of(scale)
         full_pel = upsample(lattice.of(latents[0][:, FULL_PEL : FULL_PEL + 1]) > 0.5)
-        known = prediction.future if direction else prediction.past
-        known = F.pixel_shuffle(lattice.of(F.pixel_unshuffle(known, 2)), 2)
+        known = squares_of(prediction.future if direction else prediction.past, lattice)
+        y, expected, deviations = (
+            lattice.of(x).float() for x in (latents[direction], mean, deviation(torch.round(scale)))
+        )
+        symbol = torch.round((y - expected) / step) * (lattice.of(torch.round(scale)) > 0)
 
-        def loss(m: Tensor) -> Tensor:
-            field = self.linear(direction, m)[0] + known
+        def lost_motion(symbols: Tensor) -> Tensor:
+            field = latent_to_vectors(expected[:, :VECTORS] + symbols * step[:, :VECTORS]) + known
             return found.price(direction, torch.where(full_pel, torch.round(field), field), lattice)
 
-        keep = torch.ones(y.shape, dtype=torch.bool, device=y.device)
-        keep[:, :VECTORS] = vectors_that_pay(y, expected, scale, step, loss)
-        if direction == 0:
-            keep[:, PREFERENCE] = preference_pays(y, expected, scale, step, lattice.of(found.stakes))
-        chosen = mean.to(y.dtype).clone()
-        lattice.of(chosen).copy_(torch.where(keep, y, expected.to(y.dtype)))
-        return chosen
+        def lost_preference(symbols: Tensor) -> Tensor:
+            latent = expected[:, : PREFERENCE.stop].clone()
+            latent[:, PREFERENCE] += symbols * step[:, PREFERENCE]
+            off = latent_to_preference(latent) - squares_of(found.preference, lattice)
+            return F.avg_pool2d(squares_of(found.stakes, lattice) * off.square(), 2) * 4
 
-    def linear(self, direction: int, m: Tensor) -> tuple[Tensor, Tensor]:
-        """What a latent says without the network: difference of the field, and the preference."""
-        with torch.autocast(m.device.type, enabled=False):
-            linear = cast(BranchDecoder, self.decoders[direction]).transform(m)
-        return F.pixel_shuffle(linear[:, :VECTORS], 2), linear[:, VECTORS:]
+        picked = y.clone()
+        groups = [(slice(0, VECTORS), MEANS, lost_motion, HEAVY), (PREFERENCE, 1, lost_preference, PLAIN)]
+        for own, means, loss, family in groups[: 2 - direction]:
+            best = symbols_that_pay(symbol[:, own], deviations[:, own], means, loss, family)
+            picked[:, own] = expected[:, own] + best * step[:, own]
+        chosen = mean.to(y.dtype).clone()
+        lattice.of(chosen).copy_(picked)
+        return chosen
 
     def encode(self, found: Search, prediction: Prediction, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
         f, b = (cast(BranchEncoder, branch) for branch in self.encoders)
         predicted = (prediction.past, prediction.future)
-        scaled = [(v - p) * FIELD_SCALE for v, p in zip(found[:2], predicted, strict=True)]
-        inputs = [snap(torch.cat([r, p * FIELD_SCALE], 1)) for r, p in zip(scaled, predicted, strict=True)]
+        off = [v - p for v, p in zip(found[:2], predicted, strict=True)]
+        inputs = [snap(torch.cat(pair, 1) * FIELD_SCALE) for pair in zip(off, predicted, strict=True)]
         h_f, h_b = f.head(inputs[0]), b.head(inputs[1])
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
         h_f, h_b = f.down(h_f), b.down(h_b)
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
-        latents = []
-        preferences = (found.preference, torch.zeros_like(found.preference))
-        for branch, h, r, preference, gain in zip(
-            (f, b), (h_f, h_b), scaled, preferences, self.gains, strict=True
-        ):
-            linear = branch.transform(torch.cat([F.pixel_unshuffle(r, 2), preference], 1))
-            latents.append(snap((linear + branch.tail(h)).float() * gain(qp)[0], LATENT))
-        first = torch.cat([latents[0][:, :FULL_PEL], found.full_pel, latents[0][:, FULL_PEL + 1 :]], 1)
-        return first, latents[1]
+        nothing = torch.zeros_like(found.preference)
+        exact = [
+            torch.cat([vectors_to_latent(off[0]), to_latent(found.preference) / 2, found.full_pel], 1),
+            torch.cat(
+                [vectors_to_latent(off[1]), to_latent(nothing) / 2, torch.zeros_like(found.full_pel)], 1
+            ),
+        ]
+        learned = [
+            branch.tail(h).float() * gain(qp)[0][:, EXACT:]
+            for branch, h, gain in zip((f, b), (h_f, h_b), self.gains, strict=True)
+        ]
+        m_f, m_b = (snap(torch.cat(pair, 1), LATENT) for pair in zip(exact, learned, strict=True))
+        return m_f, m_b
 
     def decode(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
-        """Motion fields at 1/4 and features at 1/8 from the decoded latents."""
+        """Motion fields and features at 1/8 from the decoded latents."""
         f, b = (cast(BranchDecoder, branch) for branch in self.decoders)
         h_f, h_b = f.head(m_f), b.head(m_b)
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         h_f, h_b = f.up(h_f), b.up(h_b)
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
-        full_pel = upsample(m_f[:, FULL_PEL : FULL_PEL + 1] > 0.5, 4)
-        fields, preferences = [], []
-        for direction, (branch, m, h, predicted) in enumerate(
-            zip((f, b), (m_f, m_b), (h_f, h_b), (prediction.past, prediction.future), strict=True)
-        ):
-            linear, preference = self.linear(direction, m)
-            preferences.append(preference)
-            coarse = snap(linear + branch.correct(h).float() + predicted, MOTION)
-            shape = snap(coarse * FIELD_SCALE)
-            detail = F.pixel_shuffle(branch.refine(torch.cat([h, shape.to(h.dtype)], 1)), 2)
-            fine = snap(upsample(coarse) + detail.float(), MOTION)
+        full_pel = upsample(m_f[:, FULL_PEL : FULL_PEL + 1] > 0.5)
+        fields = []
+        for m, predicted in ((m_f, prediction.past), (m_b, prediction.future)):
+            field = snap(latent_to_vectors(m.float()) + predicted, QUARTER)
             # What stands still, or moves by whole samples, stays sharp.
-            fields.append(torch.where(full_pel, torch.round(fine), fine))
-        preference = snap(preferences[0] + preferences[1], PREFERENCES)
+            fields.append(torch.where(full_pel, torch.round(field), field))
+        preference = snap(latent_to_preference(m_f.float()), PREFERENCES)
         return Motion(fields[0], fields[1], preference, torch.cat([h_f, h_b], 1))
+
+
+def squares_of(field: Tensor, lattice: Lattice) -> Tensor:
+    """Of the values of blocks of 8x8, [B, C, H/8, W/8], those in the cells of a lattice."""
+    return F.pixel_shuffle(lattice.of(F.pixel_unshuffle(field, 2)), 2)
