@@ -26,7 +26,7 @@ from bcodec.networks.context import (
     luma,
     warp_picture,
 )
-from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
+from bcodec.networks.intra import CHROMA, LUMA, Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, Lattice, mismatch
@@ -155,7 +155,7 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Te
     All [B, 6, H/2, W/2]; returns [B, 1, H/8, W/8] in [-1, 1], near 0 where the two hardly differ, and the
     mean squared difference of the two.
     """
-    weight = torch.tensor([0.1875] * 4 + [0.25] * 2, device=source.device).view(1, -1, 1, 1)
+    weight = torch.tensor([LUMA] * 4 + [CHROMA] * 2, device=source.device).view(1, -1, 1, 1) / 4
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d((x * weight).sum(1, keepdim=True), BLOCK // 2)

@@ -20,9 +20,11 @@ from bcodec.networks.matching import BLOCK, sample_blocks
 from bcodec.networks.motion import Motion, Track
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
+STRIP = 256  # rows that are interpolated at once: large pictures take little memory beside the result
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
 CONDITIONS = 5
 # Interpolation of samples at 0, 1/4, 1/2 and 3/4, in 1/64: H.265, table 8-11.
+BEFORE, BEHIND = 3, 4
 TAPS = (
     (0, 0, 0, 64, 0, 0, 0, 0),
     (-1, 4, -10, 58, 17, -5, 1, 0),
@@ -52,27 +54,30 @@ def interpolate(plane: Tensor) -> Tensor:
 
     uint8, or float32 with a gradient if the plane has one. Sums stay below 2^22: exact.
     """
-    levels = plane * 64 + 128
-    across = torch.stack([_filter(levels, 3, taps) for taps in TAPS], 4).flatten(3)
-    return torch.stack([_level(_filter(across, 2, taps)) for taps in TAPS], 3).flatten(2, 3)
+    padded = F.pad(plane * 64 + 128, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
+    strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
+    return torch.cat([_quarters(strip) for strip in strips], 2)
+
+
+def _quarters(strip: Tensor) -> Tensor:
+    """The samples and what lies between them, without those that were only padding."""
+    across = torch.stack([_filter(strip, 3, taps) for taps in TAPS], 4).flatten(3)
+    levels = []
+    for taps in TAPS:
+        level = _filter(across, 2, taps) / 4096
+        rounded = torch.round(level.detach()).clamp(0, 255)
+        levels.append(level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.uint8))
+    return torch.stack(levels, 3).flatten(2, 3)
 
 
 def _filter(x: Tensor, dim: int, taps: Sequence[int]) -> Tensor:
-    """Weighted sum of three neighbours before and four behind along a dimension, borders replicated."""
-    size = x.shape[dim]
-    first, last = x.narrow(dim, 0, 1), x.narrow(dim, size - 1, 1)
-    padded = torch.cat([first] * 3 + [x] + [last] * 4, dim)
-    total = torch.zeros_like(x)
+    """Weighted sums along a dimension."""
+    size = x.shape[dim] - BEFORE - BEHIND
+    total = torch.zeros_like(x.narrow(dim, 0, size))
     for place, tap in enumerate(taps):
         if tap:
-            total = total + tap * padded.narrow(dim, place, size)
+            total = total.add(x.narrow(dim, place, size), alpha=tap)
     return total
-
-
-def _level(x: Tensor) -> Tensor:
-    """Rounded and clamped to 0..255, from units of 2^-12."""
-    level = torch.round(x.detach() / 4096).clamp(0, 255)
-    return x / 4096 + (level - x.detach() / 4096) if x.requires_grad else level.to(torch.uint8)
 
 
 class ReferenceFeatures(nn.Module):

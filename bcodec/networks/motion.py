@@ -272,7 +272,7 @@ def with_fixed_steps(qp: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor
 
 
 def on_grid(vectors: Tensor) -> Tensor:
-    """A latent's expected vectors [B, VECTORS, H, W] in whole quarter samples, with the identity's gradient."""
+    """A latent's vectors [B, VECTORS, H, W] rounded to quarter samples, with the gradient of the identity."""
     unit = torch.tensor(QUARTERS, device=vectors.device).view(1, -1, 1, 1)
     return vectors + (torch.round(vectors / unit) * unit - vectors).detach()
 
