@@ -438,6 +438,24 @@ def test_what_moves_like_its_neighbours_is_expected_exactly() -> None:
         assert not off.any()
 
 
+def test_interpolation_keeps_whole_samples_and_straight_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = finish(torch.randn(1, 1, 40, 16))
+    quarters = interpolate(plane)
+    assert quarters.dtype is torch.uint8
+    assert torch.equal(quarters[..., ::4, ::4], (plane * 64 + 128).byte())
+    line = interpolate(torch.arange(-20.0, 20.0).view(1, 1, -1, 1).expand(1, 1, 40, 16) * 4 / 64)
+    assert torch.equal(line[0, 0, 20:-24, 0].diff(), torch.ones(115, dtype=torch.uint8))
+    monkeypatch.setattr("bcodec.networks.context.STRIP", 16)
+    assert torch.equal(interpolate(plane), quarters)
+
+
+def test_interpolation_hands_gradients_on() -> None:
+    plane = finish(torch.randn(1, 1, 8, 8)).requires_grad_()
+    interpolate(plane)[..., ::4, ::4].sum().backward()  # type: ignore[no-untyped-call]
+    assert plane.grad is not None
+    assert torch.equal(plane.grad, torch.full((1, 1, 8, 8), 64.0))
+
+
 @pytest.mark.parametrize("vector", [(0.0, 0.0), (3.0, -5.0), (2.25, -1.75), (-6.5, 0.75), (14.75, 9.25)])
 def test_search_finds_a_translation_by_quarters_of_a_sample(vector: tuple[float, float]) -> None:
     dx, dy = vector
