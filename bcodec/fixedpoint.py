@@ -51,7 +51,6 @@ class Grid(NamedTuple):
 ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64; a pixel p is (p - 128) / 64
 LATENT = Grid(frac=6, bits=11)  # [-16, 16) in steps of 1/64
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # [-16, 16): pictures before they are clamped, and residuals
-MOTION = Grid(frac=4, bits=14)  # luma samples: [-512, 512) in steps of 1/16
 
 
 class InexactWeights(ValueError):

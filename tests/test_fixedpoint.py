@@ -12,7 +12,7 @@ from torch import Tensor
 from bcodec.fixedpoint import (
     ACTIVATION,
     LATENT,
-    MOTION,
+    PIXEL_RESIDUAL,
     Conv2d,
     Grid,
     InexactWeights,
@@ -25,7 +25,7 @@ from bcodec.fixedpoint import (
     warp,
 )
 
-GRIDS = (ACTIVATION, LATENT, MOTION, Grid(6, 8), Grid(0, 16))
+GRIDS = (ACTIVATION, LATENT, PIXEL_RESIDUAL, Grid(6, 8), Grid(0, 16))
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
@@ -169,7 +169,7 @@ def test_convolution_equals_int64(shape: tuple[int, int, int, int, int], activat
 
 
 @pytest.mark.parametrize(
-    ("grid_in", "grid_out"), [(LATENT, ACTIVATION), (ACTIVATION, LATENT), (LATENT, MOTION)]
+    ("grid_in", "grid_out"), [(LATENT, ACTIVATION), (ACTIVATION, LATENT), (LATENT, PIXEL_RESIDUAL)]
 )
 def test_convolution_between_grids_equals_int64(grid_in: Grid, grid_out: Grid) -> None:
     layer = random_conv(24, 16, 3, 1, 1, grid_in=grid_in, grid_out=grid_out)
