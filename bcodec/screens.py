@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import click
@@ -30,7 +31,7 @@ def draw_page(generator: np.random.Generator, width: int, height: int) -> Pictur
     from matplotlib.patches import Circle, FancyBboxPatch, Rectangle  # noqa: PLC0415
 
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     dark = generator.random() < 0.4
@@ -63,9 +64,9 @@ def draw_page(generator: np.random.Generator, width: int, height: int) -> Pictur
             weight = "bold" if generator.random() < 0.2 else "normal"
             axes.text(left, top, line, family=font, size=size, color=ink, weight=weight, clip_on=True)
         top += generator.uniform(0, 30)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    picture = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return picture[:height, :width, :3].copy()
+    canvas.draw()
+    picture: Picture = np.asarray(canvas.buffer_rgba())[:height, :width, :3].copy()
+    return picture
 
 
 def draw_clip(generator: np.random.Generator) -> list[Picture]:
