@@ -107,9 +107,9 @@ def main(folder: Path, count: int, seed: int) -> None:
         with av.open(f"file:{folder / f'screen_{number:03}.mkv'}", "w", format="matroska") as clip:
             video = clip.add_stream("ffv1", rate=RATE)
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for count_, picture in enumerate(pictures):
+            for index, picture in enumerate(pictures):
                 frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-                frame.pts, frame.time_base = count_, Fraction(1, RATE)
+                frame.pts, frame.time_base = index, Fraction(1, RATE)
                 clip.mux(video.encode(frame))
             clip.mux(video.encode(None))
 

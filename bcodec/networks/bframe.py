@@ -82,7 +82,7 @@ class BFrameCodec(nn.Module):
         qstep = self.step(qp)
         y_hat, sizes = self.prior(symbols, y, prior, qstep)
         x_hat = self.synthesis(y_hat, sizes, qp, qstep[0], contexts)
-        return x_hat, y_hat, keep_track(motion, distances)
+        return x_hat, y_hat, Track(motion.past, motion.future, distances)
 
     def predict(  # noqa: PLR0917
         self,
@@ -163,12 +163,6 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Te
     difference = past - future
     energy = mean(difference.square())
     return ((2 * mean((source - future) * difference) - energy) / (energy + RIDGE)).clamp(-1, 1), energy
-
-
-@torch.no_grad()
-def keep_track(motion: Motion, distances: tuple[int, int]) -> Track:
-    """What a coded frame's motion tells later ones."""
-    return Track(motion.past, motion.future, distances)
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.distributions import HEAVY, PLAIN, Family, information
-from bcodec.fixedpoint import LATENT, Conv2d, Grid, gate, hard_sigmoid, snap, upsample
+from bcodec.fixedpoint import LATENT, Conv2d, Grid, gate, hard_sigmoid, on_grid, snap, upsample
 from bcodec.networks.latent import (
     Hyperprior,
     Parameters,
@@ -271,19 +271,13 @@ def with_fixed_steps(qp: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor
     return step, offset
 
 
-def on_grid(vectors: Tensor) -> Tensor:
-    """A latent's vectors [B, VECTORS, H, W] rounded to quarter samples, with the gradient of the identity."""
-    unit = torch.tensor(QUARTERS, device=vectors.device).view(1, -1, 1, 1)
-    return vectors + (torch.round(vectors / unit) * unit - vectors).detach()
-
-
 class MotionEntropyModel(nn.Module):
     """Interactive entropy model: segments in the order f0, b0, f1, b1, ..., each with all before as prior.
 
     The segments of a direction are positions, from coarse to fine. So a vector is expected as the median of
     four decoded neighbours of its own direction; for b also as what goes on straight from f at the same place
-    (the directional prior), and networks weigh the two and correct them. Beside the vectors they see how far
-    off decoded ones were, and how far apart neighbours are: most are just as expected where others were.
+    (the directional prior), and a network weighs the two. Beside the vectors the networks see how far off
+    decoded ones were, and how far apart neighbours are: most are just as expected where others were.
     """
 
     def __init__(self, channels: Channels) -> None:
@@ -322,14 +316,15 @@ class MotionEntropyModel(nn.Module):
         prior = torch.cat([hyper, self.embed(prediction_features(prediction)).to(hyper.dtype)], 1)
         decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=prior.device) for _ in range(2)]
         surprise = torch.zeros(len(qp), 2 * EXACT, *size, device=prior.device)
+        unit = torch.tensor(QUARTERS, device=prior.device).view(1, -1, 1, 1)
         for index, parameters in enumerate(self.segments):
             part, direction = divmod(index, 2)
-            least, *_, greatest = nearest_four(decoded[direction][:, :MEANS].detach(), part)
-            spread = ((greatest - least) / (2 * QUARTERS[0])).clamp(max=SURPRISE)
+            least, low, high, greatest = nearest_four(decoded[direction], part)
+            expected = (low + high) * 0.5
+            spread = (greatest - least)[:, :MEANS].detach() / (2 * QUARTERS[0])
             # Latents reach twice as far as activations: halved, which is exact but for the last bit.
-            seen = [snap(torch.cat(decoded, 1) * 0.5), surprise, spread]
+            seen = [snap(torch.cat(decoded, 1) * 0.5), surprise, spread.clamp(max=SURPRISE)]
             known = torch.cat([prior, *(x.to(prior.dtype) for x in seen)], 1)
-            expected = interpolate_segments(decoded[direction], part)
             if direction:
                 straight = snap(decoded[0][:, :VECTORS] * prediction.mirror, LATENT)
                 ahead = straight + interpolate_segments(decoded[1][:, :VECTORS] - straight, part)
@@ -339,7 +334,7 @@ class MotionEntropyModel(nn.Module):
             mean, scale = parameters(known)
             # Vectors are expected exactly: what a network adds would be noise beside a quarter of a sample.
             rest = snap(mean[:, VECTORS:] + expected[:, VECTORS:], LATENT)
-            mean = torch.cat([on_grid(expected[:, :VECTORS]), rest], 1)
+            mean = torch.cat([on_grid(expected[:, :VECTORS], unit), rest], 1)
             step, offset = qsteps[direction]
             scale = table_index(scale, offset)
             y = choose(direction, part, mean, scale, step) if choose else None
