@@ -34,11 +34,12 @@ from bcodec.networks.motion import (
     interpolate_segments,
     latent_to_vectors,
     segment_mask,
+    smooth_choice,
     symbols_that_pay,
     vectors_to_latent,
 )
 from bcodec.networks.prior import STEPS, BlockSizes, SpatialPrior, step_mask
-from bcodec.networks.search import search, smooth_choice
+from bcodec.networks.search import search
 from bcodec.networks.shift import code_shifts
 from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, turn
 from bcodec.networks.weights import read_weights, to_arrays

@@ -11,32 +11,36 @@ intra codec's and start as copies of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import snap
+from bcodec.fixedpoint import snap, upsample
 from bcodec.networks.context import (
     PriorFusion,
     Reference,
     TemporalContexts,
     conditions,
+    flattened,
     luma,
     warp_picture,
 )
 from bcodec.networks.intra import CHROMA, LUMA, Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
-from bcodec.networks.layers import Channels, Contexts
-from bcodec.networks.matching import ALL, BLOCK, Lattice, mismatch
+from bcodec.networks.layers import Channels, Contexts, fuse
+from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
 from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Search, Track, squares_of
 from bcodec.networks.prior import SpatialPrior
-from bcodec.networks.search import WORTH, Target, search, search_weight, smooth_choice
+from bcodec.networks.search import WORTH, Target, search, search_weight
 from bcodec.networks.shift import code_shifts
 
 LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
-COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
+FLAT_LEAST = 8.0  # bits that prediction by a mean must save
+# About the bits of a coefficient that is not zero, beside those of its size; in steps, which ones will be.
+NONZERO, THRIFT = 3.0, 0.6
 RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
 
 
@@ -122,23 +126,45 @@ class BFrameCodec(nn.Module):
         )
         current, target = (plane * LEVELS + MIDDLE for plane in (current, target))
         found, shifts = search(current, target, quarter_pel, field, weight.repeat(2))
+        cost = weight.view(-1, 1, 1, 1)
         first, second = found.chunk(2)
-        pictures = [warp_picture(r, v) for r, v in ((past, first), (future, second))]
-        preferred, energy = preference(pictures[0], pictures[1], source)
+        pictures, preferred, energy = weigh(past, future, first, second, source)
         stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * BLOCK**2 / 4)
-
-        targets = [Target(*planes) for planes in zip(current.chunk(2), quarter_pel.chunk(2), strict=True)]
+        targets = [
+            Target(*planes, cost) for planes in zip(current.chunk(2), quarter_pel.chunk(2), strict=True)
+        ]
         # Errors count as much as the direction does in the mean of the two.
-        shares = [(1 + sign * preferred) / (WORTH * weight.view(-1, 1, 1, 1)) for sign in (1, -1)]
+        shares = [(1 + sign * preferred) / (WORTH * cost) for sign in (1, -1)]
 
         def price(direction: int, field: Tensor, lattice: Lattice) -> Tensor:
             distortion = targets[direction].distortion(field, BLOCK, lattice)
             return F.avg_pool2d(distortion * squares_of(shares[direction], lattice), 2) * 4
 
-        gains = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate((first, second))]
-        full_pel = smooth_choice(gains[0] + gains[1], COUPLING)
-        result = Search(first, second, preferred, stakes, full_pel, price)
+        rounding = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate((first, second))]
+        flattening = self.flattening(source, weighted_mean(preferred, pictures), qp)
+        gains = torch.cat([rounding[0] + rounding[1], flattening], 1)
+        result = Search(first, second, preferred, stakes, gains, price)
         return torch.cat(shifts.chunk(2), 1), result
+
+    def flattening(self, source: Tensor, predicted: Tensor, qp: Tensor) -> Tensor:
+        """About the bits that blocks of 16x16 save if only their mean is predicted, [B, 1, H/16, W/16]."""
+        everywhere = torch.ones_like(predicted[:, :1, :: CELL // 2, :: CELL // 2], dtype=torch.bool)
+        one, other = (
+            self.texture_bits(source - p, qp) for p in (predicted, flattened(predicted, everywhere))
+        )
+        # Where little is to be coded either way, what the network would have taken from P is worth more.
+        return one - other - FLAT_LEAST
+
+    def texture_bits(self, residual: Tensor, qp: Tensor) -> Tensor:
+        """About the bits of each block of a residual, with the worth of what is lost, [B, 1, H/16, W/16]."""
+        step, _ = self.step(qp)
+        costs = []
+        for y in self.prior.sizes.turned(self.analysis.linear(residual)):
+            ratio = (y / step).abs()
+            symbol = torch.round(torch.where(ratio < THRIFT, 0.0, ratio))
+            bits = (symbol > 0) * NONZERO + 2 * torch.log2(1 + symbol) + 4 * (ratio - symbol).square()
+            costs.append(bits.sum(1, keepdim=True))
+        return torch.cat(costs, 1).amin(1, keepdim=True)
 
 
 class Expected(NamedTuple):
@@ -147,6 +173,19 @@ class Expected(NamedTuple):
     past: Tensor
     future: Tensor
     mirror: float
+
+
+def weigh(
+    past: Reference, future: Reference, first: Tensor, second: Tensor, source: Tensor
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """The references along their fields, and what `preference` says of them."""
+    pictures = [warp_picture(r, v) for r, v in ((past, first), (future, second))]
+    return pictures, *preference(pictures[0], pictures[1], source)
+
+
+def weighted_mean(preferred: Tensor, pictures: Sequence[Tensor]) -> Tensor:
+    """The prediction by a preference [B, 1, H/8, W/8] alone."""
+    return fuse(2 * upsample(preferred, BLOCK // 2), pictures[0], pictures[1])
 
 
 def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, fuse
-from bcodec.networks.matching import BLOCK, sample_blocks
+from bcodec.networks.matching import BLOCK, CELL, sample_blocks
 from bcodec.networks.motion import Motion, Track
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
@@ -115,6 +115,13 @@ def warp_features(reference: Reference, field: Tensor) -> list[Tensor]:
     return [warp(features, snap(motion, SIXTEENTH), ACTIVATION) for features, motion in pairs]
 
 
+def flattened(picture: Tensor, where: Tensor) -> Tensor:
+    """A picture [B, 6, H/2, W/2] with blocks of 16x16 replaced by their mean, [B, 1, H/16, W/16] bool."""
+    means = F.avg_pool2d(picture, CELL // 2)
+    means = torch.cat([means[:, :4].mean(1, keepdim=True).expand(-1, 4, -1, -1), means[:, 4:]], 1)
+    return torch.where(upsample(where, CELL // 2), upsample(snap(means, PIXEL), CELL // 2), picture)
+
+
 def conditions(past: Reference, future: Reference, distances: tuple[int, int], qp: Tensor) -> Tensor:
     """[B, 5, 1, 1]: temporal distances (negative: the reference is on the other side) and qps, over eight."""
     far = torch.tensor(distances, device=qp.device).expand(len(qp), 2)
@@ -182,7 +189,8 @@ class TemporalContexts(nn.Module):
             contexts.append(context)
             queries.append(query)
         weights = F.pixel_shuffle(queries[0], 2).float()
-        return Contexts(snap(fuse(weights, *pictures), PIXEL), aligned, contexts)
+        predicted = flattened(snap(fuse(weights, *pictures), PIXEL), motion.flat)
+        return Contexts(predicted, aligned, contexts)
 
 
 class ImplicitAlignment(nn.Module):

@@ -69,10 +69,14 @@ class Analysis(nn.Module):
         self.tail = Conv2d(c3, channels.y, kernel=1, zero=True, grid_out=LATENT)
         self.inject = injections(channels) if contexts else None
 
+    def linear(self, x: Tensor) -> Tensor:
+        """What the transform alone makes of it."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.transform(F.pixel_unshuffle(x, BLOCK))  # type: ignore[no-any-return]
+
     def forward(self, x: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
         """The latent y."""
-        with torch.autocast(x.device.type, enabled=False):
-            linear = self.transform(F.pixel_unshuffle(x, BLOCK))
+        linear = self.linear(x)
         h = inject(self.inject, 0, self.head(F.pixel_unshuffle(x, 2)), contexts)
         h = inject(self.inject, 1, self.down2(self.level1(h)), contexts)
         h = inject(self.inject, 2, self.down3(self.level2(h)), contexts)

@@ -45,12 +45,17 @@ QUARTER = Grid(frac=2, bits=12)  # luma samples: [-512, 512) in steps of 1/4
 PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
 
 # Latent channels: the vectors of the four blocks of 8x8 in one of 16x16, first their mean; in branch f also
-# the preference between the references, first its mean, and a flag: vectors are rounded to whole samples.
+# the preference between the references, first its mean, and two flags: vectors are rounded to whole samples;
+# what is predicted is only the mean of the block.
 VECTORS = 8
 MEANS = 2
 PREFERENCE = slice(8, 12)
 FULL_PEL = 12
-EXACT = 13  # so many channels have no network
+FLAT = 13
+FLAGS = slice(12, 14)
+EXACT = 14  # so many channels have no network
+COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
+TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
 # What a quarter of a sample, or a preference of 1, is in the latent; means reach 128 luma samples.
 QUARTERS = (1 / 32,) * MEANS + (1 / 16,) * (VECTORS - MEANS)
 # Quantization steps by qp, up to 3, up to 13, and from there on: of the vectors' mean and of the rest, in
@@ -72,6 +77,7 @@ class Motion(NamedTuple):
     past: Tensor  # [B, 2, H/8, W/8], luma samples
     future: Tensor
     preference: Tensor  # [B, 1, H/8, W/8], -1 (take the future) to 1 (take the past), multiples of 1/16
+    flat: Tensor  # [B, 1, H/16, W/16] bool, where the prediction is the mean of its block
     features: Tensor  # [B, 2 M, H/8, W/8]
 
 
@@ -82,7 +88,7 @@ class Search(NamedTuple):
     future: Tensor
     preference: Tensor  # [B, 1, H/8, W/8], -1 (take the future) to 1 (take the past)
     stakes: Tensor  # [B, 1, H/8, W/8], bits that a squared error of 1 in the preference costs
-    full_pel: Tensor  # [B, 1, H/16, W/16], 1 where vectors are to be rounded to whole samples, else 0
+    gains: Tensor  # [B, 2, H/16, W/16], bits that either flag saves
     price: Price
 
 
@@ -258,7 +264,7 @@ def fixed_steps() -> tuple[Tensor, Tensor]:
     rows = []
     for mean, detail, preference in STEPS:
         vectors = [unit * (mean if i < MEANS else detail) for i, unit in enumerate(QUARTERS)]
-        rows.append([*vectors, *[preference] * (FULL_PEL - VECTORS), 1.0])
+        rows.append([*vectors, *[preference] * (FULL_PEL - VECTORS), *[1.0] * (EXACT - FULL_PEL)])
     steps = torch.tensor(rows)
     return steps, torch.round(16 * scale_offset(torch.log(steps))) / 16
 
@@ -295,7 +301,7 @@ class MotionEntropyModel(nn.Module):
                 bias.fill_(-7.0)
                 bias[:MEANS], bias[MEANS:VECTORS] = -0.4, -0.5
                 if index % 2 == 0:
-                    bias[PREFERENCE], bias[FULL_PEL] = 1.0, 1.0
+                    bias[PREFERENCE], bias[FLAGS] = 1.0, 1.0
 
     def forward(  # noqa: PLR0917
         self,
@@ -400,7 +406,12 @@ class MotionCodec(nn.Module):
         Only where the segment is. Encoder only.
         """
         lattice = segment_lattice(part)
-        full_pel = upsample(lattice.of(latents[0][:, FULL_PEL : FULL_PEL + 1]) > 0.5)
+        if direction == 0:
+            wanted = choose_flags(found.gains, latents[0][:, FLAGS], mean[:, FLAGS], scale[:, FLAGS])
+            own = segment_mask(part, mean.shape[2:], mean.device)
+            latents[0][:, FLAGS] = torch.where(own, wanted, latents[0][:, FLAGS])
+        flags = lattice.of(latents[0][:, FLAGS])
+        full_pel, textured = upsample(flags[:, :1] > 0.5), 1 - flags[:, 1:]
         known = squares_of(prediction.future if direction else prediction.past, lattice)
         y, expected, deviations = (
             lattice.of(x).float() for x in (latents[direction], mean, deviation(torch.round(scale)))
@@ -409,19 +420,20 @@ class MotionCodec(nn.Module):
 
         def lost_motion(symbols: Tensor) -> Tensor:
             field = latent_to_vectors(expected[:, :VECTORS] + symbols * step[:, :VECTORS]) + known
-            return found.price(direction, torch.where(full_pel, torch.round(field), field), lattice)
+            field = torch.where(full_pel, torch.round(field), field)
+            return found.price(direction, field, lattice) * textured
 
         def lost_preference(symbols: Tensor) -> Tensor:
             latent = expected[:, : PREFERENCE.stop].clone()
             latent[:, PREFERENCE] += symbols * step[:, PREFERENCE]
             off = latent_to_preference(latent) - squares_of(found.preference, lattice)
-            return F.avg_pool2d(squares_of(found.stakes, lattice) * off.square(), 2) * 4
+            return F.avg_pool2d(squares_of(found.stakes, lattice) * off.square(), 2) * 4 * textured
 
         picked = y.clone()
         groups = [(slice(0, VECTORS), MEANS, lost_motion, HEAVY), (PREFERENCE, 1, lost_preference, PLAIN)]
-        for own, means, loss, family in groups[: 2 - direction]:
-            best = symbols_that_pay(symbol[:, own], deviations[:, own], means, loss, family)
-            picked[:, own] = expected[:, own] + best * step[:, own]
+        for group, means, loss, family in groups[: 2 - direction]:
+            best = symbols_that_pay(symbol[:, group], deviations[:, group], means, loss, family)
+            picked[:, group] = expected[:, group] + best * step[:, group]
         chosen = mean.to(y.dtype).clone()
         lattice.of(chosen).copy_(picked)
         return chosen
@@ -437,11 +449,10 @@ class MotionCodec(nn.Module):
         h_f, h_b = f.down(h_f), b.down(h_b)
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         nothing = torch.zeros_like(found.preference)
+        flags = smooth_choice(found.gains, COUPLING)
         exact = [
-            torch.cat([vectors_to_latent(off[0]), to_latent(found.preference) / 2, found.full_pel], 1),
-            torch.cat(
-                [vectors_to_latent(off[1]), to_latent(nothing) / 2, torch.zeros_like(found.full_pel)], 1
-            ),
+            torch.cat([vectors_to_latent(off[0]), to_latent(found.preference) / 2, flags], 1),
+            torch.cat([vectors_to_latent(off[1]), to_latent(nothing) / 2, torch.zeros_like(flags)], 1),
         ]
         learned = [
             branch.tail(h).float() * gain(qp)[0][:, EXACT:]
@@ -464,7 +475,32 @@ class MotionCodec(nn.Module):
             # What stands still, or moves by whole samples, stays sharp.
             fields.append(torch.where(full_pel, torch.round(field), field))
         preference = snap(latent_to_preference(m_f.float()), PREFERENCES)
-        return Motion(fields[0], fields[1], preference, torch.cat([h_f, h_b], 1))
+        flat = m_f[:, FLAT : FLAT + 1] > 0.5
+        return Motion(fields[0], fields[1], preference, flat, torch.cat([h_f, h_b], 1))
+
+
+@torch.no_grad()
+def choose_flags(gains: Tensor, liked: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Flags, 0 or 1, by the bits that they save and those they cost, all [B, C, H, W].
+
+    `liked` are the flags as they would best be all together, not knowing how they will be coded.
+    """
+    index = torch.round(scale)
+    bits = [information(torch.round(flag - mean) * (index > 0), deviation(index)) for flag in (0, 1)]
+    return (gains + COUPLING * (2 * liked - 1) + bits[0] - bits[1] > 0).float()
+
+
+def smooth_choice(gain: Tensor, coupling: float) -> Tensor:
+    """1 where a choice does not lose, in bits, else 0; a neighbour that chooses alike saves `coupling` bits.
+
+    [B, C, h, w], by iterated conditional modes.
+    """
+    gain = gain + TIE
+    choice = (gain > 0).float()
+    for _ in range(4):
+        agreement = F.avg_pool2d(F.pad(choice * 2 - 1, (1, 1, 1, 1), mode="replicate"), 3, 1) * 9
+        choice = (gain + coupling * (agreement - (choice * 2 - 1)) > 0).float()
+    return choice
 
 
 def squares_of(field: Tensor, lattice: Lattice) -> Tensor:

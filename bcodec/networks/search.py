@@ -35,9 +35,9 @@ STEPS = (1.0, 0.5, 0.25)
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
 FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
-TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
 GAUSSIAN = 0.8  # mean absolute deviation of a normal distribution of deviation 1
 WORTH = 0.8  # of a bit really spent, in the choice while coding
+KNEE = 60.0  # bits in a block of 8x8 from which on its errors count less and less
 
 Cost = Callable[[Tensor], Tensor]
 
@@ -52,20 +52,23 @@ class Target:
 
     current: Tensor  # [B, 1, H, W]
     quarter_pel: Tensor  # [B, 1, 4H, 4W], the reference at quarter samples
+    weight: Tensor  # [B, 1, 1, 1], absolute differences that a bit is worth
     # Samples of the current blocks, once cut out: many candidates are compared with the same.
     cut: dict[tuple[int, Lattice], Tensor] = dataclasses.field(default_factory=dict)
 
     def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
         """What is wrong in each block of size x size, in absolute differences: [B, 2, h, w] -> [B, 1, h, w].
 
-        The blocks are those in the cells of the lattice.
+        The blocks are those in the cells of the lattice. Where nothing matches, errors count by their
+        logarithm, as the bits of a residual do: else much motion is coded for little.
         """
         if (size, lattice) not in self.cut:
             self.cut[size, lattice] = self._blocks(vectors, size, lattice)
         difference = sample_blocks(self.quarter_pel, vectors, size, lattice).sub_(self.cut[size, lattice])
         absolute = difference.abs().sum((3, 4))
         root = difference.square_().sum((3, 4)).sqrt_() * (GAUSSIAN * size)
-        return ((absolute + root) / 2)[:, None]
+        knee = self.weight * (KNEE * (size / BLOCK) ** 2)
+        return torch.log1p((absolute + root)[:, None] / (2 * knee)) * knee
 
     def _blocks(self, vectors: Tensor, size: int, lattice: Lattice) -> Tensor:
         """The current samples of blocks, [B, h, w, size, size]."""
@@ -88,7 +91,7 @@ def search(
     weight = weight.view(-1, 1, 1, 1)
     coarse, shift = coarse_search(current, reference, predicted, weight)
     known = snap(predicted + shift, QUARTER)
-    target = Target(current, quarter_pel)
+    target = Target(current, quarter_pel, weight)
     whole = search_whole(target, coarse, known, weight)
     return within_reach(split(target, upsample(whole), [coarse, known], weight), known), shift
 
@@ -307,19 +310,6 @@ def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
 def surroundings(field: Tensor) -> Tensor:
     """Mean vector of the four neighbours of each block."""
     return torch.stack(list(neighbours(field))).mean(0)
-
-
-def smooth_choice(gain: Tensor, coupling: float) -> Tensor:
-    """1 where a choice does not lose, in bits, else 0; a neighbour that chooses alike saves `coupling` bits.
-
-    [B, 1, h, w], by iterated conditional modes.
-    """
-    gain = gain + TIE
-    choice = (gain > 0).float()
-    for _ in range(4):
-        agreement = F.avg_pool2d(F.pad(choice * 2 - 1, (1, 1, 1, 1), mode="replicate"), 3, 1) * 9
-        choice = (gain + coupling * (agreement - (choice * 2 - 1)) > 0).float()
-    return choice
 
 
 def search_weight(step: Tensor, qp: Tensor) -> Tensor:
