@@ -28,6 +28,7 @@ from bcodec.networks.context import (
     luma,
     warp_picture,
 )
+from bcodec.networks.directions import useful_directions
 from bcodec.networks.intra import CHROMA, LUMA, Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
 from bcodec.networks.layers import Channels, Contexts, fuse
@@ -128,6 +129,9 @@ class BFrameCodec(nn.Module):
         found, shifts = search(current, target, quarter_pel, field, weight.repeat(2))
         cost = weight.view(-1, 1, 1, 1)
         first, second = found.chunk(2)
+        pictures, preferred, _ = weigh(past, future, first, second, source)
+        known, mean = snap(field + shifts, QUARTER).chunk(2), weighted_mean(preferred, pictures)
+        first, second = useful_directions((first, second), known, pictures, mean, source, cost)
         pictures, preferred, energy = weigh(past, future, first, second, source)
         stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * BLOCK**2 / 4)
         targets = [
