@@ -12,6 +12,7 @@ AROUND = 3  # frames on either side that a cut must stand out from
 LEAST_CHANGE = 6.0  # mean absolute difference in 8-bit levels; less is no cut, whatever is around it
 CONTRAST = 2.5  # times the largest change around it: motion, fades and repeated frames stay below
 LEAST_LIKENESS = 0.8  # correlation of the two pictures; above it, only the light has changed
+UNCHANGED, MOST = 2.0, 0.5  # levels, and share of the samples: what opens or closes on a screen is no cut
 RETURN = 0.5  # of the change: a later frame nearer than this to the one before is the end of a flash
 
 Plane = npt.NDArray[np.uint8]
@@ -23,6 +24,7 @@ class _Step(NamedTuple):
     small: Small
     change: float  # mean absolute difference from the frame before
     likeness: float  # correlation with the frame before
+    still: float  # share of the samples that are as before
 
 
 def find_cuts(items: Iterable[T], luma: Callable[[T], Plane]) -> Iterator[tuple[T, bool]]:
@@ -58,8 +60,9 @@ def shrink(plane: Plane) -> Small:
 
 def _step(before: Small | None, small: Small) -> _Step:
     if before is None:
-        return _Step(small, 0.0, 1.0)
-    return _Step(small, _distance(before, small), _likeness(before, small))
+        return _Step(small, 0.0, 1.0, 1.0)
+    still = float((np.abs(before - small) < UNCHANGED).mean())
+    return _Step(small, _distance(before, small), _likeness(before, small), still)
 
 
 def _distance(a: Small, b: Small) -> float:
@@ -74,7 +77,7 @@ def _likeness(a: Small, b: Small) -> float:
 
 def _is_cut(steps: list[_Step], place: int) -> bool:
     step = steps[place]
-    if place == 0 or step.change < LEAST_CHANGE or step.likeness > LEAST_LIKENESS:
+    if place == 0 or step.change < LEAST_CHANGE or step.likeness > LEAST_LIKENESS or step.still > MOST:
         return False
     around = steps[max(place - AROUND, 0) : place] + steps[place + 1 : place + 1 + AROUND]
     if step.change < CONTRAST * max((other.change for other in around), default=0.0):

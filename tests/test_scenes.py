@@ -44,6 +44,13 @@ def test_motion_of_repeated_frames_is_no_cut() -> None:
     assert cuts(np.repeat(scene(0, 10, speed=12), 2, axis=0)) == []
 
 
+def test_a_window_that_opens_on_a_screen_is_no_cut() -> None:
+    planes = [plane.copy() for plane in scene(0, 20, speed=0)]
+    for plane in planes[9:]:
+        plane[20:60, 30:90] = 255 - plane[20:60, 30:90]
+    assert cuts(planes) == []
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_flash_is_no_cut(length: int) -> None:
     planes = scene(0, 20)
