@@ -26,7 +26,7 @@ from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
 
 INHERITED = 6.0  # what an error costs in all where later frames inherit it (measured)
-OWN = 2.2  # and where none does: the networks spread it
+OWN = 1.6  # and where none does: the networks spread it
 # Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
