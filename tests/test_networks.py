@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from bcodec.distributions import HEAVY
 from bcodec.entropy import RangeReader, RangeWriter, RateMeter, Tables, make_tables
-from bcodec.fixedpoint import Conv2d
+from bcodec.fixedpoint import Conv2d, upsample
 from bcodec.frame import finish
 from bcodec.networks import Channels, Networks, WeightsError, load_networks, save_networks
 from bcodec.networks.__main__ import table
 from bcodec.networks.bframe import expected_motion
 from bcodec.networks.budget import Usage, measure
-from bcodec.networks.context import Reference, interpolate
+from bcodec.networks.context import Reference, flattened, interpolate
+from bcodec.networks.directions import useful_directions
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import ResBlock
@@ -31,6 +32,7 @@ from bcodec.networks.motion import (
     SEGMENTS,
     VECTORS,
     Track,
+    choose_flags,
     interpolate_segments,
     latent_to_vectors,
     segment_mask,
@@ -401,6 +403,38 @@ def test_a_flag_follows_its_gain_where_it_is_large_and_its_neighbours_where_it_i
     expected = torch.ones_like(gain)
     expected[..., 4, 4] = 0
     assert torch.equal(smooth_choice(gain, 1.0), expected)
+
+
+def test_a_flag_that_gains_little_is_as_it_costs_least() -> None:
+    gains = torch.tensor([0.0, 0.0, 3.0, -3.0, 30.0, -30.0]).view(1, 6, 1, 1)
+    liked = (gains > 0).float()
+    mean, scale = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0, 1.0]).view(1, 6, 1, 1), torch.full((1, 6, 1, 1), 4.0)
+    assert choose_flags(gains, liked, mean, scale).flatten().tolist() == [0, 1, 0, 1, 1, 0]
+
+
+def test_a_flat_block_is_predicted_by_its_mean() -> None:
+    picture = torch.randint(-128, 128, (1, 6, 16, 24)).float() / 64
+    where = torch.tensor([[False, True, False], [False, False, False]])[None, None]
+    flat = flattened(picture, where)
+    block, others = (0, slice(None), slice(0, 8), slice(8, 16)), torch.ones(16, 24, dtype=torch.bool)
+    others[:8, 8:16] = False
+    assert torch.equal(flat[..., others], picture[..., others])
+    means = torch.cat([picture[block][:4].mean().expand(4), picture[block][4:].mean((1, 2))])
+    assert torch.equal(flat[block], (torch.round(means * 64) / 64)[:, None, None].expand(6, 8, 8))
+
+
+def test_motion_towards_a_reference_that_shows_something_else_is_left_as_expected() -> None:
+    source = torch.randn(1, 6, 32, 32)
+    other = torch.randn(1, 6, 32, 32)
+    still, wild = torch.zeros(1, 2, 8, 8), upsample(torch.randint(-40, 40, (1, 2, 4, 4)).float())
+    pictures, weight = (source, other), torch.full((1, 1, 1, 1), 20.0)
+    past, future = useful_directions((still, wild), (still, still), pictures, source, source, weight)
+    assert not past.any()
+    assert not future.any()
+    noisy = source + torch.randn(1, 6, 32, 32)
+    smooth = torch.full((1, 2, 8, 8), 8.0)
+    pair = useful_directions((smooth, smooth), (still, still), (noisy, noisy), source, source, weight)
+    assert all(torch.equal(field, smooth) for field in pair)
 
 
 def test_vectors_are_coded_only_where_they_save_more_than_their_bits() -> None:
