@@ -20,8 +20,8 @@ from bcodec.networks import Channels, Networks, WeightsError, load_networks, sav
 from bcodec.networks.__main__ import table
 from bcodec.networks.bframe import expected_motion
 from bcodec.networks.budget import Usage, measure
-from bcodec.networks.context import Reference, flattened, interpolate
-from bcodec.networks.directions import useful_directions
+from bcodec.networks.context import Reference, flattened, interpolate, luma
+from bcodec.networks.directions import useful_directions, weigh
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import ResBlock
@@ -424,17 +424,21 @@ def test_a_flat_block_is_predicted_by_its_mean() -> None:
 
 
 def test_motion_towards_a_reference_that_shows_something_else_is_left_as_expected() -> None:
-    source = torch.randn(1, 6, 32, 32)
-    other = torch.randn(1, 6, 32, 32)
+    past, future = (shown(torch.randint(-128, 128, (1, 6, 32, 32)) / 64) for _ in range(2))
     still, wild = torch.zeros(1, 2, 8, 8), upsample(torch.randint(-40, 40, (1, 2, 4, 4)).float())
-    pictures, weight = (source, other), torch.full((1, 1, 1, 1), 20.0)
-    past, future = useful_directions((still, wild), (still, still), pictures, source, source, weight)
-    assert not past.any()
-    assert not future.any()
-    noisy = source + torch.randn(1, 6, 32, 32)
+    weight = torch.full((1, 1, 1, 1), 20.0)
+    fields = useful_directions(past, future, (still, wild), (still, still), past.picture, weight)
+    assert not any(field.any() for field in fields)
     smooth = torch.full((1, 2, 8, 8), 8.0)
-    pair = useful_directions((smooth, smooth), (still, still), (noisy, noisy), source, source, weight)
+    between = weigh(past, future, (smooth, smooth), past.picture)
+    source = (between.pictures[0] + between.pictures[1]) / 2
+    pair = useful_directions(past, future, (smooth, smooth), (still, still), source, weight)
     assert all(torch.equal(field, smooth) for field in pair)
+
+
+def shown(picture: Tensor) -> Reference:
+    """A reference of which only the picture matters."""
+    return reference(None)._replace(picture=picture, quarter_pel=interpolate(luma(picture)))
 
 
 def test_vectors_are_coded_only_where_they_save_more_than_their_bits() -> None:

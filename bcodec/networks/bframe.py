@@ -11,14 +11,13 @@ intra codec's and start as copies of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import snap, upsample
+from bcodec.fixedpoint import snap
 from bcodec.networks.context import (
     PriorFusion,
     Reference,
@@ -26,12 +25,11 @@ from bcodec.networks.context import (
     conditions,
     flattened,
     luma,
-    warp_picture,
 )
-from bcodec.networks.directions import useful_directions
-from bcodec.networks.intra import CHROMA, LUMA, Analysis, IntraCodec, Synthesis
+from bcodec.networks.directions import useful_directions, weigh
+from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
-from bcodec.networks.layers import Channels, Contexts, fuse
+from bcodec.networks.layers import Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
 from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Search, Track, squares_of
 from bcodec.networks.prior import SpatialPrior
@@ -42,7 +40,6 @@ LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
 FLAT_LEAST = 8.0  # bits that prediction by a mean must save
 # About the bits of a coefficient that is not zero, beside those of its size; in steps, which ones will be.
 NONZERO, THRIFT = 3.0, 0.6
-RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
 
 
 class BFrameCodec(nn.Module):
@@ -115,39 +112,29 @@ class BFrameCodec(nn.Module):
     ) -> tuple[Tensor, Search]:
         """The shifts to code, [B, 4, 1, 1], and what the search finds beside them. Encoder only."""
         weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp)
-        # Both directions at once: the search is many small operations.
-        current, target, quarter_pel, field = (
-            torch.cat(pair)
-            for pair in (
-                (luma(source), luma(source)),
-                (luma(past.picture), luma(future.picture)),
-                (past.quarter_pel, future.quarter_pel),
-                (expected.past, expected.future),
-            )
+        current, target = (
+            luma(x) * LEVELS + MIDDLE for x in (source, torch.cat([past.picture, future.picture]))
         )
-        current, target = (plane * LEVELS + MIDDLE for plane in (current, target))
-        found, shifts = search(current, target, quarter_pel, field, weight.repeat(2))
+        quarter_pel = torch.cat([past.quarter_pel, future.quarter_pel])
+        field = torch.cat([expected.past, expected.future])
+        # Both directions at once: the search is many small operations.
+        found, shifts = search(current.repeat(2, 1, 1, 1), target, quarter_pel, field, weight.repeat(2))
         cost = weight.view(-1, 1, 1, 1)
-        first, second = found.chunk(2)
-        pictures, preferred, _ = weigh(past, future, first, second, source)
-        known, mean = snap(field + shifts, QUARTER).chunk(2), weighted_mean(preferred, pictures)
-        first, second = useful_directions((first, second), known, pictures, mean, source, cost)
-        pictures, preferred, energy = weigh(past, future, first, second, source)
-        stakes = lagrangian(qp).view(-1, 1, 1, 1) * energy * (LEVELS**2 * BLOCK**2 / 4)
-        targets = [
-            Target(*planes, cost) for planes in zip(current.chunk(2), quarter_pel.chunk(2), strict=True)
-        ]
+        known = snap(field + shifts, QUARTER).chunk(2)
+        fields = useful_directions(past, future, found.chunk(2), known, source, cost)
+        seen = weigh(past, future, fields, source)
+        stakes = lagrangian(qp).view(-1, 1, 1, 1) * seen.energy * (LEVELS**2 * BLOCK**2 / 4)
+        targets = [Target(current, plane, cost) for plane in quarter_pel.chunk(2)]
         # Errors count as much as the direction does in the mean of the two.
-        shares = [(1 + sign * preferred) / (WORTH * cost) for sign in (1, -1)]
+        shares = [(1 + sign * seen.preference) / (WORTH * cost) for sign in (1, -1)]
 
         def price(direction: int, field: Tensor, lattice: Lattice) -> Tensor:
             distortion = targets[direction].distortion(field, BLOCK, lattice)
             return F.avg_pool2d(distortion * squares_of(shares[direction], lattice), 2) * 4
 
-        rounding = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate((first, second))]
-        flattening = self.flattening(source, weighted_mean(preferred, pictures), qp)
-        gains = torch.cat([rounding[0] + rounding[1], flattening], 1)
-        result = Search(first, second, preferred, stakes, gains, price)
+        rounding = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate(fields)]
+        gains = torch.cat([rounding[0] + rounding[1], self.flattening(source, seen.mean, qp)], 1)
+        result = Search(*fields, seen.preference, stakes, gains, price)
         return torch.cat(shifts.chunk(2), 1), result
 
     def flattening(self, source: Tensor, predicted: Tensor, qp: Tensor) -> Tensor:
@@ -177,35 +164,6 @@ class Expected(NamedTuple):
     past: Tensor
     future: Tensor
     mirror: float
-
-
-def weigh(
-    past: Reference, future: Reference, first: Tensor, second: Tensor, source: Tensor
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """The references along their fields, and what `preference` says of them."""
-    pictures = [warp_picture(r, v) for r, v in ((past, first), (future, second))]
-    return pictures, *preference(pictures[0], pictures[1], source)
-
-
-def weighted_mean(preferred: Tensor, pictures: Sequence[Tensor]) -> Tensor:
-    """The prediction by a preference [B, 1, H/8, W/8] alone."""
-    return fuse(2 * upsample(preferred, BLOCK // 2), pictures[0], pictures[1])
-
-
-def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-    """2 w - 1 for the weight w of `past`, beside `future`, that is nearest to `source`, for blocks of 8x8.
-
-    All [B, 6, H/2, W/2]; returns [B, 1, H/8, W/8] in [-1, 1], near 0 where the two hardly differ, and the
-    mean squared difference of the two.
-    """
-    weight = torch.tensor([LUMA] * 4 + [CHROMA] * 2, device=source.device).view(1, -1, 1, 1) / 4
-
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d((x * weight).sum(1, keepdim=True), BLOCK // 2)
-
-    difference = past - future
-    energy = mean(difference.square())
-    return ((2 * mean((source - future) * difference) - energy) / (energy + RIDGE)).clamp(-1, 1), energy
 
 
 @torch.no_grad()
