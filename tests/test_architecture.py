@@ -21,10 +21,12 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-# inside networks/: bframe > context, search, intra > motion, shift, prior > latent, transform > layers
+# inside networks/: bframe > directions > context, search, intra > motion, shift, prior > latent, transform >
+# layers
 NETWORK_FLOORS = {
-    "__init__": 5,
-    "bframe": 4,
+    "__init__": 6,
+    "bframe": 5,
+    "directions": 4,
     "context": 3,
     "search": 3,
     "intra": 3,

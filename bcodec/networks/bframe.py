@@ -29,14 +29,13 @@ from bcodec.networks.context import (
 from bcodec.networks.directions import useful_directions, weigh
 from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
-from bcodec.networks.layers import Channels, Contexts
+from bcodec.networks.layers import LEVELS, MIDDLE, Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
 from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Search, Track, squares_of
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.search import WORTH, Target, search, search_weight
 from bcodec.networks.shift import code_shifts
 
-LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
 FLAT_LEAST = 8.0  # bits that prediction by a mean must save
 # About the bits of a coefficient that is not zero, beside those of its size; in steps, which ones will be.
 NONZERO, THRIFT = 3.0, 0.6

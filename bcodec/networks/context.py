@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, downsample, snap, upsample, warp
-from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, fuse
+from bcodec.networks.layers import LEVELS, MIDDLE, PLANES, Channels, Contexts, Down, ResBlock, fuse
 from bcodec.networks.matching import BLOCK, CELL, sample_blocks
 from bcodec.networks.motion import Motion, Track
 
@@ -54,7 +54,7 @@ def interpolate(plane: Tensor) -> Tensor:
 
     uint8, or float32 with a gradient if the plane has one. Sums stay below 2^22: exact.
     """
-    padded = F.pad(plane * 64 + 128, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
+    padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
     strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
     return torch.cat([_quarters(strip) for strip in strips], 2)
 
@@ -104,7 +104,7 @@ def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PIXEL)
     bright = sample_blocks(reference.quarter_pel, field, BLOCK).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
-    bright = (bright.reshape(batch, 1, rows * BLOCK, columns * BLOCK) - 128) / 64
+    bright = (bright.reshape(batch, 1, rows * BLOCK, columns * BLOCK) - MIDDLE) / LEVELS
     return torch.cat([F.pixel_unshuffle(bright, 2), chroma], 1)
 
 

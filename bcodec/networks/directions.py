@@ -16,11 +16,10 @@ from torch import Tensor
 from bcodec.fixedpoint import downsample, upsample
 from bcodec.networks.context import Reference, warp_picture
 from bcodec.networks.intra import CHROMA, LUMA
-from bcodec.networks.layers import fuse
+from bcodec.networks.layers import LEVELS, fuse
 from bcodec.networks.matching import BLOCK, CELL
-from bcodec.networks.search import KNEE, WHOLE, least_bits, neighbours
+from bcodec.networks.search import WHOLE, damped, least_bits, neighbours
 
-LEVELS = 64  # 8-bit levels in a unit of the pixel grid
 ONE_WAY = 5.0  # bits that it takes to say that one reference is to be ignored
 ROUNDS = 4
 RIDGE = 1e-3  # squared difference (4 in 8-bit units) below which either reference will do
@@ -92,8 +91,7 @@ def error_bits(picture: Tensor, source: Tensor, weight: Tensor) -> Tensor:
     """What the luma of each block of 16x16 has of errors, in bits as the search counts them."""
     difference = (picture[:, :4] - source[:, :4]).abs().sum(1, keepdim=True)
     total = F.avg_pool2d(difference, CELL // 2) * (LEVELS * (CELL // 2) ** 2)
-    knee = KNEE * (CELL // BLOCK) ** 2
-    return torch.log1p(total / (weight * knee)) * knee
+    return damped(total, weight, CELL) / weight
 
 
 def middle(field: Tensor) -> Tensor:

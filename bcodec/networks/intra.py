@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bcodec.fixedpoint import LATENT, PIXEL_RESIDUAL, Conv2d, snap
 from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
-from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, Up
+from bcodec.networks.layers import LEVELS, PLANES, Channels, Contexts, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
 
@@ -38,12 +38,12 @@ def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:
     """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
 
     The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
-    64 levels.
+    LEVELS.
     """
     slope = float(lagrangian(torch.tensor(qp))) * (INHERITED if referenced else OWN)
     shares = torch.tensor([CHROMA if plane else LUMA for plane, _ in channel_planes()[:c_y]])
     shares[0] *= 4
-    return (slope * 64 * 64 * shares).view(1, -1, 1, 1)
+    return (slope * LEVELS**2 * shares).view(1, -1, 1, 1)
 
 
 class Analysis(nn.Module):

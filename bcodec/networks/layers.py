@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bcodec.fixedpoint import Conv2d, hard_sigmoid, snap
 
 PLANES = 6  # four luma phases, U, V: at half resolution
+LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ MEANS = 2
 PREFERENCE = slice(8, 12)
 FULL_PEL = 12
 FLAT = 13
-FLAGS = slice(12, 14)
-EXACT = 14  # so many channels have no network
+FLAGS = slice(FULL_PEL, FLAT + 1)
+EXACT = FLAGS.stop  # so many channels have no network
 COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
 TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
 # What a quarter of a sample, or a preference of 1, is in the latent; means reach 128 luma samples.

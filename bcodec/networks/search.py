@@ -59,16 +59,14 @@ class Target:
     def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
         """What is wrong in each block of size x size, in absolute differences: [B, 2, h, w] -> [B, 1, h, w].
 
-        The blocks are those in the cells of the lattice. Where nothing matches, errors count by their
-        logarithm, as the bits of a residual do: else much motion is coded for little.
+        The blocks are those in the cells of the lattice; what is wrong is damped.
         """
         if (size, lattice) not in self.cut:
             self.cut[size, lattice] = self._blocks(vectors, size, lattice)
         difference = sample_blocks(self.quarter_pel, vectors, size, lattice).sub_(self.cut[size, lattice])
         absolute = difference.abs().sum((3, 4))
         root = difference.square_().sum((3, 4)).sqrt_() * (GAUSSIAN * size)
-        knee = self.weight * (KNEE * (size / BLOCK) ** 2)
-        return torch.log1p((absolute + root)[:, None] / (2 * knee)) * knee
+        return damped((absolute + root)[:, None] / 2, self.weight, size)
 
     def _blocks(self, vectors: Tensor, size: int, lattice: Lattice) -> Tensor:
         """The current samples of blocks, [B, h, w, size, size]."""
@@ -77,6 +75,15 @@ class Target:
         rows, columns = ((origin[:, None] + side).view(-1) for origin in origins)
         samples = self.current[:, 0].index_select(1, rows).index_select(2, columns)
         return samples.view(len(samples), -1, size, vectors.shape[3], size).transpose(2, 3)
+
+
+def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
+    """Absolute differences of blocks of size x size, large ones counted by their logarithm.
+
+    So do the bits of a residual grow: else, where nothing matches, much motion is coded for little.
+    """
+    knee = weight * (KNEE * (size / BLOCK) ** 2)
+    return torch.log1p(differences / knee) * knee
 
 
 def search(
