@@ -1,4 +1,4 @@
-"""Clips of drawn screens to train on: text, tables and buttons that scroll, appear and move.
+"""Drawn clips to train on: text, tables and buttons that scroll, appear and move; and grids of thin lines.
 
 Cameras see little of that, and networks trained on natural video alone code it badly. Run as `python -m
 bcodec.screens FOLDER`; needs the extra `plot` (matplotlib draws the text).
@@ -69,7 +69,56 @@ def draw_page(generator: np.random.Generator, width: int, height: int) -> Pictur
     return picture
 
 
-def draw_clip(generator: np.random.Generator) -> list[Picture]:
+def draw_grid(generator: np.random.Generator) -> list[Picture]:
+    """A plane ruled with thin lines, seen from aslant, and rectangles of which some move on it."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32) - np.array([HEIGHT, WIDTH])[:, None, None] / 2
+    pitch, width, slope = (
+        np.exp(generator.uniform(2.2, 3.8)),
+        generator.uniform(0.5, 2.5),
+        generator.uniform(-3, 3),
+    )
+    ground, ink = (generator.beta(1, 4, 3), 1 - generator.beta(1, 4, 3))[:: generator.choice([1, -1])]
+    tilt, drift = generator.normal(0, 6e-4, 2), generator.normal(0, 1.5, 2) * (generator.random() < 0.6)
+    turn, turning = generator.uniform(0, np.pi), generator.normal(0, 0.003) * (generator.random() < 0.5)
+    count = int(generator.integers(3, 16))
+    places, paces = generator.uniform(-220, 220, (count, 2)), generator.normal(0, 4, (count, 2))
+    paces *= generator.random((count, 1)) < 0.4
+    sides, angles = generator.uniform(8, 60, (count, 2)), generator.uniform(0, np.pi, count)
+    colours, noise = generator.random((count, 3)), generator.uniform(0, 0.02)
+
+    def ruled(u: npt.NDArray[np.float32], every: float) -> npt.NDArray[np.float32]:
+        """How much of each pixel lies on a line: the lines are so many units of u apart."""
+        steepness = np.hypot(*np.gradient(u))
+        away = np.abs((u / every + 0.5) % 1 - 0.5) * every / np.maximum(steepness, 1e-6)
+        covered: npt.NDArray[np.float32] = np.clip(width / 2 + 0.5 - away, 0, min(1, width))
+        return covered
+
+    pictures = []
+    for time in range(FRAMES):
+        depth = 1 + tilt[0] * x + tilt[1] * y
+        angle = turn + turning * time
+        u = (x * np.cos(angle) + y * np.sin(angle)) / depth + drift[0] * time
+        v = (y * np.cos(angle) - x * np.sin(angle)) / depth + drift[1] * time
+        lines = np.maximum(ruled(u, pitch), ruled(v, pitch))
+        lines = np.maximum(lines, ruled(u + slope * v, pitch * 12))
+        picture = ground + (ink - ground) * lines[..., None]
+        for place, pace, (long, high), around, colour in zip(
+            places, paces, sides, angles, colours, strict=True
+        ):
+            du, dv = u - place[0] - pace[0] * time, v - place[1] - pace[1] * time
+            across, down = (
+                du * np.cos(around) + dv * np.sin(around),
+                dv * np.cos(around) - du * np.sin(around),
+            )
+            inside = np.clip(np.minimum(long / 2 - np.abs(across), high / 2 - np.abs(down)) + 0.5, 0, 1)
+            shade = colour * (0.75 + 0.25 * np.sign(across))[..., None]
+            picture += (shade - picture) * inside[..., None]
+        grain = generator.normal(0, 1, picture.shape[:2])[..., None] * noise
+        pictures.append(np.round(np.clip(picture + grain, 0, 1) * 255).astype(np.uint8))
+    return pictures
+
+
+def draw_screen(generator: np.random.Generator) -> list[Picture]:
     """A page that scrolls, or stands while parts of it appear and a piece of another moves over it."""
     scale = int(generator.choice([1, 1, 2]))  # of what is drawn; shown smaller, as video of screens often is
     page = draw_page(generator, WIDTH * scale, 2 * HEIGHT * scale)
@@ -95,16 +144,20 @@ def draw_clip(generator: np.random.Generator) -> list[Picture]:
     return pictures
 
 
+KINDS = {"screen": draw_screen, "grid": draw_grid}
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(list(KINDS)), default="screen", show_default=True)
 @click.option("--count", default=40, show_default=True, help="clips to draw")
 @click.option("--seed", default=0, show_default=True)
-def main(folder: Path, count: int, seed: int) -> None:
-    """Draw clips of screens into FOLDER, lossless."""
+def main(folder: Path, kind: str, count: int, seed: int) -> None:
+    """Draw clips into FOLDER, lossless."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        pictures = draw_clip(np.random.default_rng((seed, number)))
-        with av.open(f"file:{folder / f'screen_{number:03}.mkv'}", "w", format="matroska") as clip:
+        pictures = KINDS[kind](np.random.default_rng((seed, number)))
+        with av.open(f"file:{folder / f'{kind}_{number:03}.mkv'}", "w", format="matroska") as clip:
             video = clip.add_stream("ffv1", rate=RATE)
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             for index, picture in enumerate(pictures):
