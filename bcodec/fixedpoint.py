@@ -22,8 +22,7 @@ from torch import Tensor, nn
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 WEIGHT_LIMIT = 127  # weights are integers of this magnitude times a power of two, one for each output channel
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
-FINEST = 13  # exponent of the finest step: a residual of 2^9 units has 2^22 in the accumulator
-BIAS_HEADROOM = 1 << 22  # largest bias, and room kept for a residual, in units of the accumulator
+FINEST = 13  # exponent of the finest step
 
 
 class Grid(NamedTuple):
@@ -49,7 +48,7 @@ class Grid(NamedTuple):
 
 
 ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64; a pixel p is (p - 128) / 64
-LATENT = Grid(frac=6, bits=11)  # [-16, 16) in steps of 1/64
+LATENT = Grid(frac=6, bits=12)  # [-32, 32) in steps of 1/64: blocks of text on a plain ground need it
 PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # [-16, 16): pictures before they are clamped, and residuals
 
 
@@ -99,22 +98,19 @@ def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
     return snap(hard_sigmoid(query) * value, grid)
 
 
-def weight_steps(weight: Tensor, bias: Tensor | None, units_in: int, frac_in: int) -> Tensor:
+def weight_steps(weight: Tensor, bias: Tensor, grid_in: Grid, residual_units: int) -> Tensor:
     """Exponents e [C_out] such that the weights of each output channel are rounded to multiples of 2^-e.
 
-    The finest for which |w| <= 127 steps, sum |w| * max |x| stays below 2^23 units of the accumulator and the
-    bias (if any) below 2^22: together with a residual of at most 2^22 units that is the bound of 2^24.
+    The finest for which |w| <= 127 steps and the largest sum, with the bias and a residual of so many units
+    of the output's grid, stays below 2^24 units of the accumulator.
     """
-    flat = weight.detach().float().abs().flatten(1)
-    finest = torch.full_like(flat[:, 0], 16.0)
-    # Rounding adds at most half a step to each weight: the sum is bounded with that included.
-    room = (1 << (EXACT_BITS - 1)) / units_in - 0.5 * flat.shape[1]
-    for magnitude, limit in ((flat.amax(1), WEIGHT_LIMIT + 0.49), (flat.sum(1), room)):
-        finest = torch.minimum(finest, torch.floor(torch.log2(limit / magnitude.clamp_min(1e-9))))
-    if bias is not None:
-        magnitude = bias.detach().float().abs().clamp_min(1e-9)
-        finest = torch.minimum(finest, torch.floor(torch.log2(BIAS_HEADROOM / magnitude)) - frac_in)
-    return torch.clamp(finest, -8.0, FINEST)
+    flat = weight.detach().double().abs().flatten(1)
+    # Rounding adds at most half a step to each weight, and half a unit to the bias.
+    room = (1 << EXACT_BITS) - 0.5 * flat.shape[1] * grid_in.units - 1
+    largest = flat.sum(1) * grid_in.units + math.ldexp(1.0, grid_in.frac) * bias.detach().double().abs()
+    limits = ((flat.amax(1), WEIGHT_LIMIT + 0.49), (largest + residual_units, room))
+    steps = [torch.floor(torch.log2(limit / magnitude.clamp_min(1e-9))) for magnitude, limit in limits]
+    return torch.minimum(*steps).clamp(-8.0, FINEST).float()
 
 
 def on_grid(x: Tensor, step: Tensor) -> Tensor:
@@ -158,11 +154,15 @@ class Conv2d(nn.Module):
         """Weights and bias on their grids, and the exponents e [C_out] of the weights' steps 2^-e."""
         exponent = self.exponent
         if exponent is None:
-            exponent = weight_steps(self.weight, self.bias, self.grid_in.units, self.grid_in.frac)
+            exponent = weight_steps(self.weight, self.bias, self.grid_in, self._residual_units())
         step = torch.exp2(-exponent)
         weight = on_grid(self.weight, step.view(-1, 1, 1, 1))
         bias = on_grid(self.bias, step * math.ldexp(1.0, -self.grid_in.frac))
         return weight, bias, exponent
+
+    def _residual_units(self) -> int:
+        """Of the output's grid: only between equal grids is there a residual."""
+        return self.grid_out.units if self.grid_in == self.grid_out else 0
 
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and bias as integers (in float32) and the exponents: what is exported."""
@@ -177,8 +177,7 @@ class Conv2d(nn.Module):
         Raises InexactWeights unless all sums are exact.
         """
         units = weight.double().abs().flatten(1).sum(1) * self.grid_in.units + bias.double().abs()
-        # Only between equal grids is there a residual.
-        residual = self.grid_out.units * torch.exp2(exponent.double()) * (self.grid_in == self.grid_out)
+        residual = self._residual_units() * torch.exp2(exponent.double())
         if bool((units + residual >= 1 << EXACT_BITS).any()):
             raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact in float32")
         step = torch.exp2(-exponent)

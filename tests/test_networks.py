@@ -24,7 +24,7 @@ from bcodec.networks.context import Reference, flattened, interpolate, luma
 from bcodec.networks.directions import useful_directions, weigh
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
-from bcodec.networks.layers import ResBlock
+from bcodec.networks.layers import LEVELS, ResBlock
 from bcodec.networks.matching import mismatch
 from bcodec.networks.motion import (
     MEANS,
@@ -284,6 +284,18 @@ def test_fresh_intra_codec_codes_like_a_transform_codec() -> None:
     assert decibels[2] > 40
     assert decibels == sorted(decibels)
     assert bits == sorted(bits)
+
+
+@pytest.mark.parametrize("edge", [0, 7, 12])  # luma columns of a block that are dark
+def test_a_block_as_far_from_its_prediction_as_can_be_survives_the_transform(edge: int) -> None:
+    luma = torch.full((1, 1, 64, 64), 255 / LEVELS)
+    for column in range(edge):
+        luma[..., column::16] = 0
+    x = torch.cat([F.pixel_unshuffle(luma, 2), torch.zeros(1, 2, 32, 32)], 1)
+    codec = IntraCodec(Channels())
+    with torch.no_grad():
+        again = F.pixel_shuffle(codec.synthesis.transform(codec.analysis.linear(x)), 8)
+    assert (again - x).abs().max() < 4 / LEVELS
 
 
 def test_fresh_blocks_are_the_identity() -> None:
