@@ -26,7 +26,7 @@ from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_te
 from bcodec.gop import Slot, intra_anchor
 from bcodec.groups import Group, groups
 from bcodec.metrics import Quality
-from bcodec.networks import Networks, ReferencePicture, SymbolCoder
+from bcodec.networks import Networks, ReferencePicture, SymbolCoder, loop_filter, sample_worth
 
 ARITHMETIC_VERSION = 7
 HIGHEST_QP = 63
@@ -35,6 +35,7 @@ LAYER_QP = (8, 2, -2, -6, -9, -11, -12, -13)
 # A qp between two integers raises some layers: layer L from a fraction of 1 - LAYER_STEP[L] on.
 LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
 CONTENT_CALLS = 8  # to the symbol coder: hyper-latent, block sizes (3), the latent (4); motion comes before
+FILTER_CALLS = 2  # behind them: which filters there are, and their shares
 LATENT_PITCH = 16  # luma samples
 
 
@@ -110,12 +111,21 @@ class FrameCodec:
             x_hat, y_hat, track = networks.bframe(
                 symbols, past.picture, future.picture, distances, qp, source
             )
-        frame = to_frame(finish(x_hat), self.width, self.height)
+        frame = self._filter(symbols, header, to_frame(finish(x_hat), self.width, self.height), source)
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
             picture = networks.reference(to_tensor(frame).to(networks.device), y_hat, qp, track)
             self.dpb.insert(Reference(header.poc, header.temporal_layer, picture))
         return frame
+
+    def _filter(
+        self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None
+    ) -> Frame:
+        """The decoded frame with its loop filter applied, which is coded here."""
+        step = self.networks.level_step(header.qp, intra=header.frame_type is FrameType.I)
+        original = None if source is None else to_frame(source, self.width, self.height).planes
+        # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
+        return Frame(*loop_filter(symbols, frame.planes, step, original, sample_worth(header.qp)))
 
 
 class CodedFrame(NamedTuple):
@@ -228,7 +238,7 @@ class _MeasuringWriter(RangeWriter):
 
     @property
     def motion_bits(self) -> int:
-        return self.lengths[-1 - CONTENT_CALLS]
+        return self.lengths[-1 - CONTENT_CALLS - FILTER_CALLS]
 
 
 def decode(

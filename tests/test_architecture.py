@@ -21,7 +21,8 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-# inside networks/: bframe > directions > context, search, intra > motion, shift, prior > latent, transform >
+# inside networks/: bframe > directions > context, search, intra > motion, shift, prior,
+# loopfilter > latent, transform >
 # layers
 NETWORK_FLOORS = {
     "__init__": 6,
@@ -30,6 +31,7 @@ NETWORK_FLOORS = {
     "context": 3,
     "search": 3,
     "intra": 3,
+    "loopfilter": 2,
     "motion": 2,
     "prior": 2,
     "shift": 2,

@@ -13,9 +13,10 @@ from bcodec.fixedpoint import Conv2d, InexactWeights
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import Reference as ReferencePicture
 from bcodec.networks.context import ReferenceFeatures
-from bcodec.networks.intra import IntraCodec, latent_worth
+from bcodec.networks.intra import FIRST_AC, IntraCodec, latent_worth, sample_worth
 from bcodec.networks.latent import QStep, SymbolCoder
-from bcodec.networks.layers import Channels
+from bcodec.networks.layers import LEVELS, Channels
+from bcodec.networks.loopfilter import loop_filter
 from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "SymbolCoder",
     "WeightsError",
     "load_networks",
+    "loop_filter",
+    "sample_worth",
     "save_networks",
 ]
 
@@ -51,6 +54,11 @@ class Networks(nn.Module):
     def worth(self, qp: int, *, referenced: bool) -> Tensor:
         """Bits that a squared error of 1 in the latents y is worth at a qp, [1, Y, 1, 1]."""
         return latent_worth(qp, self.channels.y, referenced=referenced).to(self.device)
+
+    def level_step(self, qp: int, *, intra: bool) -> float:
+        """The quantization step of a picture, in 8-bit levels: that of the lowest frequencies of luma."""
+        step, _ = (self.intra if intra else self.bframe).step(torch.tensor([qp], device=self.device))
+        return float(step[0, FIRST_AC]) * LEVELS
 
     def move(self, device: str) -> None:
         """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""

@@ -34,16 +34,22 @@ FIRST_AC = 1  # the channel of y whose step sets the strength of the deblocking 
 PREDICTED = 0.5  # times that, where the picture is predicted: its blocks differ less (measured)
 
 
+def sample_worth(qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
+    """Bits that a squared error of one 8-bit level is worth at a qp in a sample of Y, U and V."""
+    slope = float(lagrangian(torch.tensor(qp))) * (INHERITED if referenced else OWN)
+    return slope * LUMA, slope * CHROMA, slope * CHROMA
+
+
 def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:
     """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
 
     The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
     LEVELS.
     """
-    slope = float(lagrangian(torch.tensor(qp))) * (INHERITED if referenced else OWN)
-    shares = torch.tensor([CHROMA if plane else LUMA for plane, _ in channel_planes()[:c_y]])
-    shares[0] *= 4
-    return (slope * LEVELS**2 * shares).view(1, -1, 1, 1)
+    worth = sample_worth(qp, referenced=referenced)
+    each = torch.tensor([worth[plane] for plane, _ in channel_planes()[:c_y]])
+    each[0] *= 4
+    return (LEVELS**2 * each).view(1, -1, 1, 1)
 
 
 class Analysis(nn.Module):

@@ -1,0 +1,118 @@
+"""The loop filter mends what a picture's own filter can mend, else costs little, and is decoded exactly."""
+
+import numpy as np
+import pytest
+import torch
+
+from bcodec.entropy import RangeReader, RangeWriter, Tables, make_tables
+from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+from bcodec.networks.loopfilter import (
+    CHROMA,
+    LUMA,
+    NONE,
+    UNIT,
+    Filter,
+    FilteredPlane,
+    Kind,
+    Plane,
+    code_filters,
+    loop_filter,
+    solve,
+)
+
+TABLES = Tables(make_tables(SMALLEST_SCALE, SCALE_RATIO))
+STEP = 16.0
+SIZES = [(90, 122), (45, 61), (45, 61)]
+
+
+def lines(rows: int, columns: int, seed: int = 0) -> Plane:
+    """Thin bright lines on a dark ground."""
+    plane = np.full((rows, columns), 40, np.uint8)
+    plane[seed % 5 :: 9] = 200
+    plane[:, seed % 7 :: 11] = 220
+    return plane
+
+
+def blurred(plane: Plane) -> Plane:
+    """Each sample mixed with those beside it."""
+    x = np.pad(plane.astype(float), 1, mode="edge")
+    mixed: Plane = np.round(0.9 * x[1:-1, 1:-1] + 0.05 * (x[1:-1, :-2] + x[1:-1, 2:])).astype(np.uint8)
+    return mixed
+
+
+def error(one: Plane, other: Plane) -> float:
+    return float(np.square(one.astype(float) - other).mean())
+
+
+def test_what_is_blurred_comes_nearer_to_the_original() -> None:
+    original = [lines(*size, seed) for seed, size in enumerate(SIZES)]
+    decoded = [blurred(plane) for plane in original]
+    filtered = loop_filter(RangeWriter(TABLES), decoded, STEP, original, (1.0, 1.0, 1.0))
+    for plane, before, wanted in zip(filtered, decoded, original, strict=True):
+        assert error(plane, wanted) < 0.7 * error(before, wanted)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, [(16, 16), (8, 8), (8, 8)], [(600, 18), (300, 9), (300, 9)]])
+def test_a_reader_filters_as_the_writer_did(sizes: list[tuple[int, int]]) -> None:
+    original = [lines(*size, seed) for seed, size in enumerate(sizes)]
+    decoded = [blurred(plane) for plane in original]
+    writer = RangeWriter(TABLES)
+    written = loop_filter(writer, decoded, STEP, original, (1.0, 1.0, 1.0))
+    read = loop_filter(RangeReader(TABLES, writer.payload), decoded, STEP)
+    assert all(np.array_equal(*pair) for pair in zip(written, read, strict=True))
+    assert not np.array_equal(written[0], decoded[0])
+
+
+def test_a_picture_that_is_right_is_left_alone_at_hardly_any_bits() -> None:
+    planes = [lines(*size) for size in SIZES]
+    writer = RangeWriter(TABLES)
+    filtered = loop_filter(writer, planes, STEP, planes, (1.0, 1.0, 1.0))
+    assert all(np.array_equal(*pair) for pair in zip(planes, filtered, strict=True))
+    assert writer.encoder.num_bits() <= 32
+
+
+@pytest.mark.parametrize("luma", LUMA)
+@pytest.mark.parametrize("chroma", CHROMA)
+def test_filters_of_every_kind_are_coded_exactly(luma: Kind, chroma: Kind) -> None:
+    generator = torch.Generator().manual_seed(1)
+
+    def filter_of(kind: Kind) -> Filter:
+        if kind is NONE:
+            return Filter(NONE, torch.zeros(0))
+        count = len(kind.scales()) // kind.classes
+        return Filter(
+            kind, torch.randint(-UNIT, UNIT + 1, (kind.classes, count), generator=generator).float()
+        )
+
+    filters = [filter_of(kind) for kind in (luma, chroma, NONE)]
+    writer = RangeWriter(TABLES)
+    code_filters(writer, filters)
+    decoded = code_filters(RangeReader(TABLES, writer.payload), None)
+    for one, other in zip(filters, decoded, strict=True):
+        assert one.kind == other.kind
+        assert torch.equal(one.shares, other.shares)
+
+
+def test_a_plane_in_strips_is_filtered_as_a_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = lines(150, 77)
+    shares = torch.arange(-48.0, 48.0).view(4, 24)
+    whole = FilteredPlane(plane, STEP).apply(Filter(LUMA[-1], shares))
+    monkeypatch.setattr("bcodec.networks.loopfilter.STRIP", 32)
+    assert np.array_equal(FilteredPlane(plane, STEP).apply(Filter(LUMA[-1], shares)), whole)
+
+
+def test_busy_blocks_and_plain_ones_are_of_different_classes() -> None:
+    plane = np.full((16, 32), 100, np.uint8)
+    plane[:, 16::2] = 200
+    classes = FilteredPlane(plane, STEP).classes(LUMA[-1].classes)
+    assert int(classes[:, :12].max()) == 0
+    assert int(classes[:, 20:].min()) == LUMA[-1].classes - 1
+
+
+def test_equations_are_solved() -> None:
+    generator = np.random.default_rng(0)
+    matrix = generator.normal(0, 1e4, (24, 24))
+    squares, wanted = matrix @ matrix.T, generator.normal(0, 1, 24)
+    solved = solve(squares, squares @ wanted)
+    steady = squares + np.eye(24) * (1e-2 * np.trace(squares) / 24 + 1)
+    assert np.allclose(solved, np.linalg.solve(steady, squares @ wanted))
