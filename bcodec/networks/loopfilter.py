@@ -7,8 +7,8 @@ sample moves towards its neighbours by shares of the clipped differences from th
     x' = x + sum over taps k and reaches r of c_kr (clip_r(x(+k) - x) + clip_r(x(-k) - x)) / UNIT
 
 where luma's shares may depend on how busy the block of 4x4 is. Two reaches beside each other remove twice the
-error that one removes (measured). All numbers are integers below 2^24, or sums of them in float64: exact, and
-the same files everywhere.
+error that one removes (measured); thin lines want a third. All numbers are integers below 2^24, or sums of
+them in float64: exact, and the same files everywhere.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE, SymbolCoder
 UNIT = 64  # of a share; as latents are coded, it is 1
 CELL = 4  # samples a side of what is busy or not
 BUSY = (1 / 8, 3 / 8, 7 / 8)  # quantization steps of second differences at which a class ends
-REACHES = (5 / 16, 5 / 4)  # quantization steps at which differences are clipped
+REACHES = (5 / 16, 5 / 4, 5.0)  # quantization steps at which differences are clipped
 STRIP = 256  # rows that are filtered at once, a multiple of CELL: large pictures take little memory beside
 DEVIATIONS = (4.0, 3.0, 2.5)  # of shares, by the distance of their taps (measured)
-KIND_DEVIATION = 0.8
+KIND_DEVIATION = 1.5
 STEADINESS = 1e-2  # of the sums' diagonal, added to it: shares of what never differs stay small
 
 Plane = npt.NDArray[np.uint8]
@@ -46,25 +46,38 @@ def diamond(radius: int) -> tuple[Offset, ...]:
 
 
 class Kind(NamedTuple):
-    """What filters of one kind look at: the taps, and in how many classes samples fall."""
+    """What filters of one kind look at: taps at the first reaches; and in how many classes samples fall."""
 
     taps: tuple[Offset, ...]
+    reaches: int
     classes: int
 
+    @property
+    def width(self) -> int:
+        """Shares of a class."""
+        return len(self.taps) * self.reaches
+
     def scales(self) -> Tensor:
-        """The scale index of each share, [classes * taps * reaches]."""
+        """The scale index of each share, [classes * width]."""
         each = torch.tensor([table_of(DEVIATIONS[abs(y) + abs(x) - 1]) for y, x in self.taps])
-        return each.repeat_interleave(len(REACHES)).repeat(self.classes)
+        return each.repeat_interleave(self.reaches).repeat(self.classes)
 
 
-NONE = Kind((), 0)
-LUMA = (NONE, Kind(diamond(2), 1), Kind(diamond(3), 1), Kind(diamond(3), len(BUSY) + 1))
-CHROMA = (NONE, Kind(diamond(1), 1), Kind(diamond(2), 1))
+NONE = Kind((), 0, 0)
+LUMA = (
+    NONE,
+    Kind(diamond(2), 2, 1),
+    Kind(diamond(3), 2, 1),
+    Kind(diamond(3), 3, 1),
+    Kind(diamond(3), 2, len(BUSY) + 1),
+    Kind(diamond(3), 3, len(BUSY) + 1),
+)
+CHROMA = (NONE, Kind(diamond(1), 2, 1), Kind(diamond(2), 2, 1))
 KINDS = (LUMA, CHROMA, CHROMA)
 
 
 class Filter(NamedTuple):
-    """A plane's filter: its kind, and the shares [classes, taps * reaches], whole numbers in float32."""
+    """A plane's filter: its kind, and the shares [classes, width], whole numbers in float32."""
 
     kind: Kind
     shares: Tensor
@@ -101,13 +114,13 @@ def code_filters(symbols: SymbolCoder, found: list[Filter] | None) -> list[Filte
     decoded = symbols.code(numbers, zeros, index, torch.ones_like(zeros)).view(-1).long().tolist()
     kinds = [known[min(max(n, 0), len(known) - 1)] for n, known in zip(decoded, KINDS, strict=True)]
     # Of each plane as many shares as there can be: those that are not there have the scale of what is zero.
-    room = [max(len(kind.scales()) for kind in known) for known in KINDS]
+    room = [max(kind.classes * kind.width for kind in known) for known in KINDS]
     index = slots([kind.scales() for kind in kinds], room)
     y = None if found is None else slots([f.shares.flatten() for f in found], room) / UNIT
     values = symbols.code(y, torch.zeros_like(index), index, torch.full_like(index, 1 / UNIT)) * UNIT
     parts = torch.split(values.view(-1), room)
     return [
-        Filter(kind, part[: len(kind.scales())].view(kind.classes, -1) if kind.classes else part[:0])
+        Filter(kind, part[: kind.classes * kind.width].view(kind.classes, kind.width))
         for kind, part in zip(kinds, parts, strict=True)
     ]
 
@@ -136,7 +149,7 @@ class FilteredPlane:
         result = self.plane.clone()
         if chosen.kind.classes:
             classes = self.classes(chosen.kind.classes)
-            for rows, differences in self.strips(chosen.kind.taps):
+            for rows, differences in self.strips(chosen.kind):
                 moves = chosen.shares @ differences.flatten(1)
                 moves = moves.gather(0, classes[rows].reshape(1, -1)).view_as(result[rows])
                 result[rows] = torch.round(result[rows] + moves / UNIT).clamp_(0, 255)
@@ -144,7 +157,7 @@ class FilteredPlane:
 
     def fit(self, kinds: Sequence[Kind], original: Plane, worth: float) -> Filter:
         """The filter by which the plane comes nearest to the original, as far as that pays."""
-        best, most = Filter(NONE, torch.zeros(0)), 0.0
+        best, most = Filter(NONE, torch.zeros(0, 0)), 0.0
         everything = self.correlate(kinds[-1], torch.from_numpy(original).float())
         for kind in kinds[1:]:
             sums = everything.of(kind)
@@ -158,10 +171,10 @@ class FilteredPlane:
 
     def correlate(self, kind: Kind, original: Tensor) -> Correlations:
         """What least squares need to know of the plane for filters of a kind, or of a simpler one."""
-        width = len(kind.taps) * len(REACHES)
-        squares, products = np.zeros((kind.classes, width, width)), np.zeros((kind.classes, width))
+        squares = np.zeros((kind.classes, kind.width, kind.width))
+        products = np.zeros((kind.classes, kind.width))
         classes = self.classes(kind.classes)
-        for rows, differences in self.strips(kind.taps):
+        for rows, differences in self.strips(kind):
             error = (original[rows] - self.plane[rows]).double().numpy()
             for number in range(kind.classes):
                 where = classes[rows] == number
@@ -183,9 +196,9 @@ class FilteredPlane:
         cells = torch.bucketize(F.avg_pool2d(whole, CELL)[0, 0] * CELL**2, self.thresholds)
         return cells.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)[:height, :width]
 
-    def strips(self, taps: Sequence[Offset]) -> Iterator[tuple[slice, Tensor]]:
-        """Rows, and the clipped differences of both neighbours of each tap, [taps * reaches, rows, W]."""
-        radius = max(-y for y, _ in taps)
+    def strips(self, kind: Kind) -> Iterator[tuple[slice, Tensor]]:
+        """Rows, and the clipped differences of both neighbours of each tap, [width, rows, W]."""
+        radius = max(-y for y, _ in kind.taps)
         padded = F.pad(self.plane[None, None], (radius,) * 4, mode="replicate")[0, 0]
         height, width = self.plane.shape
         for top in range(0, height, STRIP):
@@ -196,10 +209,12 @@ class FilteredPlane:
                 there = padded[radius + y + rows.start : radius + y + rows.stop]
                 return there[:, radius + x : radius + x + width] - here
 
-            pairs = ((difference(y, x), difference(-y, -x)) for y, x in taps)
+            pairs = ((difference(y, x), difference(-y, -x)) for y, x in kind.taps)
             yield (
                 rows,
-                torch.stack([a.clamp(-r, r) + b.clamp(-r, r) for a, b in pairs for r in self.reaches]),
+                torch.stack(
+                    [a.clamp(-r, r) + b.clamp(-r, r) for a, b in pairs for r in self.reaches[: kind.reaches]]
+                ),
             )
 
 
@@ -211,9 +226,9 @@ class Correlations(NamedTuple):
     products: Sums
 
     def of(self, kind: Kind) -> tuple[Sums, Sums]:
-        """Those of a kind with some of the taps, and as many classes or one."""
+        """Those of a kind with some of the taps and reaches, and as many classes or one."""
         places = [i for i, tap in enumerate(self.kind.taps) if tap in kind.taps]
-        wanted = [len(REACHES) * i + r for i in places for r in range(len(REACHES))]
+        wanted = [self.kind.reaches * i + r for i in places for r in range(kind.reaches)]
         squares, products = self.squares[:, wanted][:, :, wanted], self.products[:, wanted]
         if kind.classes < self.kind.classes:
             squares, products = squares.sum(0, keepdims=True), products.sum(0, keepdims=True)
