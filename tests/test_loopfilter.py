@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bcodec.entropy import RangeReader, RangeWriter, Tables, make_tables
+from bcodec.frame import Plane
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.loopfilter import (
     CHROMA,
@@ -14,7 +15,6 @@ from bcodec.networks.loopfilter import (
     Filter,
     FilteredPlane,
     Kind,
-    Plane,
     code_filters,
     loop_filter,
     solve,

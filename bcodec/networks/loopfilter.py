@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.fixedpoint import upsample
+from bcodec.frame import Plane
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE, SymbolCoder
 
 UNIT = 64  # of a share; as latents are coded, it is 1
@@ -34,7 +36,6 @@ DEVIATIONS = (4.0, 3.0, 2.5)  # of shares, by the distance of their taps (measur
 KIND_DEVIATION = 1.5
 STEADINESS = 1e-2  # of the sums' diagonal, added to it: shares of what never differs stay small
 
-Plane = npt.NDArray[np.uint8]
 Sums = npt.NDArray[np.float64]
 Offset = tuple[int, int]
 
@@ -194,7 +195,7 @@ class FilteredPlane:
         down = (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] - middle).abs()
         whole = F.pad(across + down, (0, -width % CELL, 0, -height % CELL), mode="replicate")
         cells = torch.bucketize(F.avg_pool2d(whole, CELL)[0, 0] * CELL**2, self.thresholds)
-        return cells.repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)[:height, :width]
+        return upsample(cells, CELL)[:height, :width]
 
     def strips(self, kind: Kind) -> Iterator[tuple[slice, Tensor]]:
         """Rows, and the clipped differences of both neighbours of each tap, [width, rows, W]."""
