@@ -38,6 +38,7 @@ from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, la
 from bcodec.video import VideoReader
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
+HALVED = 0.2  # of the crops that a large clip gives are shown at half its size
 TAILS = 0.25  # of the GOPs in training end without an I frame
 
 
@@ -46,47 +47,55 @@ TAILS = 0.25  # of the GOPs in training end without an I frame
 
 @dataclass(frozen=True)
 class Clip:
-    """Planes y [T, H, W] and uv [T, 2, H/2, W/2] of a clip, uint8 (memory-mapped)."""
+    """Planes y [T, H, W] and uv [T, 2, H/2, W/2] of a clip, uint8 (memory-mapped, or on a GPU)."""
 
-    y: np.ndarray
-    uv: np.ndarray
+    y: Tensor
+    uv: Tensor
 
 
-def load_clips(folder: Path, cache: Path, smallest: int) -> list[Clip]:
-    """Every video of `folder` of at least `smallest` samples a side, decoded once into the folder `cache`."""
+def decode_clip(path: Path, cache: Path) -> list[Path]:
+    """Decode a video, once, into the folder `cache`: the files of y and uv."""
+    paths = [cache / f"{path.stem}.{plane}.npy" for plane in ("y", "uv")]
+    if not paths[1].exists():
+        with VideoReader(str(path)) as reader:
+            frames = list(reader)
+        height, width = frames[0].y.shape[0] // 2 * 2, frames[0].y.shape[1] // 2 * 2
+        y = np.stack([frame.y[:height, :width] for frame in frames])
+        uv = np.stack([[p[: height // 2, : width // 2] for p in (frame.u, frame.v)] for frame in frames])
+        for target, planes in zip(paths, (y, uv), strict=True):
+            np.save(target.with_suffix(".part.npy"), planes)
+            os.replace(target.with_suffix(".part.npy"), target)
+    return paths
+
+
+def load_clips(folder: Path, cache: Path, smallest: int, device: str = "cpu") -> list[Clip]:
+    """Every video of `folder` of at least `smallest` samples a side."""
     cache.mkdir(parents=True, exist_ok=True)
     clips = []
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
-        paths = [cache / f"{path.stem}.{plane}.npy" for plane in ("y", "uv")]
-        if not paths[1].exists():
-            with VideoReader(str(path)) as reader:
-                frames = list(reader)
-            height, width = frames[0].y.shape[0] // 2 * 2, frames[0].y.shape[1] // 2 * 2
-            y = np.stack([frame.y[:height, :width] for frame in frames])
-            uv = np.stack([[p[: height // 2, : width // 2] for p in (frame.u, frame.v)] for frame in frames])
-            for target, planes in zip(paths, (y, uv), strict=True):
-                np.save(target.with_suffix(".part.npy"), planes)
-                os.replace(target.with_suffix(".part.npy"), target)
-        clip = Clip(*(np.load(p, mmap_mode="r") for p in paths))
-        if min(clip.y.shape[1:]) >= smallest:
-            clips.append(clip)
+        planes = [torch.from_numpy(np.load(p, mmap_mode="c")) for p in decode_clip(path, cache)]
+        if min(planes[0].shape[1:]) >= smallest:
+            clips.append(Clip(*(plane.to(device) for plane in planes)))
     return clips
 
 
-def to_planes(y: np.ndarray, uv: np.ndarray) -> Tensor:
-    """uint8 y [.., H, W] and uv [.., 2, H/2, W/2] -> [.., 6, H/2, W/2] float32, (p - 128) / 64."""
-    luma = torch.nn.functional.pixel_unshuffle(torch.from_numpy(y.copy())[..., None, :, :], 2)
-    return (torch.cat([luma, torch.from_numpy(uv.copy())], -3).float() - 128) / 64
+def to_planes(y: Tensor, uv: Tensor) -> Tensor:
+    """y [.., H, W] and uv [.., 2, H/2, W/2], 0..255 -> [.., 6, H/2, W/2] float32, (p - 128) / 64."""
+    luma = torch.nn.functional.pixel_unshuffle(y[..., None, :, :], 2)
+    return (torch.cat([luma, uv], -3).float() - 128) / 64
 
 
 class Sampler:
-    """Random crops of random clips: `frames` frames at a spacing drawn anew for each batch."""
+    """Random crops of random clips: `frames` frames at a spacing drawn anew for each batch.
+
+    Some are shown at half their size, where a clip is large enough: sharper, with finer texture.
+    """
 
     def __init__(self, clips: list[Clip], crop: int, frames: int, spacings: dict[int, float]) -> None:
         self.clips, self.crop, self.frames = clips, crop, frames
         self.spacings, self.odds = list(spacings), np.array(list(spacings.values())) / sum(spacings.values())
         # Between equal shares for clips and for pixels.
-        self.shares = np.array([clip.y.size**0.5 for clip in clips])
+        self.shares = np.array([clip.y.numel() ** 0.5 for clip in clips])
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Tensor, int]:
         """[count, T, 6, C/2, C/2] and the spacing; samples are flipped and reversed at random."""
@@ -95,23 +104,28 @@ class Sampler:
         fitting = [i for i, clip in enumerate(self.clips) if len(clip.y) > reach]
         shares = self.shares[fitting] / self.shares[fitting].sum()
         chosen = generator.choice(fitting, count, p=shares)
-        return torch.stack([self._one(generator, self.clips[i], spacing) for i in chosen]), spacing
+        pairs = [self._one(generator, self.clips[i], spacing) for i in chosen]
+        y, uv = (torch.stack(planes) for planes in zip(*pairs, strict=True))
+        return to_planes(y, uv), spacing
 
-    def _one(self, generator: np.random.Generator, clip: Clip, spacing: int) -> Tensor:
+    def _one(self, generator: np.random.Generator, clip: Clip, spacing: int) -> tuple[Tensor, Tensor]:
         length, height, width = clip.y.shape
         reach = spacing * (self.frames - 1)
+        scale = 2 if generator.random() < HALVED and min(height, width) >= 2 * self.crop else 1
+        side = scale * self.crop
         first = int(generator.integers(length - reach))
-        top = 2 * int(generator.integers((height - self.crop) // 2 + 1))
-        left = 2 * int(generator.integers((width - self.crop) // 2 + 1))
-        half = self.crop // 2
+        top = 2 * int(generator.integers((height - side) // 2 + 1))
+        left = 2 * int(generator.integers((width - side) // 2 + 1))
         frames = slice(first, first + reach + 1, spacing)
-        y = clip.y[frames, top : top + self.crop, left : left + self.crop]
-        uv = clip.uv[frames, :, top // 2 : top // 2 + half, left // 2 : left // 2 + half]
-        if generator.random() < 0.5:
-            y, uv = y[..., ::-1], uv[..., ::-1]
-        if generator.random() < 0.5:
-            y, uv = y[::-1], uv[::-1]
-        return to_planes(y, uv)
+        planes = [
+            clip.y[frames, top : top + side, left : left + side],
+            clip.uv[frames, :, top // 2 : (top + side) // 2, left // 2 : (left + side) // 2],
+        ]
+        if scale > 1:
+            planes = [torch.round(torch.nn.functional.avg_pool2d(p.float(), scale)).byte() for p in planes]
+        axes = [axis for axis in (-1, 0) if generator.random() < 0.5]
+        y, uv = (plane.flip(axes) for plane in planes)
+        return y, uv
 
 
 def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, int]]:
@@ -156,16 +170,17 @@ def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
 
 
 Symbols = list[Counter[int]]  # for each table
-Loss = Callable[[Networks, Tensor, int, Tensor], tuple[Tensor, dict[str, float]]]
+Stats = dict[str, Tensor]  # what the log tells of a step
+Loss = Callable[[Networks, Tensor, int, Tensor], tuple[Tensor, Stats]]
 
 
-def intra_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+def intra_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
     """The intra codec on single frames [B, 1, 6, H/2, W/2]."""
     x = frame_of(batch, 0)
     rate = meter()
     x_hat, _ = net.intra(rate, qp, (x.shape[2] // 8, x.shape[3] // 8), x)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
-    return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean().item(), "error": error.mean().item()}
+    return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
 
 
 def frame_of(batch: Tensor, index: int) -> Tensor:
@@ -191,7 +206,7 @@ def anchor(net: Networks, x: Tensor, qp: Tensor) -> ReferencePicture:
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 
 
-def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
     """Motion and prediction alone: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     x, rate = frame_of(batch, 1), meter()
@@ -199,7 +214,7 @@ def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple
     bpp, error = rate.bits / pixels(x), squared_error(contexts.predicted, x)
     # A residual will mend part of the error of P: what is left of it counts less than in the end.
     loss = rate_distortion(bpp, error / 2, qp).mean()
-    return loss, {"bpp": bpp.mean().item(), "error": error.mean().item()}
+    return loss, {"bpp": bpp.mean(), "error": error.mean()}
 
 
 def raised(qp: Tensor) -> Tensor:
@@ -207,7 +222,7 @@ def raised(qp: Tensor) -> Tensor:
     return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
-def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
     """One B frame between two intra frames, sometimes (B*) behind one."""
     past = anchor(net, frame_of(batch, 0), raised(qp))
     tail = random.random() < 0.06
@@ -218,10 +233,10 @@ def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
     motion = torch.stack(rate.parts[:-CONTENT_CALLS]).sum(0) / pixels(x)
     loss = rate_distortion(bpp, error, qp).mean()
-    return loss, {"bpp": bpp.mean().item(), "error": error.mean().item(), "motion": motion.mean().item()}
+    return loss, {"bpp": bpp.mean(), "error": error.mean(), "motion": motion.mean()}
 
 
-def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
     """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer.
 
     Sometimes it ends with a B* frame in place of an I frame.
@@ -249,10 +264,9 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
             dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
         bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
         losses.append(rate_distortion(bpp, error, own).mean())
-        bits.append(bpp.mean().item())
-        errors.append(error.mean().item())
-    count = len(losses)
-    stats = {"bpp": sum(bits) / count, "error": sum(errors) / count, "leaf": bits[-1]}
+        bits.append(bpp.mean())
+        errors.append(error.mean())
+    stats = {"bpp": torch.stack(bits).mean(), "error": torch.stack(errors).mean(), "leaf": bits[-1]}
     return torch.stack(losses).mean(), stats
 
 
@@ -335,7 +349,7 @@ class Objective(nn.Module):
         super().__init__()
         self.net, self.loss = net, loss
 
-    def forward(self, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
         """The loss and what the log says of it."""
         return self.loss(self.net, batch, spacing, qp)
 
@@ -464,7 +478,11 @@ class Run:
         with torch.no_grad():
             state = [(k, v) for k, v in self.net.state_dict().items() if v.is_floating_point()]
             torch._foreach_lerp_([self.average[k] for k, _ in state], [v for _, v in state], 1 - decay)
-        return {"loss": float(loss.detach()), **stats, "norm": float(norm)}
+        return {
+            "loss": float(loss.detach()),
+            **{k: float(v.detach()) for k, v in stats.items()},
+            "norm": float(norm),
+        }
 
 
 def join_processes() -> tuple[int, int]:
@@ -555,7 +573,7 @@ def run(
 ) -> None:
     """Train one STAGE on the videos of a folder; resumes where the folder's checkpoint stands."""
     plan = STAGES[stage]
-    sampler = Sampler(load_clips(data, cache, plan.crop), plan.crop, plan.frames, plan.spacings)
+    sampler = Sampler(load_clips(data, cache, plan.crop, device), plan.crop, plan.frames, plan.spacings)
     Run(
         start_networks(init),
         plan.loss,
