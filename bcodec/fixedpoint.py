@@ -20,9 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
-WEIGHT_LIMIT = 127  # weights are integers of this magnitude times a power of two, one for each output channel
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
-FINEST = 13  # exponent of the finest step
 
 
 class Grid(NamedTuple):
@@ -48,8 +46,24 @@ class Grid(NamedTuple):
 
 
 ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64; a pixel p is (p - 128) / 64
-LATENT = Grid(frac=6, bits=12)  # [-32, 32) in steps of 1/64: blocks of text on a plain ground need it
-PIXEL_RESIDUAL = Grid(frac=6, bits=11)  # [-16, 16): pictures before they are clamped, and residuals
+FINE = Grid(frac=7, bits=11)  # [-8, 8) in steps of 1/128: features that become a picture
+LATENT = Grid(frac=8, bits=14)  # [-32, 32) in steps of 1/256: blocks of text on a plain ground need the range
+SEEN_LATENT = Grid(frac=6, bits=12)  # [-32, 32) in steps of 1/64: latents as networks see them
+PICTURE = Grid(frac=8, bits=11)  # [-4, 4) in steps of a quarter of a level: predictions, and what they miss
+PIXEL_RESIDUAL = Grid(frac=8, bits=13)  # [-16, 16): decoded residuals, and pictures before they are clamped
+
+
+class Sums(NamedTuple):
+    """How a layer sums: in integers below 2^bits, of weights up to `limit` times a power of two for each
+    output channel, 2^-finest or more."""
+
+    bits: int
+    limit: int
+    finest: int
+
+
+FLOAT32 = Sums(EXACT_BITS, 511, 13)
+FLOAT64 = Sums(52, 4095, 16)  # for the few layers whose weights must be finer: block transforms
 
 
 class InexactWeights(ValueError):
@@ -98,19 +112,21 @@ def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
     return snap(hard_sigmoid(query) * value, grid)
 
 
-def weight_steps(weight: Tensor, bias: Tensor, grid_in: Grid, residual_units: int) -> Tensor:
+def weight_steps(
+    weight: Tensor, bias: Tensor, grid_in: Grid, residual_units: int, sums: Sums = FLOAT32
+) -> Tensor:
     """Exponents e [C_out] such that the weights of each output channel are rounded to multiples of 2^-e.
 
-    The finest for which |w| <= 127 steps and the largest sum, with the bias and a residual of so many units
-    of the output's grid, stays below 2^24 units of the accumulator.
+    The finest for which |w| is within the limit and the largest sum, with the bias and a residual of so many
+    units of the input's grid, stays exact.
     """
     flat = weight.detach().double().abs().flatten(1)
     # Rounding adds at most half a step to each weight, and half a unit to the bias.
-    room = (1 << EXACT_BITS) - 0.5 * flat.shape[1] * grid_in.units - 1
+    room = (1 << sums.bits) - 0.5 * flat.shape[1] * grid_in.units - 1
     largest = flat.sum(1) * grid_in.units + math.ldexp(1.0, grid_in.frac) * bias.detach().double().abs()
-    limits = ((flat.amax(1), WEIGHT_LIMIT + 0.49), (largest + residual_units, room))
+    limits = ((flat.amax(1), sums.limit + 0.49), (largest + residual_units, room))
     steps = [torch.floor(torch.log2(limit / magnitude.clamp_min(1e-9))) for magnitude, limit in limits]
-    return torch.minimum(*steps).clamp(-8.0, FINEST).float()
+    return torch.minimum(*steps).clamp(-8.0, sums.finest).float()
 
 
 def on_grid(x: Tensor, step: Tensor) -> Tensor:
@@ -138,8 +154,10 @@ class Conv2d(nn.Module):
         zero: bool = False,
         grid_in: Grid = ACTIVATION,
         grid_out: Grid = ACTIVATION,
+        sums: Sums = FLOAT32,
     ) -> None:
         super().__init__()
+        self.sums = sums
         self.stride, self.groups, self.padding = stride, groups, kernel // 2
         self.activation, self.grid_in, self.grid_out = activation, grid_in, grid_out
         fan_in = c_in // groups * kernel * kernel
@@ -154,15 +172,15 @@ class Conv2d(nn.Module):
         """Weights and bias on their grids, and the exponents e [C_out] of the weights' steps 2^-e."""
         exponent = self.exponent
         if exponent is None:
-            exponent = weight_steps(self.weight, self.bias, self.grid_in, self._residual_units())
+            exponent = weight_steps(self.weight, self.bias, self.grid_in, self._residual_units(), self.sums)
         step = torch.exp2(-exponent)
         weight = on_grid(self.weight, step.view(-1, 1, 1, 1))
         bias = on_grid(self.bias, step * math.ldexp(1.0, -self.grid_in.frac))
         return weight, bias, exponent
 
     def _residual_units(self) -> int:
-        """Of the output's grid: only between equal grids is there a residual."""
-        return self.grid_out.units if self.grid_in == self.grid_out else 0
+        """Of the input's grid: only between grids of one range is there a residual."""
+        return self.grid_in.units if self.grid_in.low == self.grid_out.low else 0
 
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and bias as integers (in float32) and the exponents: what is exported."""
@@ -178,8 +196,8 @@ class Conv2d(nn.Module):
         """
         units = weight.double().abs().flatten(1).sum(1) * self.grid_in.units + bias.double().abs()
         residual = self._residual_units() * torch.exp2(exponent.double())
-        if bool((units + residual >= 1 << EXACT_BITS).any()):
-            raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact in float32")
+        if bool((units + residual >= 1 << self.sums.bits).any()):
+            raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact")
         step = torch.exp2(-exponent)
         with torch.no_grad():
             self.weight.copy_(weight * step.view(-1, 1, 1, 1))
@@ -189,7 +207,8 @@ class Conv2d(nn.Module):
 
     def move(self, device: torch.device | str) -> None:
         """Take the fixed weights to a device, in the precision that is exact there."""
-        self.precision = exact_precision(torch.device(device).type)
+        exact = exact_precision(torch.device(device).type)
+        self.precision = torch.float64 if self.sums is FLOAT64 else exact
         weight = self.weight.detach().to(device, self.precision, memory_format=torch.channels_last)
         self.frozen = weight, self.bias.detach().to(device, self.precision)
         if self.exponent is not None:

@@ -60,10 +60,10 @@ def test_rows_and_columns_are_treated_alike() -> None:
     assert torch.equal(across.mT, down)
 
 
-def test_results_are_on_the_pixel_grid() -> None:
+def test_results_are_on_the_grid_of_pictures() -> None:
     torch.manual_seed(0)
     noise = torch.round(torch.randn(2, 6, 32, 32) * 8) / 64
     step = torch.tensor([0.3, 1.2]).view(2, 1, 1, 1)
     smoothed = deblock(noise, noise, torch.ones(2, 1, 4, 4), step)
-    assert torch.equal(smoothed, torch.round(smoothed * 64) / 64)
+    assert torch.equal(smoothed, torch.round(smoothed * 256) / 256)
     assert not torch.equal(smoothed, noise)

@@ -130,7 +130,7 @@ def test_values_are_the_nearest_that_can_be_told_and_zero_where_nothing_is_coded
         _, (value,) = written([(y, mean, scale, step, mask)])
         symbol = torch.round((y - mean) / step).clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1)
         symbol = torch.where(scale.round() > 0, symbol, 0)
-        nearest = torch.round((mean + symbol * step).clamp(LATENT.low, LATENT.high) * 64) / 64
+        nearest = torch.round((mean + symbol * step).clamp(LATENT.low, LATENT.high) * 256) / 256
         assert torch.equal(value, nearest if mask is None else nearest * mask)
 
 
@@ -226,7 +226,7 @@ def test_garbage_is_an_error_or_something_on_the_latent_grid(payload: bytes, see
         (value,) = read(payload, [latent(seed)])
     except EntropyError:
         return
-    assert torch.equal(value, (torch.round(value * 64) / 64).clamp(LATENT.low, LATENT.high))
+    assert torch.equal(value, (torch.round(value * 256) / 256).clamp(LATENT.low, LATENT.high))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -11,8 +11,13 @@ from torch import Tensor
 
 from bcodec.fixedpoint import (
     ACTIVATION,
+    FINE,
+    FLOAT32,
+    FLOAT64,
     LATENT,
+    PICTURE,
     PIXEL_RESIDUAL,
+    SEEN_LATENT,
     Conv2d,
     Grid,
     InexactWeights,
@@ -25,7 +30,7 @@ from bcodec.fixedpoint import (
     warp,
 )
 
-GRIDS = (ACTIVATION, LATENT, PIXEL_RESIDUAL, Grid(6, 8), Grid(0, 16))
+GRIDS = (ACTIVATION, FINE, LATENT, SEEN_LATENT, PICTURE, PIXEL_RESIDUAL, Grid(6, 8), Grid(0, 16))
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
@@ -169,11 +174,39 @@ def test_convolution_equals_int64(shape: tuple[int, int, int, int, int], activat
 
 
 @pytest.mark.parametrize(
-    ("grid_in", "grid_out"), [(LATENT, ACTIVATION), (ACTIVATION, LATENT), (LATENT, PIXEL_RESIDUAL)]
+    ("grid_in", "grid_out"),
+    [
+        (SEEN_LATENT, ACTIVATION),
+        (SEEN_LATENT, FINE),
+        (ACTIVATION, LATENT),
+        (FINE, PIXEL_RESIDUAL),
+        (PICTURE, ACTIVATION),
+    ],
 )
 def test_convolution_between_grids_equals_int64(grid_in: Grid, grid_out: Grid) -> None:
     layer = random_conv(24, 16, 3, 1, 1, grid_in=grid_in, grid_out=grid_out)
     x = on(grid_in, 2, 24, 9, 11)
+    with torch.no_grad():
+        assert torch.equal(layer(x), convolved(layer, x, None))
+
+
+@pytest.mark.parametrize("grid_in", [ACTIVATION, FINE])
+def test_features_are_added_on_a_finer_grid_without_an_error(grid_in: Grid) -> None:
+    layer = random_conv(24, 16, 3, 1, 1, grid_in=grid_in, grid_out=FINE)
+    x, residual = on(grid_in, 2, 24, 9, 11), on(FINE, 2, 16, 9, 11, seed=1)
+    with torch.no_grad():
+        assert torch.equal(layer(x, residual=residual), convolved(layer, x, residual))
+
+
+@pytest.mark.parametrize(
+    ("grid_in", "grid_out"), [(PICTURE, LATENT), (LATENT, LATENT), (LATENT, PIXEL_RESIDUAL)]
+)
+def test_sums_in_float64_equal_int64(grid_in: Grid, grid_out: Grid) -> None:
+    layer = random_conv(384, 24, 1, 1, 1, grid_in=grid_in, grid_out=grid_out, sums=FLOAT64)
+    weight, _, _ = layer.integers()
+    assert FLOAT32.limit < float(weight.abs().max()) <= FLOAT64.limit
+    x = on(grid_in, 2, 384, 5, 6) / 16
+    x = torch.round(x * 2.0**grid_in.frac) / 2.0**grid_in.frac
     with torch.no_grad():
         assert torch.equal(layer(x), convolved(layer, x, None))
 

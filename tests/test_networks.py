@@ -311,9 +311,10 @@ def test_b_frame_codec_starts_from_the_intra_codec(tiny_networks: Networks) -> N
     before = {k: v.clone() for k, v in networks.bframe.state_dict().items()}
     networks.bframe.start_from(networks.intra)
     ours, theirs = networks.bframe.state_dict(), networks.intra.state_dict()
-    assert theirs.keys() < ours.keys()
+    deeper = {name for name in theirs if name.startswith(("synthesis.level1.2", "synthesis.level2.2"))}
+    assert theirs.keys() - deeper < ours.keys()
     wider = {"synthesis.picture.weight"}  # it sees the references, too
-    assert {name for name in theirs if theirs[name].shape != ours[name].shape} == wider
+    assert {name for name in theirs.keys() - deeper if theirs[name].shape != ours[name].shape} == wider
     for name, value in ours.items():
         assert torch.equal(value, before[name] if name in wider else theirs.get(name, before[name]))
 
@@ -492,10 +493,11 @@ def test_what_moves_like_its_neighbours_is_expected_exactly() -> None:
 def test_interpolation_keeps_whole_samples_and_straight_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     plane = finish(torch.randn(1, 1, 40, 16))
     quarters = interpolate(plane)
-    assert quarters.dtype is torch.uint8
-    assert torch.equal(quarters[..., ::4, ::4], (plane * 64 + 128).byte())
+    assert quarters.dtype is torch.float16
+    assert torch.equal(quarters[..., ::4, ::4], (plane * 64 + 128).half())
+    assert torch.equal(quarters, torch.round(quarters.float() * 4).half() / 4)
     line = interpolate(torch.arange(-20.0, 20.0).view(1, 1, -1, 1).expand(1, 1, 40, 16) * 4 / 64)
-    assert torch.equal(line[0, 0, 20:-24, 0].diff(), torch.ones(115, dtype=torch.uint8))
+    assert torch.equal(line[0, 0, 20:-24, 0].diff(), torch.ones(115, dtype=torch.float16))
     monkeypatch.setattr("bcodec.networks.context.STRIP", 16)
     assert torch.equal(interpolate(plane), quarters)
 

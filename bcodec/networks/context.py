@@ -14,7 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, Grid, downsample, snap, upsample, warp
+from bcodec.fixedpoint import (
+    ACTIVATION,
+    PICTURE,
+    SEEN_LATENT,
+    Conv2d,
+    Grid,
+    downsample,
+    snap,
+    upsample,
+    warp,
+)
+from bcodec.networks.latent import as_seen
 from bcodec.networks.layers import LEVELS, MIDDLE, PLANES, Channels, Contexts, Down, ResBlock, fuse
 from bcodec.networks.matching import BLOCK, CELL, sample_blocks
 from bcodec.networks.motion import Motion, Track
@@ -37,7 +48,7 @@ class Reference(NamedTuple):
     """A decoded picture with everything that later frames take from it."""
 
     picture: Tensor  # [B, 6, H/2, W/2], on the pixel grid
-    quarter_pel: Tensor  # [B, 1, 4H, 4W], luma interpolated to quarter samples, 0..255
+    quarter_pel: Tensor  # [B, 1, 4H, 4W], luma interpolated to quarter samples, 0..255 by 1/4
     features: tuple[Tensor, Tensor, Tensor]  # [B, C_l, ..] at 1/4, 1/8, 1/16
     latent: Tensor  # [B, C_3, H/16, W/16], of y_hat
     qp: Tensor  # [B]
@@ -52,7 +63,8 @@ def luma(picture: Tensor) -> Tensor:
 def interpolate(plane: Tensor) -> Tensor:
     """Luma at quarter samples by HEVC's taps, [B, 1, H, W] on the pixel grid -> [B, 1, 4 H, 4 W], 0..255.
 
-    uint8, or float32 with a gradient if the plane has one. Sums stay below 2^22: exact.
+    Multiples of 1/4 in float16 (exact), or in float32 with a gradient if the plane has one. Sums stay below
+    2^22: exact.
     """
     padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
     strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
@@ -65,8 +77,10 @@ def _quarters(strip: Tensor) -> Tensor:
     levels = []
     for taps in TAPS:
         level = _filter(across, 2, taps) / 4096
-        rounded = torch.round(level.detach()).clamp(0, 255)
-        levels.append(level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.uint8))
+        rounded = (torch.round(level.detach() * 4) / 4).clamp(0, 255)
+        levels.append(
+            level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.float16)
+        )
     return torch.stack(levels, 3).flatten(2, 3)
 
 
@@ -89,19 +103,21 @@ class ReferenceFeatures(nn.Module):
         self.level1 = nn.Sequential(Conv2d(4 * PLANES, c1, activation=True), Conv2d(c1, c1, activation=True))
         self.level2 = nn.Sequential(Down(c1, c2), Conv2d(c2, c2, activation=True))
         self.level3 = nn.Sequential(Down(c2, c3), Conv2d(c3, c3, activation=True))
-        self.latent = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=LATENT)
+        self.latent = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=SEEN_LATENT)
 
     def forward(self, picture: Tensor, y_hat: Tensor, qp: Tensor, track: Track | None = None) -> Reference:
         """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
         one = self.level1(F.pixel_unshuffle(picture, 2))
         two = self.level2(one)
         features = (one, two, self.level3(two))
-        return Reference(picture, interpolate(luma(picture).float()), features, self.latent(y_hat), qp, track)
+        return Reference(
+            picture, interpolate(luma(picture).float()), features, self.latent(as_seen(y_hat)), qp, track
+        )
 
 
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     """The reference's samples along a field [B, 2, H/8, W/8] of quarter samples; chroma bilinear."""
-    chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PIXEL)
+    chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PICTURE)
     bright = sample_blocks(reference.quarter_pel, field, BLOCK).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
     bright = (bright.reshape(batch, 1, rows * BLOCK, columns * BLOCK) - MIDDLE) / LEVELS
@@ -174,7 +190,7 @@ class TemporalContexts(nn.Module):
         """P and the contexts."""
         dtype = motion.features.dtype
         pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
-        aligned = F.pixel_unshuffle(torch.cat(pictures, 1), 2)
+        aligned = snap(F.pixel_unshuffle(torch.cat(pictures, 1), 2))
         seen = (
             torch.cat([upsample(motion.features, 2), aligned.to(dtype)], 1),
             motion.features,
@@ -189,7 +205,7 @@ class TemporalContexts(nn.Module):
             contexts.append(context)
             queries.append(query)
         weights = F.pixel_shuffle(queries[0], 2).float()
-        predicted = flattened(snap(fuse(weights, *pictures), PIXEL), motion.flat)
+        predicted = flattened(fuse(weights, pictures[0], pictures[1], PICTURE), motion.flat)
         return Contexts(predicted, aligned, contexts)
 
 

@@ -18,9 +18,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import LATENT, PIXEL_RESIDUAL, Conv2d, snap
+from bcodec.fixedpoint import (
+    ACTIVATION,
+    FINE,
+    FLOAT64,
+    LATENT,
+    PICTURE,
+    PIXEL_RESIDUAL,
+    SEEN_LATENT,
+    Conv2d,
+    Grid,
+    snap,
+)
 from bcodec.networks.deblock import deblock
-from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
+from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, as_seen, lagrangian
 from bcodec.networks.layers import LEVELS, PLANES, Channels, Contexts, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
@@ -31,7 +42,7 @@ OWN = 1.6  # and where none does: the networks spread it
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
 FIRST_AC = 1  # the channel of y whose step sets the strength of the deblocking filter
-PREDICTED = 0.5  # times that, where the picture is predicted: its blocks differ less (measured)
+PREDICTED = 0.25  # times that, where the picture is predicted: its blocks differ less (measured)
 
 
 def sample_worth(qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
@@ -62,11 +73,13 @@ class Analysis(nn.Module):
     def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
         super().__init__()
         c1, c2, c3 = channels.level1, channels.level2, channels.level3
-        self.transform = Conv2d(COEFFICIENTS, channels.y, kernel=1, grid_out=LATENT)
+        self.transform = Conv2d(
+            COEFFICIENTS, channels.y, kernel=1, grid_in=PICTURE, grid_out=LATENT, sums=FLOAT64
+        )
         with torch.no_grad():
             self.transform.weight.copy_(block_transform(channels.y)[:, :, None, None])
             self.transform.weight[0] /= 2  # the mean of a luma block would leave the latent's range
-        self.head = Conv2d(4 * PLANES, c1, activation=True)
+        self.head = Conv2d(4 * PLANES, c1, activation=True, grid_in=PICTURE)
         self.level1 = ResBlock(c1)
         self.down2 = Down(c1, c2)
         self.level2 = ResBlock(c2)
@@ -90,7 +103,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Latent to picture: [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-6, |x| <= 16.
+    """Latent to picture: [B, Y, H/16, W/16] -> [B, 6, H/2, W/2], multiples of 2^-8, |x| <= 16.
 
     At level 1 it filters the picture that the inverse transform gives: sixteen times finer than the latent,
     it shows the edges between blocks. Of a B frame it sees the pictures behind the prediction, too.
@@ -99,19 +112,23 @@ class Synthesis(nn.Module):
     def __init__(self, channels: Channels, *, contexts: bool = False) -> None:
         super().__init__()
         c1, c2, c3 = channels.level1, channels.level2, channels.level3
-        self.transform = Conv2d(channels.y, COEFFICIENTS, kernel=1, grid_in=LATENT, grid_out=PIXEL_RESIDUAL)
+        depth = 2 if contexts else 3  # what the contexts took is left here
+        self.transform = Conv2d(
+            channels.y, COEFFICIENTS, kernel=1, grid_in=LATENT, grid_out=PIXEL_RESIDUAL, sums=FLOAT64
+        )
         with torch.no_grad():
             self.transform.weight.copy_(block_transform(channels.y).t()[:, :, None, None])
             self.transform.weight[:, 0] *= 2
-        self.head = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=LATENT)
-        self.level3 = nn.Sequential(ResBlock(c3), ResBlock(c3))
-        self.up2 = Up(c3, c2)
-        self.level2 = nn.Sequential(ResBlock(c2), ResBlock(c2))
-        self.up1 = Up(c2, c1)
-        self.picture = Conv2d(4 * PLANES * (3 if contexts else 1) + 1, c1, zero=True)
-        self.level1 = nn.Sequential(ResBlock(c1), ResBlock(c1))
-        self.tail = Conv2d(c1, 4 * PLANES, zero=True)
-        self.inject = injections(channels) if contexts else None
+        self.head = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=SEEN_LATENT, grid_out=FINE)
+        self.level3 = nn.Sequential(ResBlock(c3, FINE), ResBlock(c3, FINE))
+        self.up2 = Up(c3, c2, FINE)
+        self.level2 = nn.Sequential(*(ResBlock(c2, FINE) for _ in range(depth)))
+        self.up1 = Up(c2, c1, FINE)
+        visible = 4 * PLANES * (3 if contexts else 1) + 1
+        self.picture = Conv2d(visible, c1, zero=True, grid_in=FINE, grid_out=FINE)
+        self.level1 = nn.Sequential(*(ResBlock(c1, FINE) for _ in range(depth)))
+        self.tail = Conv2d(c1, 4 * PLANES, zero=True, grid_in=FINE, grid_out=PIXEL_RESIDUAL)
+        self.inject = injections(channels, FINE) if contexts else None
 
     def forward(
         self,
@@ -128,11 +145,11 @@ class Synthesis(nn.Module):
         with torch.autocast(y_hat.device.type, enabled=False):
             residual = F.pixel_shuffle(self.transform(y_hat), BLOCK)
         picture = contexts.predicted + residual if contexts else residual
-        seen = snap(F.pixel_unshuffle(picture, 2))
-        fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
-        visible = [seen, fine, contexts.aligned] if contexts else [seen, fine]
+        known = snap(F.pixel_unshuffle(picture, 2), FINE)
+        fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *known.shape[2:])
+        visible = [known, fine, contexts.aligned] if contexts else [known, fine]
         levels = contexts.levels if contexts else ()
-        h = inject(self.inject, 2, self.head(y_hat), levels)
+        h = inject(self.inject, 2, self.head(as_seen(y_hat)), levels)
         h = inject(self.inject, 1, self.up2(self.level3(h)), levels)
         h = inject(self.inject, 0, self.up1(self.level2(h)), levels)
         h = self.picture(torch.cat(visible, 1).to(h.dtype), residual=h)
@@ -141,10 +158,10 @@ class Synthesis(nn.Module):
         return deblock(picture, residual, sizes, strength)
 
 
-def injections(channels: Channels) -> nn.ModuleList:
-    """One 1x1 convolution a level, starting at zero, through which a context enters."""
+def injections(channels: Channels, grid: Grid = ACTIVATION) -> nn.ModuleList:
+    """One 1x1 convolution a level, starting at zero, through which a context enters features on `grid`."""
     widths = (channels.level1, channels.level2, channels.level3)
-    return nn.ModuleList(Conv2d(c, c, kernel=1, zero=True) for c in widths)
+    return nn.ModuleList(Conv2d(c, c, kernel=1, zero=True, grid_out=grid) for c in widths)
 
 
 def inject(layers: nn.ModuleList | None, level: int, h: Tensor, contexts: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, LATENT, Conv2d, snap
+from bcodec.fixedpoint import ACTIVATION, LATENT, SEEN_LATENT, Conv2d, snap
 from bcodec.networks.layers import Down, ResBlock, Up
 
 SCALE_RATIO = 1.1355  # between the scales of neighbouring tables
@@ -67,6 +67,11 @@ class Rounder:
         y_hat = mean.clone() if y is None else mean + torch.round((y.float() - mean) / step) * step
         y_hat = snap(y_hat, LATENT)
         return y_hat if mask is None else y_hat * mask
+
+
+def as_seen(latent: Tensor) -> Tensor:
+    """A latent as networks see it, on a coarser grid; a new tensor."""
+    return snap(latent.clone(), SEEN_LATENT)
 
 
 class QStep(nn.Module):
@@ -150,13 +155,13 @@ class Hyperprior(nn.Module):
     def __init__(self, c_in: int, c_z: int, c_out: int) -> None:
         super().__init__()
         self.analysis = nn.Sequential(
-            Conv2d(c_in, c_out, kernel=1, activation=True, grid_in=LATENT),
+            Conv2d(c_in, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
             Down(c_out, c_out),
             Down(c_out, c_out),
             Conv2d(c_out, c_z, grid_out=LATENT),
         )
         self.synthesis = nn.Sequential(
-            Conv2d(c_z, c_out, kernel=1, activation=True, grid_in=LATENT),
+            Conv2d(c_z, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
             Up(c_out, c_out),
             ResBlock(c_out),
             Up(c_out, c_out),
@@ -168,12 +173,12 @@ class Hyperprior(nn.Module):
     def forward(self, symbols: SymbolCoder, y: Tensor | None, qp: Tensor, size: tuple[int, int]) -> Tensor:
         """Features [B, F, H, W] of the decoded z, for latents of `size` = (H, W), multiples of 4."""
         step, offset = self.step(qp)
-        z = None if y is None else self.analysis(y)
+        z = None if y is None else self.analysis(as_seen(y))
         shape = (qp.shape[0], self.mean.shape[0], size[0] // 4, size[1] // 4)
-        mean = channel_grid(self.mean, LATENT.frac)[None, :, None, None].expand(shape)
+        mean = channel_grid(self.mean, ACTIVATION.frac)[None, :, None, None].expand(shape)
         scale = channel_grid(self.scale, ACTIVATION.frac)[None, :, None, None].expand(shape)
         z_hat = symbols.code(z, mean, table_index(scale, offset), step)
-        return self.synthesis(z_hat)  # type: ignore[no-any-return]
+        return self.synthesis(as_seen(z_hat))  # type: ignore[no-any-return]
 
 
 def channel_grid(x: Tensor, frac: int) -> Tensor:

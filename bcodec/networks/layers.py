@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import Conv2d, hard_sigmoid, snap
+from bcodec.fixedpoint import ACTIVATION, Conv2d, Grid, hard_sigmoid, snap
 
 PLANES = 6  # four luma phases, U, V: at half resolution
 LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
@@ -32,7 +32,7 @@ class Channels:
 class Contexts(NamedTuple):
     """What two references and motion towards them say of a frame."""
 
-    predicted: Tensor  # P, [B, 6, H/2, W/2], on the pixel grid
+    predicted: Tensor  # P, [B, 6, H/2, W/2], on the grid PICTURE
     aligned: Tensor  # the two warped pictures that P is made of, [B, 48, H/4, W/4], on the pixel grid
     levels: list[Tensor]  # features [B, C_l, ..] at levels 1, 2, 3
 
@@ -40,10 +40,10 @@ class Contexts(NamedTuple):
 class ResBlock(nn.Module):
     """x + conv(leaky(conv(x))), 3x3 convolutions; starts as the identity."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, grid: Grid = ACTIVATION) -> None:
         super().__init__()
-        self.conv1 = Conv2d(channels, channels, activation=True)
-        self.conv2 = Conv2d(channels, channels, zero=True)
+        self.conv1 = Conv2d(channels, channels, activation=True, grid_in=grid, grid_out=grid)
+        self.conv2 = Conv2d(channels, channels, zero=True, grid_in=grid, grid_out=grid)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""
@@ -60,17 +60,17 @@ class Down(Conv2d):
 class Up(Conv2d):
     """1x1 convolution to 4 times the channels, then pixel shuffle: [B, C_in, H, W] -> [B, C_out, 2H, 2W]."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__(c_in, 4 * c_out, kernel=1, activation=True)
+    def __init__(self, c_in: int, c_out: int, grid: Grid = ACTIVATION) -> None:
+        super().__init__(c_in, 4 * c_out, kernel=1, activation=True, grid_in=grid, grid_out=grid)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The layer's output; no residual."""
         return F.pixel_shuffle(super().forward(x), 2)
 
 
-def fuse(query: Tensor, past: Tensor, future: Tensor) -> Tensor:
-    """w past + (1 - w) future with w = hard_sigmoid(query), on the activation grid.
+def fuse(query: Tensor, past: Tensor, future: Tensor, grid: Grid = ACTIVATION) -> Tensor:
+    """w past + (1 - w) future with w = hard_sigmoid(query), on a grid.
 
     `query` broadcasts over the channels; w reaches 0 and 1, so that one reference can be ruled out.
     """
-    return snap(future + hard_sigmoid(query).to(past.dtype) * (past - future))
+    return snap(future + hard_sigmoid(query).to(past.dtype) * (past - future), grid)

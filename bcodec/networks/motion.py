@@ -25,12 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.distributions import HEAVY, PLAIN, Family, information
-from bcodec.fixedpoint import LATENT, Conv2d, Grid, gate, hard_sigmoid, on_grid, snap, upsample
+from bcodec.fixedpoint import LATENT, SEEN_LATENT, Conv2d, Grid, gate, hard_sigmoid, on_grid, snap, upsample
 from bcodec.networks.latent import (
     Hyperprior,
     Parameters,
     QStep,
     SymbolCoder,
+    as_seen,
     deviation,
     scale_offset,
     table_index,
@@ -146,7 +147,7 @@ class BranchDecoder(nn.Module):
 
     def __init__(self, c: int) -> None:
         super().__init__()
-        self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=LATENT)
+        self.head = Conv2d(c, c, kernel=1, activation=True, grid_in=SEEN_LATENT)
         self.interact16 = Interaction(c)
         self.up = Up(c, c)
         self.interact8 = Interaction(c)
@@ -424,9 +425,8 @@ class MotionCodec(nn.Module):
             return found.price(direction, field, lattice) * textured
 
         def lost_preference(symbols: Tensor) -> Tensor:
-            latent = expected[:, : PREFERENCE.stop].clone()
-            latent[:, PREFERENCE] += symbols * step[:, PREFERENCE]
-            off = latent_to_preference(latent) - squares_of(found.preference, lattice)
+            coded = from_latent((expected[:, PREFERENCE] + symbols * step[:, PREFERENCE]) * 2)
+            off = coded - squares_of(found.preference, lattice)
             return F.avg_pool2d(squares_of(found.stakes, lattice) * off.square(), 2) * 4 * textured
 
         picked = y.clone()
@@ -464,7 +464,7 @@ class MotionCodec(nn.Module):
     def decode(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
         """Motion fields and features at 1/8 from the decoded latents."""
         f, b = (cast(BranchDecoder, branch) for branch in self.decoders)
-        h_f, h_b = f.head(m_f), b.head(m_b)
+        h_f, h_b = f.head(as_seen(m_f)), b.head(as_seen(m_b))
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         h_f, h_b = f.up(h_f), b.up(h_b)
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)

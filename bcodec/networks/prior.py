@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.distributions import information
-from bcodec.fixedpoint import LATENT, Conv2d, snap
-from bcodec.networks.latent import FLAG_OFFSET, Parameters, SymbolCoder, deviation, table_index
+from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d, snap
+from bcodec.networks.latent import FLAG_OFFSET, Parameters, SymbolCoder, as_seen, deviation, table_index
 from bcodec.networks.transform import SIZES, turn
 
 STEPS = 4
@@ -36,7 +36,7 @@ class BlockSizes(nn.Module):
     def __init__(self, c_prior: int, c_latent: int) -> None:
         super().__init__()
         forth = [turn(c_latent, size)[:, :, None, None] for size in SIZES[1:]]
-        kwargs = {"kernel": 1, "grid_in": LATENT, "grid_out": LATENT}
+        kwargs = {"kernel": 1, "grid_in": LATENT, "grid_out": LATENT, "sums": FLOAT64}
         self.transform = nn.ModuleDict(
             {
                 way: nn.ModuleList(Conv2d(c_latent, c_latent, **kwargs) for _ in forth)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ class SpatialPrior(nn.Module):
         super().__init__()
         self.sizes = BlockSizes(c_prior, c_latent)
         self.spread = Conv2d(len(SIZES), c_prior, zero=True)
-        self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=LATENT)
+        self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=SEEN_LATENT)
         self.merge = nn.ModuleList(
             Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in range(STEPS - 1)
         )
@@ -154,8 +154,8 @@ class SpatialPrior(nn.Module):
         for number, parameters in enumerate(self.steps):
             known = prior
             if number:
-                seen = self.embed(decoded).to(prior.dtype)
-                known = self.merge[number - 1](torch.cat([prior, seen], 1))
+                before = self.embed(as_seen(decoded)).to(prior.dtype)
+                known = self.merge[number - 1](torch.cat([prior, before], 1))
             mean, scale = parameters(known, kinds)
             mask = step_mask(number, mean)
             decoded = decoded + symbols.code(y, mean, table_index(scale, offset), step, mask)

@@ -2,7 +2,7 @@
 
 | array            | type  | shape               | meaning                                                   |
 |------------------|-------|---------------------|-----------------------------------------------------------|
-| NAME.weight      | int8  | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent               |
+| NAME.weight      | int16 | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent               |
 | NAME.exponent    | int8  | C_out               | of each output channel                                    |
 | NAME.bias        | int32 | C_out               | in units of the accumulator, 2^-(exponent + frac of input)|
 | NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14               |
@@ -47,7 +47,7 @@ def to_arrays(net: nn.Module) -> Arrays:
     for name, module in net.named_modules():
         if isinstance(module, Conv2d):
             weight, bias, exponent = module.integers()
-            arrays[f"{name}.weight"] = weight.to(torch.int8).numpy()
+            arrays[f"{name}.weight"] = weight.to(torch.int16).numpy()
             arrays[f"{name}.bias"] = bias.to(torch.int32).numpy()
             arrays[f"{name}.exponent"] = exponent.to(torch.int8).numpy()
         elif isinstance(module, QStep):
