@@ -4,7 +4,7 @@
 
     sequence header, 58 bytes
        0   4  magic 89 42 43 56 ("\\x89BCV")
-       4   2  format version (1)
+       4   2  format version (2)
        6   2  arithmetic version
        8   8  model id: first 8 bytes of the weights' SHA-256
       16   2  width                       18   2  height
@@ -18,11 +18,10 @@
       54   4  CRC-32 of bytes 0..53
 
     packet, any kind
-       0   2  sync word BC D5
-       2   1  kind: 0 frame, 1 auxiliary, 2 trailer
-       3   v  length of the body
+       0   1  kind: BC frame, BD auxiliary, BE trailer
+       1   v  length of the body
            n  body
-           4  CRC-32 of everything from the sync word to the end of the body
+           2  lower half of the CRC-32 of everything from the kind to the end of the body
 
     body of a frame packet                      body of an auxiliary packet
        0   v  poc                                  0   1  stream index
@@ -43,7 +42,7 @@
 
 v is a varint: seven bits a byte, lowest first, the high bit set on all bytes but the last, never longer than
 needed. n is the length of the body, m what is left of it. I frames come in ascending poc.
-A frame packet is its payload and 15 to 21 bytes more.
+A frame packet is its payload and 11 to 17 bytes more.
 
 To decode from the I frame of poc a on, begin at its packet and drop the B frames with poc < a that follow:
 they lead it in display order, and their past is missing.
@@ -64,7 +63,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 from zlib import crc32
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MIN_SIDE = 16  # width and height, in pixels
 MAX_SIDE = 8192
@@ -77,19 +76,19 @@ MAX_PAYLOAD = 1 << 26  # bytes in one frame or auxiliary packet
 MAX_BODY = 1 << 27  # bytes; a trailer with MAX_FRAMES I frames is the longest
 
 _MAGIC = b"\x89BCV"
-_SYNC = b"\xbc\xd5"
 _FOOTER_MAGIC = b"BCVE"
 _CHROMA_420 = 1
 
 _VERSION = struct.Struct("<H")
 _HEADER = struct.Struct("<4sHH8sHH8BH6I")
 _CRC = struct.Struct("<I")
+_SHORT_CRC = struct.Struct("<H")
 _FRAME = struct.Struct("<BBI")
 _AUXILIARY = struct.Struct("<BBqqQ")
 _FOOTER = struct.Struct("<I4s")
 
 _CHUNK = 1 << 20  # of a length that is false, no more than this is allocated
-_MIN_FRAME = 15  # bytes in a frame packet without payload
+_MIN_FRAME = 11  # bytes in a frame packet without payload
 
 _T = TypeVar("_T")
 
@@ -122,9 +121,9 @@ class FrameType(IntEnum):
 
 
 class _Kind(IntEnum):
-    FRAME = 0
-    AUXILIARY = 1
-    TRAILER = 2
+    FRAME = 0xBC
+    AUXILIARY = 0xBD
+    TRAILER = 0xBE
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:
@@ -539,23 +538,26 @@ def _header_from_bytes(data: bytes) -> SequenceHeader:
 
 
 def _packet_start(kind: _Kind, length: int) -> bytes:
-    return _SYNC + bytes([kind]) + _varint(length)
+    return bytes([kind]) + _varint(length)
 
 
 def _packet_to_bytes(kind: _Kind, body: bytes) -> bytes:
     start = _packet_start(kind, len(body))
-    return start + body + _CRC.pack(crc32(body, crc32(start)))
+    return start + body + _packet_checksum(start, body)
+
+
+def _packet_checksum(start: bytes, body: bytes) -> bytes:
+    # Frames have a hash of their picture beside it.
+    return _SHORT_CRC.pack(crc32(body, crc32(start)) & 0xFFFF)
 
 
 def _read_packet(source: _Source) -> tuple[_Kind, bytes]:
-    sync, kind = source.take(len(_SYNC)), source.take(1)[0]
-    if sync != _SYNC:
-        raise Corrupt("no sync word")
+    (kind,) = source.take(1)
     _check("kind of packet", kind, min(_Kind), max(_Kind))
     length = source.varint()
     _check("length of packet", length, 0, MAX_BODY)
     body = source.take(length)
-    if source.take(_CRC.size) != _CRC.pack(crc32(body, crc32(_packet_start(_Kind(kind), length)))):
+    if source.take(_SHORT_CRC.size) != _packet_checksum(_packet_start(_Kind(kind), length), body):
         raise Corrupt("wrong checksum")
     return _Kind(kind), body
 
