@@ -101,7 +101,7 @@ def taken_apart(data: bytes) -> Packets:
     """The packets of a sound file, by the format's description."""
     packets, place = [], HEADER_SIZE
     while place < len(data) - 8:
-        kind, place, length, shift = data[place + 2], place + 3, 0, 0
+        kind, place, length, shift = data[place] - 0xBC, place + 1, 0, 0
         while True:
             byte, place = data[place], place + 1
             length |= (byte & 127) << shift
@@ -109,7 +109,7 @@ def taken_apart(data: bytes) -> Packets:
             if byte < 128:
                 break
         packets.append((kind, data[place : place + length]))
-        place += length + 4
+        place += length + 2
     return packets
 
 
