@@ -36,8 +36,8 @@ from bcodec.networks.layers import LEVELS, PLANES, Channels, Contexts, Down, Res
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
 
-INHERITED = 6.0  # what an error costs in all where later frames inherit it (measured)
-OWN = 1.6  # and where none does: the networks spread it
+INHERITED = 7.5  # what an error costs in all where later frames inherit it (measured)
+OWN = 1.8  # and where none does: the networks spread it
 # Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
