@@ -1,0 +1,95 @@
+"""Training: crops show what the clip shows, and a run goes on as if it had not been ended."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bcodec import train
+from bcodec.networks import Channels, Networks
+from bcodec.train import Clip, Run, Sampler, intra_loss
+
+TINY = Channels(level1=4, level2=4, level3=4, y=8, z=4, motion=16)
+
+
+def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:
+    """Luma that tells the frame and the place of each sample, chroma likewise."""
+    time, down, across = torch.meshgrid(*map(torch.arange, (frames, height, width)), indexing="ij")
+    y = (time * 50 + down * 3 + across * 7) % 256
+    return Clip(y.byte(), torch.stack([y[:, ::2, ::2], y[:, 1::2, ::2]], 1).byte())
+
+
+def planes(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """The y and uv of a sample [T, 6, H/2, W/2], as they are in a clip."""
+    levels = torch.round(sample * 64 + 128).to(torch.uint8)
+    return torch.nn.functional.pixel_shuffle(levels[:, :4], 2)[:, 0], levels[:, 4:]
+
+
+def places(source: Clip, y: Tensor, uv: Tensor, spacing: int) -> list[tuple[int, int, int]]:
+    """First frame, top and left of all places of the clip, on even lines, that look so."""
+    count, height, width = y.shape
+    found = []
+    for first in range(len(source.y) - spacing * (count - 1)):
+        frames = slice(first, first + spacing * (count - 1) + 1, spacing)
+        for top in range(0, source.y.shape[1] - height + 1, 2):
+            for left in range(0, source.y.shape[2] - width + 1, 2):
+                here = source.y[frames, top : top + height, left : left + width]
+                half = (slice(top // 2, (top + height) // 2), slice(left // 2, (left + width) // 2))
+                if torch.equal(here, y) and torch.equal(source.uv[frames, :, *half], uv):
+                    found.append((first, top, left))
+    return found
+
+
+@pytest.mark.parametrize("spacing", [1, 2])
+def test_crops_are_cut_from_all_planes_and_frames_alike(
+    spacing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "HALVED", 0.0)
+    source = clip()
+    batch, drawn = Sampler([source], 64, 3, {spacing: 1.0}).sample(np.random.default_rng(0), 6)
+    assert (batch.shape, drawn) == ((6, 3, 6, 32, 32), spacing)
+    for sample in batch:
+        y, uv = planes(sample)
+        flips = [(), (-1,), (0,), (-1, 0)]
+        assert any(places(source, y.flip(axes), uv.flip(axes), spacing) for axes in flips)
+
+
+def test_large_clips_are_shown_at_half_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "HALVED", 1.0)
+    source = clip(height=256, width=128)
+    halved = torch.nn.functional.avg_pool2d(source.y.float(), 2)
+    batch, _ = Sampler([source], 64, 1, {1: 1.0}).sample(np.random.default_rng(0), 4)
+    for sample in batch:
+        y, _ = planes(sample)
+        windows = torch.round(halved).byte().unfold(1, 64, 1).transpose(2, 3)
+        assert any(
+            torch.equal(window, seen) for window in windows.flatten(0, 1) for seen in (y[0], y[0].flip(-1))
+        )
+
+
+def run(folder: Path) -> Run:
+    torch.manual_seed(0)
+    sampler = Sampler([clip()], 64, 1, {1: 1.0})
+    return Run(Networks(TINY), intra_loss, ("intra",), sampler, folder, 2, 1.0, 1e-3, "muon")
+
+
+def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path) -> None:
+    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 2)[0] for i in range(4)]
+
+    def updated(state: Run, batch: Tensor) -> dict[str, float]:
+        torch.manual_seed(state.step)
+        state.step += 1
+        return state.update(batch, 1)
+
+    whole = run(tmp_path / "whole")
+    expected = [updated(whole, batch) for batch in batches]
+    ended = run(tmp_path / "ended")
+    first = [updated(ended, batch) for batch in batches[:2]]
+    ended.save()
+    again = run(tmp_path / "ended")
+    assert again.step == 2
+    assert first + [updated(again, batch) for batch in batches[2:]] == expected
+    for name, value in whole.average.items():
+        assert torch.equal(again.average[name], value), name
