@@ -67,7 +67,7 @@ FLOAT64 = Sums(52, 4095, 16)  # for the few layers whose weights must be finer: 
 
 
 class InexactWeights(ValueError):
-    """Weights whose sums could leave the range in which float32 is exact."""
+    """Weights whose sums could leave the range in which they are exact."""
 
 
 class InexactDevice(RuntimeError):
@@ -112,9 +112,7 @@ def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
     return snap(hard_sigmoid(query) * value, grid)
 
 
-def weight_steps(
-    weight: Tensor, bias: Tensor, grid_in: Grid, residual_units: int, sums: Sums = FLOAT32
-) -> Tensor:
+def weight_steps(weight: Tensor, bias: Tensor, grid_in: Grid, residual_units: int, sums: Sums) -> Tensor:
     """Exponents e [C_out] such that the weights of each output channel are rounded to multiples of 2^-e.
 
     The finest for which |w| is within the limit and the largest sum, with the bias and a residual of so many

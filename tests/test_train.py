@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from torch import Tensor
 
 from bcodec import train
-from bcodec.networks import Channels, Networks
+from bcodec.networks import Networks
 from bcodec.train import Clip, Run, Sampler, intra_loss
-
-TINY = Channels(level1=4, level2=4, level3=4, y=8, z=4, motion=16)
 
 
 def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:

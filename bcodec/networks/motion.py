@@ -187,8 +187,8 @@ def latent_to_vectors(latent: Tensor) -> Tensor:
 
 
 def latent_to_preference(latent: Tensor) -> Tensor:
-    """What a latent of branch f says of the preference, [B, 1, 2 H, 2 W]."""
-    return from_latent(latent[:, PREFERENCE] * 2)
+    """What the channels PREFERENCE of a latent of branch f say, [B, 4, H, W] -> [B, 1, 2 H, 2 W]."""
+    return from_latent(latent * 2)
 
 
 @torch.no_grad()
@@ -425,7 +425,7 @@ class MotionCodec(nn.Module):
             return found.price(direction, field, lattice) * textured
 
         def lost_preference(symbols: Tensor) -> Tensor:
-            coded = from_latent((expected[:, PREFERENCE] + symbols * step[:, PREFERENCE]) * 2)
+            coded = latent_to_preference(expected[:, PREFERENCE] + symbols * step[:, PREFERENCE])
             off = coded - squares_of(found.preference, lattice)
             return F.avg_pool2d(squares_of(found.stakes, lattice) * off.square(), 2) * 4 * textured
 
@@ -474,7 +474,7 @@ class MotionCodec(nn.Module):
             field = snap(latent_to_vectors(m.float()) + predicted, QUARTER)
             # What stands still, or moves by whole samples, stays sharp.
             fields.append(torch.where(full_pel, torch.round(field), field))
-        preference = snap(latent_to_preference(m_f.float()), PREFERENCES)
+        preference = snap(latent_to_preference(m_f[:, PREFERENCE].float()), PREFERENCES)
         flat = m_f[:, FLAT : FLAT + 1] > 0.5
         return Motion(fields[0], fields[1], preference, flat, torch.cat([h_f, h_b], 1))
 
