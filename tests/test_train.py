@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bcodec import train
 from bcodec.networks import Networks
-from bcodec.train import Clip, Run, Sampler, intra_loss
+from bcodec.train import Clip, Loss, Run, Sampler, cascade_loss, intra_loss, motion_loss, triplet_loss
 
 
 def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:
@@ -92,3 +92,17 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path
     assert first + [updated(again, batch) for batch in batches[2:]] == expected
     for name, value in whole.average.items():
         assert torch.equal(again.average[name], value), name
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("loss", [intra_loss, motion_loss, triplet_loss, cascade_loss])
+def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: bool) -> None:
+    torch.manual_seed(0)
+    net = Networks(TINY)
+    batch, spacing = Sampler([clip()], 64, 3, {1: 1.0}).sample(np.random.default_rng(0), 2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        value, _ = loss(net, batch, spacing, torch.tensor([20, 40]))
+    value.backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    assert gradients
+    assert all(bool(g.isfinite().all()) for g in gradients)

@@ -98,7 +98,8 @@ class BFrameCodec(nn.Module):
         expected = expected_motion(past, future, distances)
         shifts, found = None, None
         if source is not None:
-            shifts, found = self.find_motion(past, future, expected, qp, source)
+            with torch.autocast(qp.device.type, enabled=False):
+                shifts, found = self.find_motion(past, future, expected, qp, source)
         shifts = code_shifts(symbols, shifts, len(qp), qp.device)
         prediction = predict_motion(past, future, expected, shifts)
         motion: Motion = self.motion(symbols, prediction, qp, found)

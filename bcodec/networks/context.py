@@ -68,7 +68,8 @@ def interpolate(plane: Tensor) -> Tensor:
     """
     padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
     strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
-    return torch.cat([_quarters(strip) for strip in strips], 2)
+    with torch.autocast(plane.device.type, enabled=False):  # on CPUs it knows no float16
+        return torch.cat([_quarters(strip) for strip in strips], 2)
 
 
 def _quarters(strip: Tensor) -> Tensor:
