@@ -28,7 +28,7 @@ from bcodec.groups import Group, groups
 from bcodec.metrics import Quality
 from bcodec.networks import Networks, ReferencePicture, SymbolCoder, loop_filter, sample_worth
 
-ARITHMETIC_VERSION = 8
+ARITHMETIC_VERSION = 9
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
 LAYER_QP = (8, 2, -2, -6, -9, -11, -12, -13)

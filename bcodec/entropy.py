@@ -240,8 +240,31 @@ class RangeWriter(_RangeCoder):
 
     @property
     def payload(self) -> bytes:
-        """The range-coded bytes: 32-bit words, little-endian."""
-        return self.encoder.get_compressed().astype("<u4").tobytes()  # type: ignore[no-any-return]
+        """The range-coded bytes, as few as a reader needs that takes zeros to follow."""
+        return fewest_bytes(self.encoder)
+
+
+def fewest_bytes(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+    """What a range encoder has written: 32-bit words, big-endian, without the bytes that could be anything.
+
+    At the end of its words may stand any number of 64 bits in [low, low + width): here the one that ends with
+    the most zeros, which are left out.
+    """
+    words = encoder.get_compressed()
+    written, (low, width) = encoder.pos()
+    high = low + width
+    chosen = int.from_bytes(words[written : written + 2].astype(">u4").tobytes().ljust(8, b"\0"))
+    if chosen < low:  # the number has overflowed, and the words before it are those that follow from that
+        low, high = 0, high - (1 << 64)
+    count = next(n for n in range(9) if _round_up(low, n) < min(high, 1 << 64))
+    end = _round_up(low, count).to_bytes(8)[:count]
+    return words[:written].astype(">u4").tobytes() + end  # type: ignore[no-any-return]
+
+
+def _round_up(value: int, count: int) -> int:
+    """A number of 64 bits made greater, if need be, until only its first `count` bytes are not zero."""
+    shift = 64 - 8 * count
+    return -(-value >> shift) << shift
 
 
 class RangeReader(_RangeCoder):
@@ -253,9 +276,8 @@ class RangeReader(_RangeCoder):
 
     def __init__(self, tables: Tables, payload: bytes) -> None:
         super().__init__(tables)
-        if len(payload) % 4:
-            raise EntropyError("the payload is not a whole number of 32-bit words")
-        self.decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+        words = np.frombuffer(payload + bytes(8 + -len(payload) % 4), ">u4").astype(np.uint32)
+        self.decoder = constriction.stream.queue.RangeDecoder(words)
         self.spare = 8.0 * len(payload) + SLACK  # bits that symbols have not used
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
