@@ -42,6 +42,10 @@ TAPS = (
     (-1, 4, -11, 40, 40, -11, 4, -1),
     (0, 1, -5, 17, 58, -10, 4, -1),
 )
+# The neighbour's share of a block's samples from the common edge inwards, and how far, in luma samples, its
+# vector may be from the block's.
+OVERLAP = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 0, 0, 0, 0)
+NEAR = 4.0
 
 
 class Reference(NamedTuple):
@@ -119,10 +123,33 @@ class ReferenceFeatures(nn.Module):
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     """The reference's samples along a field [B, 2, H/8, W/8] of quarter samples; chroma bilinear."""
     chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PICTURE)
-    bright = sample_blocks(reference.quarter_pel, field, BLOCK).transpose(2, 3)
+    bright = overlapped_blocks(reference.quarter_pel, field).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
     bright = (bright.reshape(batch, 1, rows * BLOCK, columns * BLOCK) - MIDDLE) / LEVELS
-    return torch.cat([F.pixel_unshuffle(bright, 2), chroma], 1)
+    return torch.cat([F.pixel_unshuffle(snap(bright, PICTURE), 2), chroma], 1)
+
+
+def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
+    """Luma along a field, [B, h, w, 8, 8]; near edges a block is mixed with what neighbours' motion gives.
+
+    Overlapped block motion compensation with the weights of JEM 7 (JVET-G1001), but only where the two
+    vectors are near: where they are not, something ends there.
+    """
+    own = sample_blocks(plane, field, BLOCK)
+    rows, columns = field.shape[2:]
+    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
+    ramp = torch.tensor(OVERLAP, device=plane.device)
+    total = own
+    for down, across, weight in (
+        (0, 1, ramp[:, None]),
+        (2, 1, ramp.flip(0)[:, None]),
+        (1, 0, ramp),
+        (1, 2, ramp.flip(0)),
+    ):
+        other = padded[:, :, down : down + rows, across : across + columns]
+        near = ((other - field).abs().amax(1) <= NEAR)[..., None, None]
+        total = total + weight * near * (sample_blocks(plane, other, BLOCK) - own)
+    return total
 
 
 def warp_features(reference: Reference, field: Tensor) -> list[Tensor]:
