@@ -4,7 +4,7 @@
 
     sequence header, 58 bytes
        0   4  magic 89 42 43 56 ("\\x89BCV")
-       4   2  format version (2)
+       4   2  format version (3)
        6   2  arithmetic version
        8   8  model id: first 8 bytes of the weights' SHA-256
       16   2  width                       18   2  height
@@ -28,7 +28,7 @@
            1  bit 0     frame type (0 I, 1 B)      1   1  flags
               bit 1     referenced                 2   8  pts, signed
               bits 2-4  temporal layer            10   8  dts, signed
-              bits 5-7  zero                      18   8  duration
+              bits 5-7  offset of chroma's qp     18   8  duration
            1  qp (0..63)                          26   m  payload
            4  hash of the decoded picture
            m  payload
@@ -40,6 +40,7 @@
            v  poc, less that of the one before (the first: less -1)
            v  byte offset of its packet in the file, less that of the one before
 
+The offset of chroma's qp from the frame's is four times these three bits.
 v is a varint: seven bits a byte, lowest first, the high bit set on all bytes but the last, never longer than
 needed. n is the length of the body, m what is left of it. I frames come in ascending poc.
 A frame packet is its payload and 11 to 17 bytes more.
@@ -63,7 +64,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 from zlib import crc32
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 MIN_SIDE = 16  # width and height, in pixels
 MAX_SIDE = 8192
@@ -71,6 +72,7 @@ MAX_AREA = 8192 * 4320
 MAX_GOP_SIZE = 64
 MAX_TEMPORAL_LAYER = 7
 MAX_QP = 63
+CHROMA_OFFSETS = range(0, 32, 4)  # from a frame's qp to that of its chroma
 MAX_FRAMES = 1 << 24  # in one file; 77 hours at 60 frames a second
 MAX_PAYLOAD = 1 << 26  # bytes in one frame or auxiliary packet
 MAX_BODY = 1 << 27  # bytes; a trailer with MAX_FRAMES I frames is the longest
@@ -194,8 +196,8 @@ class SequenceHeader:
 class PacketHeader:
     """What the decoder knows of a frame before it reads the payload.
 
-    `poc` 0..2^24 - 1; `temporal_layer` 0..7; `qp` 0..63; `referenced`: later frames may refer to this one.
-    Raises BitstreamError for a value out of range.
+    `poc` 0..2^24 - 1; `temporal_layer` 0..7; `qp` 0..63; `referenced`: later frames may refer to this one;
+    `chroma_offset`: 0, 4, .. 28. Raises BitstreamError for a value out of range.
     """
 
     poc: int
@@ -203,11 +205,19 @@ class PacketHeader:
     temporal_layer: int
     qp: int
     referenced: bool
+    chroma_offset: int = 0
+
+    @property
+    def chroma_qp(self) -> int:
+        """The qp of chroma, 0..63."""
+        return min(max(self.qp + self.chroma_offset, 0), MAX_QP)
 
     def __post_init__(self) -> None:
         _check("poc", self.poc, 0, MAX_FRAMES - 1)
         _check("temporal_layer", self.temporal_layer, 0, MAX_TEMPORAL_LAYER)
         _check("qp", self.qp, 0, MAX_QP)
+        if self.chroma_offset not in CHROMA_OFFSETS:
+            raise BitstreamError(f"chroma_offset is {self.chroma_offset}, not one of {[*CHROMA_OFFSETS]}")
 
 
 @dataclass(frozen=True)
@@ -575,15 +585,16 @@ def _parse(read: Callable[[_Source], _T], body: bytes) -> _T:
 
 def _frame_to_bytes(packet: Packet) -> bytes:
     header = packet.header
-    flags = header.frame_type | header.referenced << 1 | header.temporal_layer << 2
+    chroma = CHROMA_OFFSETS.index(header.chroma_offset)
+    flags = header.frame_type | header.referenced << 1 | header.temporal_layer << 2 | chroma << 5
     return _varint(header.poc) + _FRAME.pack(flags, header.qp, packet.picture_hash) + packet.payload
 
 
 def _read_frame(source: _Source) -> Packet:
     poc = source.varint()
     flags, qp, picture_hash = _FRAME.unpack(source.take(_FRAME.size))
-    # bits 5..7 are not masked out: where they are not zero, the layer is out of range
-    header = PacketHeader(poc, FrameType(flags & 1), flags >> 2, qp, bool(flags & 2))
+    layer, chroma = flags >> 2 & 7, CHROMA_OFFSETS[flags >> 5]
+    header = PacketHeader(poc, FrameType(flags & 1), layer, qp, bool(flags & 2), chroma)
     return Packet(header, source.file.read(), picture_hash)
 
 

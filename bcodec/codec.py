@@ -19,6 +19,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
+from bcodec.chroma import chroma_offset
 from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, MissingPicture, MissingReference, Reference
 from bcodec.entropy import EntropyError, RangeReader, RangeWriter, Tables
 from bcodec.fixedpoint import InexactDevice, exact_precision
@@ -101,15 +102,15 @@ class FrameCodec:
         Raises MissingReference.
         """
         networks = self.networks
-        qp = torch.tensor([header.qp], device=networks.device)
+        qp, chroma_qp = (torch.tensor([q], device=networks.device) for q in (header.qp, header.chroma_qp))
         track = None
         if header.frame_type is FrameType.I:
-            x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, source)
+            x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, source, chroma_qp=chroma_qp)
         else:
             past, future = self.dpb.references(header.poc)
             distances = (header.poc - past.poc, future.poc - header.poc)
             x_hat, y_hat, track = networks.bframe(
-                symbols, past.picture, future.picture, distances, qp, source
+                symbols, past.picture, future.picture, distances, qp, source, chroma_qp=chroma_qp
             )
         frame = self._filter(symbols, header, to_frame(finish(x_hat), self.width, self.height), source)
         if header.referenced:
@@ -122,10 +123,13 @@ class FrameCodec:
         self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None
     ) -> Frame:
         """The decoded frame with its loop filter applied, which is coded here."""
-        step = self.networks.level_step(header.qp, intra=header.frame_type is FrameType.I)
+        intra = header.frame_type is FrameType.I
+        qps = header.qp, header.chroma_qp, header.chroma_qp
+        steps = [self.networks.level_step(qp, intra=intra) for qp in qps]
+        worth = sample_worth(header.qp, header.chroma_qp)
         original = None if source is None else to_frame(source, self.width, self.height).planes
         # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
-        return Frame(*loop_filter(symbols, frame.planes, step, original, sample_worth(header.qp)))
+        return Frame(*loop_filter(symbols, frame.planes, steps, original, worth))
 
 
 class CodedFrame(NamedTuple):
@@ -172,42 +176,64 @@ class GroupCoder:
     def __init__(self, networks: Networks) -> None:
         self.networks = networks
         self.codec: FrameCodec | None = None
-        self.anchors: dict[tuple[int, int], Reference[ReferencePicture]] = {}  # by poc and qp; the last two
+        self.anchors: dict[tuple[int, int], _Anchor] = {}  # by poc and qp; the last two
 
     def code(self, group: Group, qp: float, past_qp: float | None = None) -> Iterator[CodedFrame]:
         """The frames of a group in coding order; `past_qp`, of the group before it, is `qp` if not given."""
         first = group.frames[0]
         codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
+        offset = 0
         if group.past and not all(slot.intra for slot in group.slots):
             anchor = self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0))
+            offset = anchor.chroma_offset
             codec.dpb = DecodedPictureBuffer()
-            codec.dpb.insert(anchor)
+            codec.dpb.insert(anchor.reference)
         for slot in group.slots:
-            coded = _code_frame(codec, slot, group.frame(slot), layer_qp(qp, slot.temporal_layer))
+            own, frame = layer_qp(qp, slot.temporal_layer), group.frame(slot)
             if slot.intra and slot.referenced:
-                self._keep(codec, slot.poc, coded.packet.header.qp)
+                coded = self._code_anchor(codec, slot, frame, own)
+                offset = coded.packet.header.chroma_offset
+            else:
+                coded = _code_frame(codec, slot, frame, own, offset)
             yield coded
 
-    def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> Reference[ReferencePicture]:
+    def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> _Anchor:
         """The I frame before a group, from memory or coded again: always the same."""
         poc = group.start - 1
         if (poc, qp) not in self.anchors:
             assert group.past
-            _code_frame(codec, intra_anchor(poc, 2), group.past, qp)
-            self._keep(codec, poc, qp)
+            self._code_anchor(codec, intra_anchor(poc, 2), group.past, qp)
         self.anchors[poc, qp] = self.anchors.pop((poc, qp))  # the last to be forgotten
         return self.anchors[poc, qp]
 
-    def _keep(self, codec: FrameCodec, poc: int, qp: int) -> None:
-        reference, _ = codec.dpb.references(poc + 1)
-        self.anchors = dict([*self.anchors.items(), ((poc, qp), reference)][-2:])
+    def _code_anchor(self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
+        """Code an I frame to which others refer, and remember it."""
+        began = perf_counter()
+        plain = _code_frame(codec, slot, frame, qp, 0, keep=False)
+        assert plain.quality
+        offset = chroma_offset(plain.quality)
+        coded = _code_frame(codec, slot, frame, qp, offset)
+        reference, _ = codec.dpb.references(slot.poc + 1)
+        anchor = _Anchor(reference, offset)
+        self.anchors = dict([*self.anchors.items(), ((slot.poc, qp), anchor)][-2:])
+        return coded._replace(seconds=perf_counter() - began)
 
 
-def _code_frame(codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
+class _Anchor(NamedTuple):
+    """A decoded I frame, and the offset of its chroma's qp, which the frames around it share."""
+
+    reference: Reference[ReferencePicture]
+    chroma_offset: int
+
+
+def _code_frame(
+    codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, *, keep: bool = True
+) -> CodedFrame:
+    """Code a frame with an offset to the qp of chroma; `keep` it for others to refer to, if they do."""
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
-    header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced)
-    worth = codec.networks.worth(qp, referenced=slot.referenced)
+    header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced and keep, offset)
+    worth = codec.networks.worth(qp, header.chroma_qp, referenced=slot.referenced)
     symbols = _MeasuringWriter(codec.tables, codec.shown, worth)
     decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
     packet = Packet(header, symbols.payload, picture_hash(decoded))

@@ -13,8 +13,9 @@ from bcodec.metrics import Quality
 class Journal:
     """Counts coded frames, and writes each into `file`, where there is one, as a line of JSON.
 
-    A frame: poc, type (I, B), layer, qp, motion_bits, content_bits, header_bits (all of its packet but the
-    payload), psnr_y, psnr_u, psnr_v in dB, seconds. Of a frame kept from an earlier run, less.
+    A frame: poc, type (I, B), layer, qp, chroma_offset (from that to chroma's qp), motion_bits, content_bits,
+    header_bits (all of its packet but the payload), psnr_y, psnr_u, psnr_v in dB, seconds. Of a frame kept
+    from an earlier run, less.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -35,6 +36,7 @@ class Journal:
             "type": header.frame_type.name,
             "layer": header.temporal_layer,
             "qp": header.qp,
+            "chroma_offset": header.chroma_offset,
             "payload_bits": payload,
             "header_bits": size * 8 - payload,
         }

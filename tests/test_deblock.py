@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bcodec.networks.deblock import deblock
 
-STEP = torch.full((1, 1, 1, 1), 0.5)
+STEP = torch.full((1, 2, 1, 1), 0.5)
 EVERYWHERE = torch.ones(1, 6, 32, 32)
 LARGE = torch.zeros(1, 1, 4, 4)
 
@@ -63,7 +63,18 @@ def test_rows_and_columns_are_treated_alike() -> None:
 def test_results_are_on_the_grid_of_pictures() -> None:
     torch.manual_seed(0)
     noise = torch.round(torch.randn(2, 6, 32, 32) * 8) / 64
-    step = torch.tensor([0.3, 1.2]).view(2, 1, 1, 1)
+    step = torch.tensor([0.3, 0.7, 1.2, 0.4]).view(2, 2, 1, 1)
     smoothed = deblock(noise, noise, torch.ones(2, 1, 4, 4), step)
     assert torch.equal(smoothed, torch.round(smoothed * 256) / 256)
     assert not torch.equal(smoothed, noise)
+
+
+def test_luma_and_chroma_are_smoothed_by_their_own_steps() -> None:
+    original = picture(0, 4, 16)
+    none = torch.zeros(1, 1, 1, 1)
+    changed = [
+        (deblock(original, EVERYWHERE, LARGE, torch.cat(steps, 1)) != original).any((0, 2, 3))
+        for steps in ((STEP[:, :1], none), (none, STEP[:, :1]))
+    ]
+    assert changed[0].tolist() == [True] * 4 + [False] * 2
+    assert changed[1].tolist() == [False] * 4 + [True] * 2

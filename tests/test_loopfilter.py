@@ -22,6 +22,7 @@ from bcodec.networks.loopfilter import (
 
 TABLES = Tables(make_tables(SMALLEST_SCALE, SCALE_RATIO))
 STEP = 16.0
+STEPS = (STEP, STEP, STEP)
 SIZES = [(90, 122), (45, 61), (45, 61)]
 
 
@@ -47,7 +48,7 @@ def error(one: Plane, other: Plane) -> float:
 def test_what_is_blurred_comes_nearer_to_the_original() -> None:
     original = [lines(*size, seed) for seed, size in enumerate(SIZES)]
     decoded = [blurred(plane) for plane in original]
-    filtered = loop_filter(RangeWriter(TABLES), decoded, STEP, original, (1.0, 1.0, 1.0))
+    filtered = loop_filter(RangeWriter(TABLES), decoded, STEPS, original, (1.0, 1.0, 1.0))
     for plane, before, wanted in zip(filtered, decoded, original, strict=True):
         assert error(plane, wanted) < 0.7 * error(before, wanted)
 
@@ -57,8 +58,8 @@ def test_a_reader_filters_as_the_writer_did(sizes: list[tuple[int, int]]) -> Non
     original = [lines(*size, seed) for seed, size in enumerate(sizes)]
     decoded = [blurred(plane) for plane in original]
     writer = RangeWriter(TABLES)
-    written = loop_filter(writer, decoded, STEP, original, (1.0, 1.0, 1.0))
-    read = loop_filter(RangeReader(TABLES, writer.payload), decoded, STEP)
+    written = loop_filter(writer, decoded, STEPS, original, (1.0, 1.0, 1.0))
+    read = loop_filter(RangeReader(TABLES, writer.payload), decoded, STEPS)
     assert all(np.array_equal(*pair) for pair in zip(written, read, strict=True))
     assert not np.array_equal(written[0], decoded[0])
 
@@ -66,7 +67,7 @@ def test_a_reader_filters_as_the_writer_did(sizes: list[tuple[int, int]]) -> Non
 def test_a_picture_that_is_right_is_left_alone_at_hardly_any_bits() -> None:
     planes = [lines(*size) for size in SIZES]
     writer = RangeWriter(TABLES)
-    filtered = loop_filter(writer, planes, STEP, planes, (1.0, 1.0, 1.0))
+    filtered = loop_filter(writer, planes, STEPS, planes, (1.0, 1.0, 1.0))
     assert all(np.array_equal(*pair) for pair in zip(planes, filtered, strict=True))
     assert writer.encoder.num_bits() <= 32
 

@@ -43,7 +43,7 @@ from bcodec.networks.motion import (
 from bcodec.networks.prior import STEPS, BlockSizes, SpatialPrior, step_mask
 from bcodec.networks.search import search
 from bcodec.networks.shift import code_shifts
-from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, turn
+from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, channel_planes, turn
 from bcodec.networks.weights import read_weights, to_arrays
 
 TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
@@ -90,6 +90,17 @@ def test_loaded_weights_give_the_outputs_of_those_exported(tmp_path: Path, tiny_
         qp = torch.arange(64)
         step, rounded = networks.intra.step(qp)[0], loaded.intra.step(qp)[0]
     assert (step - rounded).abs().max() <= 2**-15
+
+
+def test_chroma_is_quantized_by_its_own_qp(tiny_networks: Networks) -> None:
+    planes = torch.tensor([plane for plane, _ in channel_planes()[: tiny_networks.channels.y]])
+    low, high = torch.tensor([10]), torch.tensor([22])
+    for step in (tiny_networks.intra.step, tiny_networks.bframe.step):
+        for mixed, bright, coloured in zip(step(low, high), step(low), step(high), strict=True):
+            assert torch.equal(mixed[:, planes == 0], bright[:, planes == 0])
+            assert torch.equal(mixed[:, planes > 0], coloured[:, planes > 0])
+            assert not torch.equal(bright, coloured)
+        assert all(torch.equal(a, b) for a, b in zip(step(low), step(low, low), strict=True))
 
 
 def test_exporting_twice_and_exporting_what_was_loaded_give_identical_bytes(

@@ -13,7 +13,7 @@ from bcodec.fixedpoint import Conv2d, InexactWeights
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import Reference as ReferencePicture
 from bcodec.networks.context import ReferenceFeatures
-from bcodec.networks.intra import FIRST_AC, IntraCodec, latent_worth, sample_worth
+from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
 from bcodec.networks.latent import QStep, SymbolCoder
 from bcodec.networks.layers import LEVELS, Channels
 from bcodec.networks.loopfilter import loop_filter
@@ -51,14 +51,14 @@ class Networks(nn.Module):
         """Where the weights are."""
         return self.reference.latent.weight.device
 
-    def worth(self, qp: int, *, referenced: bool) -> Tensor:
+    def worth(self, qp: int, chroma_qp: int | None = None, *, referenced: bool) -> Tensor:
         """Bits that a squared error of 1 in the latents y is worth at a qp, [1, Y, 1, 1]."""
-        return latent_worth(qp, self.channels.y, referenced=referenced).to(self.device)
+        return latent_worth(qp, self.channels.y, chroma_qp, referenced=referenced).to(self.device)
 
     def level_step(self, qp: int, *, intra: bool) -> float:
-        """The quantization step of a picture, in 8-bit levels: that of the lowest frequencies of luma."""
-        step, _ = (self.intra if intra else self.bframe).step(torch.tensor([qp], device=self.device))
-        return float(step[0, FIRST_AC]) * LEVELS
+        """The quantization step of a plane, in 8-bit levels: that of the lowest frequencies of luma."""
+        step = (self.intra if intra else self.bframe).step
+        return float(step.strengths(torch.tensor([qp], device=self.device))[0, 0]) * LEVELS
 
     def move(self, device: str) -> None:
         """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""

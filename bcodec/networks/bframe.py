@@ -27,8 +27,8 @@ from bcodec.networks.context import (
     luma,
 )
 from bcodec.networks.directions import useful_directions, weigh
-from bcodec.networks.intra import Analysis, IntraCodec, Synthesis
-from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, lagrangian
+from bcodec.networks.intra import Analysis, IntraCodec, PictureQStep, Synthesis
+from bcodec.networks.latent import Hyperprior, SymbolCoder, lagrangian
 from bcodec.networks.layers import LEVELS, MIDDLE, Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
 from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Search, Track, squares_of
@@ -53,7 +53,7 @@ class BFrameCodec(nn.Module):
         self.hyperprior = Hyperprior(channels.y, channels.z, channels.level3)
         self.temporal = PriorFusion(channels)
         self.prior = SpatialPrior(channels.level3, channels.level3, channels.y)
-        self.step = QStep(channels.y, 1.2, 0.053)
+        self.step = PictureQStep(channels.y, 1.2, 0.053)
 
     def start_from(self, intra: IntraCodec) -> None:
         """Take over every layer that the intra codec has, too."""
@@ -69,20 +69,21 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None = None,
+        *,
+        chroma_qp: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Track]:
         """Decoded picture [B, 6, H/2, W/2] (not yet clamped), latent [B, Y, H/16, W/16] and motion.
 
-        distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63; `source`
-        [B, 6, H/2, W/2] when encoding.
+        distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63, of chroma
+        `qp` if not given; `source` [B, 6, H/2, W/2] when encoding.
         """
         contexts, motion = self.predict(symbols, past, future, distances, qp, source)
         y = None if source is None else self.analysis(source - contexts.predicted, contexts.levels)
         size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
         prior = self.temporal(hyper, contexts.levels[2], (past.latent, future.latent))
-        qstep = self.step(qp)
-        y_hat, sizes = self.prior(symbols, y, prior, qstep)
-        x_hat = self.synthesis(y_hat, sizes, qp, qstep[0], contexts)
+        y_hat, sizes = self.prior(symbols, y, prior, self.step(qp, chroma_qp))
+        x_hat = self.synthesis(y_hat, sizes, qp, self.step.strengths(qp, chroma_qp), contexts)
         return x_hat, y_hat, Track(motion.past, motion.future, distances)
 
     def predict(  # noqa: PLR0917

@@ -25,7 +25,7 @@ def deblock(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Te
     """The picture [B, 6, H/2, W/2] with its block edges smoothed, on its grid.
 
     `residual` [B, 6, H/2, W/2] is what of it was coded; `size` [B, 1, H/16, W/16] are the block sizes (0 for
-    16x16, more for smaller); `step` [B, 1, 1, 1] is the quantization step.
+    16x16, more for smaller); `step` [B, 2, 1, 1] are the quantization steps of luma and chroma.
     """
     coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), BLOCK) > 0
     change = snap(step * CHANGE, THRESHOLD)
@@ -35,8 +35,8 @@ def deblock(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Te
         # Along rows, then, with all transposed, along columns.
         edges = coded[..., :-1] | coded[..., 1:]
         inner = torch.stack([(size > 0) & coded, F.pad(edges, (0, 1))], -1).flatten(3)[..., :-1]
-        luma = smooth(luma, upsample(inner, 2 * BLOCK, 1), change, roughness).mT
-        chroma = smooth(chroma, upsample(edges, BLOCK, 1), change, roughness).mT
+        luma = smooth(luma, upsample(inner, 2 * BLOCK, 1), change[:, :1], roughness[:, :1]).mT
+        chroma = smooth(chroma, upsample(edges, BLOCK, 1), change[:, 1:], roughness[:, 1:]).mT
         coded, size = coded.mT, size.mT
     return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
 

@@ -41,23 +41,51 @@ OWN = 1.8  # and where none does: the networks spread it
 # Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
-FIRST_AC = 1  # the channel of y whose step sets the strength of the deblocking filter
+FIRST_AC = 1  # the channel of y whose step is a picture's
 PREDICTED = 0.25  # times that, where the picture is predicted: its blocks differ less (measured)
 
 
-def sample_worth(qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
-    """Bits that a squared error of one 8-bit level is worth at a qp in a sample of Y, U and V."""
-    slope = float(lagrangian(torch.tensor(qp))) * (INHERITED if referenced else OWN)
-    return slope * LUMA, slope * CHROMA, slope * CHROMA
+class PictureQStep(QStep):
+    """The adaptive quantization steps of y, in which chroma may have a qp of its own."""
+
+    def forward(self, qp: Tensor, chroma_qp: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Steps and scale offsets, both [B, Y, 1, 1], for qps [B]."""
+        luma = super().forward(qp)
+        if chroma_qp is None:
+            return luma
+        planes = torch.tensor([plane for plane, _ in channel_planes()[: luma[0].shape[1]]], device=qp.device)
+        coloured = (planes > 0).view(1, -1, 1, 1)
+        step, offset = (
+            torch.where(coloured, c, y) for c, y in zip(super().forward(chroma_qp), luma, strict=True)
+        )
+        return step, offset
+
+    def strengths(self, qp: Tensor, chroma_qp: Tensor | None = None) -> Tensor:
+        """The steps that filters of luma and of chroma go by, [B, 2, 1, 1]: those of luma at either qp."""
+        steps = [
+            super(PictureQStep, self).forward(q)[0] for q in (qp, qp if chroma_qp is None else chroma_qp)
+        ]
+        return torch.cat([step[:, FIRST_AC : FIRST_AC + 1] for step in steps], 1)
 
 
-def latent_worth(qp: int, c_y: int, *, referenced: bool) -> Tensor:
+def sample_worth(
+    qp: int, chroma_qp: int | None = None, *, referenced: bool = False
+) -> tuple[float, float, float]:
+    """Bits that a squared error of one 8-bit level is worth in a sample of Y, U and V."""
+    share = INHERITED if referenced else OWN
+    luma, chroma = (
+        float(lagrangian(torch.tensor(q))) * share for q in (qp, qp if chroma_qp is None else chroma_qp)
+    )
+    return luma * LUMA, chroma * CHROMA, chroma * CHROMA
+
+
+def latent_worth(qp: int, c_y: int, chroma_qp: int | None = None, *, referenced: bool) -> Tensor:
     """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
 
     The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
     LEVELS.
     """
-    worth = sample_worth(qp, referenced=referenced)
+    worth = sample_worth(qp, chroma_qp, referenced=referenced)
     each = torch.tensor([worth[plane] for plane, _ in channel_planes()[:c_y]])
     each[0] *= 4
     return (LEVELS**2 * each).view(1, -1, 1, 1)
@@ -135,12 +163,12 @@ class Synthesis(nn.Module):
         y_hat: Tensor,
         sizes: Tensor,
         qp: Tensor,
-        step: Tensor,
+        strengths: Tensor,
         contexts: Contexts | None = None,
     ) -> Tensor:
         """The decoded picture: what is predicted, if anything, and the residual.
 
-        `sizes` [B, 1, H/16, W/16] of blocks, qp [B], and the quantization steps [B, Y, 1, 1].
+        `sizes` [B, 1, H/16, W/16] of blocks, qp [B], and the steps that deblocking goes by [B, 2, 1, 1].
         """
         with torch.autocast(y_hat.device.type, enabled=False):
             residual = F.pixel_shuffle(self.transform(y_hat), BLOCK)
@@ -154,8 +182,7 @@ class Synthesis(nn.Module):
         h = inject(self.inject, 0, self.up1(self.level2(h)), levels)
         h = self.picture(torch.cat(visible, 1).to(h.dtype), residual=h)
         picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
-        strength = step[:, FIRST_AC : FIRST_AC + 1] * (PREDICTED if contexts else 1.0)
-        return deblock(picture, residual, sizes, strength)
+        return deblock(picture, residual, sizes, strengths * (PREDICTED if contexts else 1.0))
 
 
 def injections(channels: Channels, grid: Grid = ACTIVATION) -> nn.ModuleList:
@@ -178,19 +205,25 @@ class IntraCodec(nn.Module):
         self.synthesis = Synthesis(channels)
         self.hyperprior = Hyperprior(channels.y, channels.z, channels.level3)
         self.prior = SpatialPrior(channels.level3, channels.level3, channels.y)
-        self.step = QStep(channels.y, 1.2, 0.053)
+        self.step = PictureQStep(channels.y, 1.2, 0.053)
         with torch.no_grad():
             self.step.channel[0] = -math.log(2)
 
     def forward(
-        self, symbols: SymbolCoder, qp: Tensor, size: tuple[int, int], source: Tensor | None = None
+        self,
+        symbols: SymbolCoder,
+        qp: Tensor,
+        size: tuple[int, int],
+        source: Tensor | None = None,
+        *,
+        chroma_qp: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decoded picture [B, 6, H/2, W/2] (not yet clamped) and latent [B, Y, H/16, W/16].
 
-        qp [B] in 0..63; `size` = (H/16, W/16), multiples of 4; `source` [B, 6, H/2, W/2] when encoding.
+        qp [B] in 0..63, of chroma `qp` if not given; `size` = (H/16, W/16), multiples of 4; `source` [B, 6,
+        H/2, W/2] when encoding.
         """
         y = None if source is None else self.analysis(source)
         features = self.hyperprior(symbols, y, qp, size)
-        qstep = self.step(qp)
-        y_hat, sizes = self.prior(symbols, y, features, qstep)
-        return self.synthesis(y_hat, sizes, qp, qstep[0]), y_hat
+        y_hat, sizes = self.prior(symbols, y, features, self.step(qp, chroma_qp))
+        return self.synthesis(y_hat, sizes, qp, self.step.strengths(qp, chroma_qp)), y_hat

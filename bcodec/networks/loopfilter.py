@@ -87,16 +87,16 @@ class Filter(NamedTuple):
 def loop_filter(
     symbols: SymbolCoder,
     planes: Sequence[Plane],
-    step: float,
+    steps: Sequence[float],
     original: Sequence[Plane] | None = None,
     worth: Sequence[float] = (),
 ) -> list[Plane]:
     """The planes Y, U, V [H, W] filtered, as is coded on the way.
 
-    `step` is the picture's quantization step in 8-bit levels. When encoding, `original` has the planes to
+    `steps` are the planes' quantization steps in 8-bit levels. When encoding, `original` has the planes to
     come near to, and `worth` the bits that a squared error of a sample is worth in each.
     """
-    pictures = [FilteredPlane(plane, step) for plane in planes]
+    pictures = [FilteredPlane(plane, step) for plane, step in zip(planes, steps, strict=True)]
     found = None
     if original is not None:
         found = [p.fit(k, o, w) for p, k, o, w in zip(pictures, KINDS, original, worth, strict=True)]
