@@ -32,7 +32,7 @@ from bcodec.networks import Networks, ReferencePicture, SymbolCoder, loop_filter
 ARITHMETIC_VERSION = 9
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
-LAYER_QP = (8, 2, -2, -6, -9, -11, -12, -13)
+LAYER_QP = (8, 2, -3, -8, -12, -14, -15, -16)
 # A qp between two integers raises some layers: layer L from a fraction of 1 - LAYER_STEP[L] on.
 LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
 CONTENT_CALLS = 8  # to the symbol coder: hyper-latent, block sizes (3), the latent (4); motion comes before
