@@ -250,21 +250,20 @@ def fewest_bytes(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
     At the end of its words may stand any number of 64 bits in [low, low + width): here the one that ends with
     the most zeros, which are left out.
     """
-    words = encoder.get_compressed()
+    words = encoder.get_compressed().astype(">u4").tobytes()
     written, (low, width) = encoder.pos()
-    high = low + width
-    chosen = int.from_bytes(words[written : written + 2].astype(">u4").tobytes().ljust(8, b"\0"))
-    if chosen < low:  # the number has overflowed, and the words before it are those that follow from that
-        low, high = 0, high - (1 << 64)
-    count = next(n for n in range(9) if _round_up(low, n) < min(high, 1 << 64))
-    end = _round_up(low, count).to_bytes(8)[:count]
-    return words[:written].astype(">u4").tobytes() + end  # type: ignore[no-any-return]
+    start = 4 * written
+    before, chosen = int.from_bytes(words[:start]), int.from_bytes(words[start : start + 8].ljust(8, b"\0"))
+    if chosen < low:  # the number has overflowed into the words before
+        before -= 1
+    low += before << 64
+    count = next(n for n in range(9) if _round_up(low, 64 - 8 * n) < low + width)
+    return _round_up(low, 64 - 8 * count).to_bytes(start + 8)[: start + count]
 
 
-def _round_up(value: int, count: int) -> int:
-    """A number of 64 bits made greater, if need be, until only its first `count` bytes are not zero."""
-    shift = 64 - 8 * count
-    return -(-value >> shift) << shift
+def _round_up(value: int, bits: int) -> int:
+    """The next number whose last bits are zero."""
+    return -(-value >> bits) << bits
 
 
 class RangeReader(_RangeCoder):
