@@ -1,5 +1,7 @@
 """Training: crops show what the clip shows, and a run goes on as if it had not been ended."""
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 from conftest import TINY
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from bcodec import train
 from bcodec.networks import Networks
@@ -68,10 +71,10 @@ def test_large_clips_are_shown_at_half_size_too(monkeypatch: pytest.MonkeyPatch)
         )
 
 
-def run(folder: Path) -> Run:
+def run(folder: Path, loss: Loss = intra_loss) -> Run:
     torch.manual_seed(0)
     sampler = Sampler([clip()], 64, 1, {1: 1.0})
-    return Run(Networks(TINY), intra_loss, ("intra",), sampler, folder, 2, 1.0, 1e-3, "muon")
+    return Run(Networks(TINY), loss, ("intra",), sampler, folder, 2, 1.0, 1e-3, "muon", autocast=False)
 
 
 def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path) -> None:
@@ -106,3 +109,39 @@ def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: boo
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients
     assert all(bool(g.isfinite().all()) for g in gradients)
+
+
+def even_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """One without chance, in which every sample counts alike."""
+    y = net.intra.analysis(train.frame_of(batch, 0))
+    return y.square().mean(), {}
+
+
+def trained(folder: Path, batches: list[Tensor]) -> dict[str, Tensor]:
+    """The weights after a step with each batch."""
+    state = run(folder, even_loss)
+    for batch in batches:
+        state.update(batch, 1)
+    return state.net.state_dict()
+
+
+def train_a_half(rank: int, folder: Path, port: int, batches: list[Tensor]) -> None:
+    """One of two processes, as torchrun starts them."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    weights = trained(folder, [batch[rank::2] for batch in batches])
+    torch.save(weights, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
+    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 4)[0] for i in range(3)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    spawn(train_a_half, (tmp_path, port, batches), nprocs=2)  # type: ignore[no-untyped-call]
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    start, whole = run(tmp_path).net.state_dict(), trained(tmp_path, batches)
+    assert sum(not torch.equal(whole[name], start[name]) for name in whole) >= 4
+    for name, weights in whole.items():
+        assert torch.equal(halves[0][name], halves[1][name])
+        torch.testing.assert_close(halves[0][name], weights, rtol=0, atol=2e-5)
