@@ -20,12 +20,12 @@ from bcodec.networks import Channels, Networks, WeightsError, load_networks, sav
 from bcodec.networks.__main__ import table
 from bcodec.networks.bframe import expected_motion
 from bcodec.networks.budget import Usage, measure
-from bcodec.networks.context import Reference, flattened, interpolate, luma
+from bcodec.networks.context import Reference, flattened, interpolate, luma, overlapped_blocks
 from bcodec.networks.directions import useful_directions, weigh
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import LEVELS, ResBlock
-from bcodec.networks.matching import mismatch
+from bcodec.networks.matching import BLOCK, mismatch, sample_blocks
 from bcodec.networks.motion import (
     MEANS,
     QUARTERS,
@@ -90,6 +90,22 @@ def test_loaded_weights_give_the_outputs_of_those_exported(tmp_path: Path, tiny_
         qp = torch.arange(64)
         step, rounded = networks.intra.step(qp)[0], loaded.intra.step(qp)[0]
     assert (step - rounded).abs().max() <= 2**-15
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.5, 4.0, 4.25])
+def test_blocks_mix_near_edges_beyond_which_motion_is_nearly_the_same(apart: float) -> None:
+    torch.manual_seed(0)
+    plane = interpolate((torch.randint(0, 256, (1, 1, 48, 48)) - 128) / 64)
+    left, right = torch.zeros(1, 2, 6, 6), torch.zeros(1, 2, 6, 6)
+    right[:, 0] = apart
+    field = torch.where(torch.arange(6) < 3, left, right)
+    mixed = overlapped_blocks(plane, field)
+    own, beyond = sample_blocks(plane, left, BLOCK), sample_blocks(plane, right, BLOCK)
+    share = torch.tensor([0, 0, 0, 0, 1, 2, 4, 8]) / 32 * (apart <= 4)
+    assert torch.equal(mixed[:, :, :2], own[:, :, :2])
+    assert torch.equal(mixed[:, :, 2], own[:, :, 2] + share * (beyond - own)[:, :, 2])
+    assert torch.equal(mixed[:, :, 3], beyond[:, :, 3] + share.flip(0) * (own - beyond)[:, :, 3])
+    assert torch.equal(mixed[:, :, 4:], beyond[:, :, 4:])
 
 
 def test_chroma_is_quantized_by_its_own_qp(tiny_networks: Networks) -> None:
