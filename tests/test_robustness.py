@@ -375,7 +375,8 @@ def test_a_payload_is_neither_too_short_nor_much_too_long_for_its_symbols(
     reader = RangeReader(CODER, payload)
     for _, mean, scale, step, mask in latents:
         reader.code(None, mean, scale, step, mask)
-    assert SLACK <= reader.spare <= 2.5 * SLACK + 0.01 * 8 * len(payload)
+    # Of the state, 64 bits, half may have told symbols, and be left out as zeros.
+    assert SLACK / 2 <= reader.spare <= 2.5 * SLACK + 0.01 * 8 * len(payload)
 
 
 @settings(max_examples=40, deadline=None)
