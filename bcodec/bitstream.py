@@ -210,7 +210,7 @@ class PacketHeader:
     @property
     def chroma_qp(self) -> int:
         """The qp of chroma, 0..63."""
-        return min(max(self.qp + self.chroma_offset, 0), MAX_QP)
+        return min(self.qp + self.chroma_offset, MAX_QP)
 
     def __post_init__(self) -> None:
         _check("poc", self.poc, 0, MAX_FRAMES - 1)

@@ -123,13 +123,11 @@ class FrameCodec:
         self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None
     ) -> Frame:
         """The decoded frame with its loop filter applied, which is coded here."""
-        intra = header.frame_type is FrameType.I
-        qps = header.qp, header.chroma_qp, header.chroma_qp
-        steps = [self.networks.level_step(qp, intra=intra) for qp in qps]
-        worth = sample_worth(header.qp, header.chroma_qp)
+        qps = header.qp, header.chroma_qp
+        steps = self.networks.level_steps(*qps, intra=header.frame_type is FrameType.I)
         original = None if source is None else to_frame(source, self.width, self.height).planes
         # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
-        return Frame(*loop_filter(symbols, frame.planes, steps, original, worth))
+        return Frame(*loop_filter(symbols, frame.planes, steps, original, sample_worth(*qps)))
 
 
 class CodedFrame(NamedTuple):

@@ -162,6 +162,11 @@ def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Ten
     return luma + (chroma if offset is None else chroma * lagrangian(offset) / lagrangian(0 * offset))
 
 
+def chroma_qp_of(qp: Tensor, offset: Tensor) -> Tensor:
+    """The qp of chroma, [B], as a packet's header tells it."""
+    return (qp + offset).clamp(max=QPS - 1)
+
+
 def draw_offset(qp: Tensor) -> Tensor:
     """An offset to the qp of chroma for each sample, [B], about as often as the encoder takes it."""
     offsets = torch.tensor(OFFSETS, device=qp.device)
@@ -189,8 +194,8 @@ def intra_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[
     x = frame_of(batch, 0)
     rate = meter()
     offset = draw_offset(qp)
-    chroma_qp = (qp + offset).clamp(max=QPS - 1)
-    x_hat, _ = net.intra(rate, qp, (x.shape[2] // 8, x.shape[3] // 8), x, chroma_qp=chroma_qp)
+    size, chroma_qp = (x.shape[2] // 8, x.shape[3] // 8), chroma_qp_of(qp, offset)
+    x_hat, _ = net.intra(rate, qp, size, x, chroma_qp=chroma_qp)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, offset)
     return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
 
@@ -210,9 +215,8 @@ def finished(x_hat: Tensor) -> Tensor:
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
-def anchor(net: Networks, x: Tensor, qp: Tensor, offset: Tensor | None = None) -> ReferencePicture:
+def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> ReferencePicture:
     """A reference coded by the intra codec, which is not trained here."""
-    chroma_qp = None if offset is None else (qp + offset).clamp(max=QPS - 1)
     size = (x.shape[2] // 8, x.shape[3] // 8)
     with torch.no_grad():
         x_hat, y_hat = net.intra(Rounder(), qp, size, x, chroma_qp=chroma_qp)
@@ -262,8 +266,9 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
     lift = random.randint(0, 2)
     chroma = draw_offset(qp)
     dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
+    first = (qp + offsets[0]).clamp(0, QPS - 1)
     for poc in (0, last) if slots[0].intra else (0,):
-        picture = anchor(net, frame_of(batch, poc), (qp + offsets[0]).clamp(0, QPS - 1), chroma)
+        picture = anchor(net, frame_of(batch, poc), first, chroma_qp_of(first, chroma))
         dpb.insert(Reference(poc, 0, picture))
     losses, bits, errors = [], [], []
     for slot in slots:
@@ -274,7 +279,7 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
         own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
         distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
         x, rate = frame_of(batch, slot.poc), meter()
-        chroma_qp = (own + chroma).clamp(max=QPS - 1)
+        chroma_qp = chroma_qp_of(own, chroma)
         pictures = past.picture, future.picture
         x_hat, y_hat, track = net.bframe(rate, *pictures, distances, own, x, chroma_qp=chroma_qp)
         if slot.referenced:

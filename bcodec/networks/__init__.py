@@ -51,14 +51,16 @@ class Networks(nn.Module):
         """Where the weights are."""
         return self.reference.latent.weight.device
 
-    def worth(self, qp: int, chroma_qp: int | None = None, *, referenced: bool) -> Tensor:
-        """Bits that a squared error of 1 in the latents y is worth at a qp, [1, Y, 1, 1]."""
-        return latent_worth(qp, self.channels.y, chroma_qp, referenced=referenced).to(self.device)
+    def worth(self, qp: int, chroma_qp: int, *, referenced: bool) -> Tensor:
+        """Bits that a squared error of 1 in the latents y is worth, [1, Y, 1, 1]."""
+        return latent_worth(qp, chroma_qp, self.channels.y, referenced=referenced).to(self.device)
 
-    def level_step(self, qp: int, *, intra: bool) -> float:
-        """The quantization step of a plane, in 8-bit levels: that of the lowest frequencies of luma."""
+    def level_steps(self, qp: int, chroma_qp: int, *, intra: bool) -> tuple[float, float, float]:
+        """The quantization steps that filters of Y, U and V go by, in 8-bit levels."""
         step = (self.intra if intra else self.bframe).step
-        return float(step.strengths(torch.tensor([qp], device=self.device))[0, 0]) * LEVELS
+        qps = (torch.tensor([q], device=self.device) for q in (qp, chroma_qp))
+        luma, chroma = (step.strengths(*qps) * LEVELS).view(-1).tolist()
+        return luma, chroma, chroma
 
     def move(self, device: str) -> None:
         """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""

@@ -42,7 +42,7 @@ OWN = 1.8  # and where none does: the networks spread it
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
 FIRST_AC = 1  # the channel of y whose step is a picture's
-PREDICTED = 0.25  # times that, where the picture is predicted: its blocks differ less (measured)
+PREDICTED = 0.25  # of deblocking's strength, where a picture is predicted: its blocks differ less (measured)
 
 
 class PictureQStep(QStep):
@@ -68,19 +68,15 @@ class PictureQStep(QStep):
         return torch.cat([step[:, FIRST_AC : FIRST_AC + 1] for step in steps], 1)
 
 
-def sample_worth(
-    qp: int, chroma_qp: int | None = None, *, referenced: bool = False
-) -> tuple[float, float, float]:
+def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
     """Bits that a squared error of one 8-bit level is worth in a sample of Y, U and V."""
     share = INHERITED if referenced else OWN
-    luma, chroma = (
-        float(lagrangian(torch.tensor(q))) * share for q in (qp, qp if chroma_qp is None else chroma_qp)
-    )
+    luma, chroma = (float(lagrangian(torch.tensor(q))) * share for q in (qp, chroma_qp))
     return luma * LUMA, chroma * CHROMA, chroma * CHROMA
 
 
-def latent_worth(qp: int, c_y: int, chroma_qp: int | None = None, *, referenced: bool) -> Tensor:
-    """Bits that a squared error of 1 in each channel of y is worth at a qp, [1, Y, 1, 1].
+def latent_worth(qp: int, chroma_qp: int, c_y: int, *, referenced: bool) -> Tensor:
+    """Bits that a squared error of 1 in each channel of y is worth, [1, Y, 1, 1].
 
     The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
     LEVELS.
