@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -173,10 +174,15 @@ def test_symbols_survive_in_no_more_bytes_than_they_need(given_symbols: list[int
     indices = np.full(len(symbols), table, np.uint8)
     writer = RangeWriter(CODER)
     writer.transfer(indices, symbols)
-    assert np.array_equal(RangeReader(CODER, writer.payload).transfer(indices, None), symbols)
+    payload = writer.payload
+    assert np.array_equal(RangeReader(CODER, payload).transfer(indices, None), symbols)
+    for size in range(len(payload)):
+        with suppress(EntropyError):
+            shorter = RangeReader(CODER, payload[:size]).transfer(indices, None)
+            assert not any(payload[size:]) or not np.array_equal(shorter, symbols)
     bits = -np.log2(FREQUENCIES[table][symbols + len(FREQUENCIES[table]) // 2 - 1] / TOTAL).sum()
     # An interval of 2^-bits holds a number of that many bits and one more; probabilities are rounded.
-    assert 8 * len(writer.payload) < bits * 1.001 + 9.1
+    assert 8 * len(payload) < bits * 1.001 + 9.1
 
 
 @pytest.mark.parametrize("heavy", [1, 5, 12])
