@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from time import perf_counter
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ from bcodec.fixedpoint import InexactDevice, exact_precision
 from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_tensor
 from bcodec.gop import Slot, intra_anchor
 from bcodec.groups import Group, groups
-from bcodec.metrics import Quality
+from bcodec.metrics import Quality, mean_squared_error
 from bcodec.networks import Networks, ReferencePicture, SymbolCoder, loop_filter, sample_worth
+from bcodec.presets import PLAIN, PRESETS, Effort, Preset
 
 ARITHMETIC_VERSION = 9
 HIGHEST_QP = 63
@@ -49,18 +51,21 @@ class Settings:
     """What an encoder may choose: qp 0..63 (higher is better and bigger) and GOP size 1..64.
 
     A qp may lie between two integers, by eighths. `scene_cut`: begin each scene with an I frame.
-    Raises ValueError outside these ranges.
+    `preset`: "fast", "medium" or "slow", how much is tried. Raises ValueError for anything else.
     """
 
     qp: float = 32
     gop_size: int = 32
     scene_cut: bool = False
+    preset: str = "medium"
 
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= HIGHEST_QP:
             raise ValueError(f"qp is {self.qp}, outside 0..{HIGHEST_QP}")
         if not 1 <= self.gop_size <= 64:
             raise ValueError(f"GOP size is {self.gop_size}, outside 1..64")
+        if self.preset not in PRESETS:
+            raise ValueError(f"there is no preset {self.preset!r}, but {', '.join(PRESETS)}")
 
 
 def layer_qp(qp: float, temporal_layer: int) -> int:
@@ -96,8 +101,14 @@ class FrameCodec:
         self.dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
 
     @torch.no_grad()
-    def code(self, symbols: SymbolCoder, header: PacketHeader, source: Tensor | None = None) -> Frame:
-        """The one path: the decoded picture; `source` [1, 6, H/2, W/2], padded, when encoding.
+    def code(
+        self,
+        symbols: SymbolCoder,
+        header: PacketHeader,
+        source: Tensor | None = None,
+        effort: Effort = PLAIN,
+    ) -> Frame:
+        """The one path: the decoded picture; `source` [1, 6, H/2, W/2], padded, when encoding, with `effort`.
 
         Raises MissingReference.
         """
@@ -110,9 +121,17 @@ class FrameCodec:
             past, future = self.dpb.references(header.poc)
             distances = (header.poc - past.poc, future.poc - header.poc)
             x_hat, y_hat, track = networks.bframe(
-                symbols, past.picture, future.picture, distances, qp, source, chroma_qp=chroma_qp
+                symbols,
+                past.picture,
+                future.picture,
+                distances,
+                qp,
+                source,
+                chroma_qp=chroma_qp,
+                motion_price=effort.motion_price,
             )
-        frame = self._filter(symbols, header, to_frame(finish(x_hat), self.width, self.height), source)
+        frame = to_frame(finish(x_hat), self.width, self.height)
+        frame = self._filter(symbols, header, frame, source, fit=effort.loop_filter)
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
             picture = networks.reference(to_tensor(frame).to(networks.device), y_hat, qp, track)
@@ -120,14 +139,15 @@ class FrameCodec:
         return frame
 
     def _filter(
-        self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None
+        self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None, *, fit: bool
     ) -> Frame:
         """The decoded frame with its loop filter applied, which is coded here."""
         qps = header.qp, header.chroma_qp
         steps = self.networks.level_steps(*qps, intra=header.frame_type is FrameType.I)
         original = None if source is None else to_frame(source, self.width, self.height).planes
         # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
-        return Frame(*loop_filter(symbols, frame.planes, steps, original, sample_worth(*qps)))
+        worth = sample_worth(*qps) if fit else (0.0, 0.0, 0.0)
+        return Frame(*loop_filter(symbols, frame.planes, steps, original, worth))
 
 
 class CodedFrame(NamedTuple):
@@ -153,7 +173,7 @@ def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> I
 
 def code_frames(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[CodedFrame]:
     """What `encode` does, with all that is known of each frame."""
-    return code_groups(split(frames, settings), settings.qp, networks)
+    return code_groups(split(frames, settings), settings.qp, networks, PRESETS[settings.preset])
 
 
 def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
@@ -161,9 +181,11 @@ def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
     return groups(frames, settings.gop_size, scene_cut=settings.scene_cut)
 
 
-def code_groups(parts: Iterable[Group], qp: float, networks: Networks) -> Iterator[CodedFrame]:
+def code_groups(
+    parts: Iterable[Group], qp: float, networks: Networks, preset: Preset
+) -> Iterator[CodedFrame]:
     """The frames of consecutive groups, in coding order."""
-    coder = GroupCoder(networks)
+    coder = GroupCoder(networks, preset)
     for group in parts:
         yield from coder.code(group, qp)
 
@@ -171,8 +193,8 @@ def code_groups(parts: Iterable[Group], qp: float, networks: Networks) -> Iterat
 class GroupCoder:
     """Codes groups in any order: if need be, the I frame before a group is coded again."""
 
-    def __init__(self, networks: Networks) -> None:
-        self.networks = networks
+    def __init__(self, networks: Networks, preset: Preset) -> None:
+        self.networks, self.preset = networks, preset
         self.codec: FrameCodec | None = None
         self.anchors: dict[tuple[int, int], _Anchor] = {}  # by poc and qp; the last two
 
@@ -191,8 +213,10 @@ class GroupCoder:
             if slot.intra and slot.referenced:
                 coded = self._code_anchor(codec, slot, frame, own)
                 offset = coded.packet.header.chroma_offset
+            elif slot.intra:
+                coded = _code_frame(codec, slot, frame, own, offset, self.preset.plain)
             else:
-                coded = _code_frame(codec, slot, frame, own, offset)
+                coded = _code_best(codec, slot, frame, own, offset, self.preset.efforts)
             yield coded
 
     def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> _Anchor:
@@ -206,11 +230,13 @@ class GroupCoder:
 
     def _code_anchor(self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
         """Code an I frame to which others refer, and remember it."""
-        began = perf_counter()
-        plain = _code_frame(codec, slot, frame, qp, 0, keep=False)
-        assert plain.quality
-        offset = chroma_offset(plain.quality)
-        coded = _code_frame(codec, slot, frame, qp, offset)
+        began, before = perf_counter(), codec.dpb.copy()
+        coded = _code_frame(codec, slot, frame, qp, 0, self.preset.plain)
+        assert coded.quality
+        offset = chroma_offset(coded.quality) if self.preset.chroma else 0
+        if offset:
+            codec.dpb = before
+            coded = _code_frame(codec, slot, frame, qp, offset, self.preset.plain)
         reference, _ = codec.dpb.references(slot.poc + 1)
         anchor = _Anchor(reference, offset)
         self.anchors = dict([*self.anchors.items(), ((slot.poc, qp), anchor)][-2:])
@@ -224,16 +250,40 @@ class _Anchor(NamedTuple):
     chroma_offset: int
 
 
-def _code_frame(
-    codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, *, keep: bool = True
+def _code_best(  # noqa: PLR0917
+    codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, efforts: Sequence[Effort]
 ) -> CodedFrame:
-    """Code a frame with an offset to the qp of chroma; `keep` it for others to refer to, if they do."""
+    """Code a frame with each effort; what has the least bits and errors, these by their worth, is kept."""
+    began, before, trials = perf_counter(), codec.dpb, []
+    for effort in efforts:
+        codec.dpb = before.copy()
+        coded = _code_frame(codec, slot, frame, qp, offset, effort)
+        trials.append((_cost(coded, frame), coded, codec.dpb))
+    _, coded, codec.dpb = min(trials, key=itemgetter(0))
+    return coded._replace(seconds=perf_counter() - began)
+
+
+def _cost(coded: CodedFrame, frame: Frame) -> float:
+    """Bits of a frame, and what its errors are worth in it: later frames' share is in its qp (measured)."""
+    assert coded.quality
+    worth = sample_worth(coded.packet.header.qp, coded.packet.header.chroma_qp)
+    lost = (
+        each * plane.size * mean_squared_error(psnr)
+        for each, plane, psnr in zip(worth, frame.planes, coded.quality.planes, strict=True)
+    )
+    return 8 * len(coded.packet.payload) + sum(lost)
+
+
+def _code_frame(  # noqa: PLR0917
+    codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, effort: Effort
+) -> CodedFrame:
+    """Code a frame with an offset to the qp of chroma."""
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
-    header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced and keep, offset)
+    header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced, offset)
     worth = codec.networks.worth(qp, header.chroma_qp, referenced=slot.referenced)
     symbols = _MeasuringWriter(codec.tables, codec.shown, worth)
-    decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device))
+    decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device), effort)
     packet = Packet(header, symbols.payload, picture_hash(decoded))
     quality = Quality.of(frame.planes, decoded.planes)
     return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began)

@@ -25,6 +25,7 @@ from bcodec.inspection import readable_bytes
 from bcodec.journal import Journal
 from bcodec.networks import Networks
 from bcodec.parallel import code_in_parallel
+from bcodec.presets import PRESETS
 from bcodec.ratecontrol import SAMPLES, analyse, fit_size, hold_psnr
 from bcodec.resume import go_on, kept_packets
 from bcodec.spool import Spool
@@ -70,7 +71,7 @@ class Encoder:
     def _coded(
         self, frames: Iterator[Frame], header: SequenceHeader, path: str, every: int
     ) -> Iterator[CodedFrame]:
-        qp, networks = self.settings.qp, self.networks
+        qp, networks, preset = self.settings.qp, self.networks, PRESETS[self.settings.preset]
         code: Callable[[Iterator[Group]], Iterator[CodedFrame]]
         if self.target_psnr is not None:
             return hold_psnr(frames, self.settings, networks, self.target_psnr)
@@ -78,10 +79,12 @@ class Encoder:
         if every > 1:
             groups = sample(groups, every)
         if self.jobs > 1:
-            code = partial(code_in_parallel, qp=qp, networks=networks, jobs=self.jobs)
+            code = partial(code_in_parallel, qp=qp, networks=networks, preset=preset, jobs=self.jobs)
         else:
-            code = partial(codec.code_groups, qp=qp, networks=networks)
-        return go_on(groups, kept_packets(path, header), qp, networks, code) if self.resume else code(groups)
+            code = partial(codec.code_groups, qp=qp, networks=networks, preset=preset)
+        if not self.resume:
+            return code(groups)
+        return go_on(groups, kept_packets(path, header), qp, networks, preset, code)
 
 
 @contextmanager

@@ -29,6 +29,11 @@ class Quality(NamedTuple):
     ms_ssim: float = math.nan
 
     @property
+    def planes(self) -> tuple[float, float, float]:
+        """PSNR of Y, U and V, in dB."""
+        return self.psnr_y, self.psnr_u, self.psnr_v
+
+    @property
     def psnr_yuv(self) -> float:
         """Weigh the planes 6:1:1, in dB (the convention of JVET for 4:2:0)."""
         return (6 * self.psnr_y + self.psnr_u + self.psnr_v) / 8
@@ -58,6 +63,11 @@ def psnr(a: Plane, b: Plane) -> float:
     error = a.astype(np.int32) - b.astype(np.int32)
     mse = float(np.mean(error * error, dtype=np.float64))
     return PSNR_OF_EQUAL if mse == 0 else 10 * math.log10(PEAK**2 / mse)
+
+
+def mean_squared_error(psnr: float) -> float:
+    """What `psnr` was made of, in squared 8-bit levels; nearly 0 for equal planes."""
+    return float(PEAK**2 / 10 ** (psnr / 10))
 
 
 def ms_ssim(a: Plane, b: Plane) -> float:

@@ -16,6 +16,7 @@ from bcodec.codec import HIGHEST_QP, CodedFrame, GroupCoder, Settings, split
 from bcodec.frame import Frame
 from bcodec.groups import Group
 from bcodec.networks import Networks
+from bcodec.presets import PRESETS
 
 QP_STEP = 1 / 8
 SIZE_SLOPE = 0.045  # of the logarithm of the size, for each qp; a first guess
@@ -136,7 +137,7 @@ def hold_psnr(
 
     An I frame that opens a scene is of one group with those that follow it. `settings.qp` is tried first.
     """
-    coder = GroupCoder(networks)
+    coder = GroupCoder(networks, PRESETS[settings.preset])
     qp = settings.qp
     for unit in _units(split(frames, settings)):
         before, coded = qp, dict[float, list[CodedFrame]]()

@@ -23,6 +23,7 @@ from bcodec.frame import Frame
 from bcodec.gop import intra_anchor
 from bcodec.groups import Group
 from bcodec.networks import Networks
+from bcodec.presets import Preset
 
 OTHER = "the unfinished file is of another input or other settings; remove it to begin anew"
 
@@ -93,11 +94,12 @@ def _whole_packets(file: BinaryIO, reader: BitstreamReader) -> Iterator[Packet]:
         yield from reader.frames()
 
 
-def go_on(
+def go_on(  # noqa: PLR0917
     groups: Iterator[Group],
     kept: Iterator[Packet],
     qp: float,
     networks: Networks,
+    preset: Preset,
     code: Callable[[Iterator[Group]], Iterator[CodedFrame]],
 ) -> Iterator[CodedFrame]:
     """What `code(groups)` gives; for whole groups at the beginning by the packets that are `kept`.
@@ -105,7 +107,7 @@ def go_on(
     The first and the last I frame that are kept are coded again: input, settings and weights must be the
     same. Raises CodecError if they are not.
     """
-    coder, last = GroupCoder(networks), None
+    coder, last = GroupCoder(networks, preset), None
     for group in groups:
         packets = list(islice(kept, len(group.slots)))
         if len(packets) < len(group.slots):

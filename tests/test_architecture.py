@@ -17,7 +17,7 @@ FLOORS = {
     3: ["codec"],
     2: ["chroma", "console", "groups", "inspection", "networks", "video"],
     1: ["gop", "dpb", "entropy", "frame", "metrics", "scenes", "streams"],
-    0: ["bitstream", "distributions", "fixedpoint"],
+    0: ["bitstream", "distributions", "fixedpoint", "presets"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

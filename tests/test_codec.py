@@ -25,16 +25,20 @@ from bcodec.codec import (
     ARITHMETIC_VERSION,
     HIGHEST_QP,
     CodecError,
+    CodedFrame,
     Settings,
+    code_groups,
     decode,
     encode,
     layer_qp,
     pick_device,
+    split,
 )
 from bcodec.frame import Frame, picture_hash, plane_shapes
 from bcodec.gop import schedule
 from bcodec.metrics import Quality
 from bcodec.networks import Networks
+from bcodec.presets import PRESETS, Effort, Preset
 
 GOP = 4
 T = TypeVar("T")
@@ -64,10 +68,10 @@ def header_for(frame: Frame, networks: Networks, gop_size: int = GOP) -> Sequenc
 
 
 def check_round_trip(
-    frames: list[Frame], networks: Networks, gop_size: int = GOP, qp: int = 40
+    frames: list[Frame], networks: Networks, gop_size: int = GOP, qp: int = 40, preset: str = "medium"
 ) -> list[Packet]:
     """Through the bytes of a file, too: order, sizes and hashes; returns the packets."""
-    packets = list(encode(frames, Settings(qp, gop_size), networks))
+    packets = list(encode(frames, Settings(qp, gop_size, preset=preset), networks))
     slots = list(schedule(len(frames), gop_size))
     assert [packet.header.poc for packet in packets] == [slot.poc for slot in slots]
     assert [packet.header.frame_type is FrameType.I for packet in packets] == [slot.intra for slot in slots]
@@ -383,6 +387,30 @@ def test_frames_before_an_i_frame_share_the_offset_of_its_chroma(
     monkeypatch.setattr(codec, "chroma_offset", lambda quality: next(chosen))
     packets = check_round_trip(frames, tiny_networks)
     assert [packet.header.chroma_offset for packet in packets] == [0] + [12] * GOP + [4] * GOP
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_round_trips(preset: str, frames: list[Frame], tiny_networks: Networks) -> None:
+    check_round_trip(frames[: GOP + 2], tiny_networks, preset=preset)
+
+
+def test_of_several_efforts_the_best_is_kept(frames: list[Frame], tiny_networks: Networks) -> None:
+    efforts = Effort(), Effort(0.2), Effort(20.0)
+
+    def code(*efforts: Effort) -> list[CodedFrame]:
+        parts = split(frames[:3], Settings(40, 2))
+        return list(code_groups(parts, 40, tiny_networks, Preset(efforts, chroma=False)))
+
+    alone = [code(effort)[2] for effort in efforts]
+    (best,) = code(*efforts)[2:]
+    costs = [codec._cost(coded, frames[1]) for coded in alone]
+    assert len(set(costs)) > 1
+    assert best.packet == alone[int(np.argmin(costs))].packet
+
+
+def test_a_preset_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="no preset 'best', but fast, medium, slow"):
+        Settings(preset="best")
 
 
 def test_devices_that_are_not_there_are_refused() -> None:

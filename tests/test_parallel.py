@@ -10,14 +10,16 @@ from bcodec.codec import Settings, code_frames, split
 from bcodec.frame import Frame
 from bcodec.networks import Networks
 from bcodec.parallel import code_in_parallel
+from bcodec.presets import PRESETS
 
+MEDIUM = PRESETS["medium"]
 SETTINGS = Settings(qp=40, gop_size=4, scene_cut=True)
 
 
 def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
     frames = clip(5) + clip(6, seed=1)
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
-    together = list(code_in_parallel(split(frames, SETTINGS), SETTINGS.qp, tiny_networks, jobs=2))
+    together = list(code_in_parallel(split(frames, SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, jobs=2))
     assert [coded.packet for coded in together] == [coded.packet for coded in alone]
     assert [coded.motion_bits for coded in together] == [coded.motion_bits for coded in alone]
     assert multiprocessing.active_children() == []
@@ -29,5 +31,5 @@ def test_processes_end_when_the_input_fails(tiny_networks: Networks) -> None:
         raise OSError("the input is gone")
 
     with pytest.raises(OSError, match="the input is gone"):
-        list(code_in_parallel(split(failing(), SETTINGS), SETTINGS.qp, tiny_networks, jobs=2))
+        list(code_in_parallel(split(failing(), SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, jobs=2))
     assert multiprocessing.active_children() == []

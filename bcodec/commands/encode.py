@@ -18,6 +18,7 @@ from bcodec.commands.decode import decode_frames
 from bcodec.console import log
 from bcodec.failures import explain
 from bcodec.output import output_file
+from bcodec.presets import PRESETS
 
 if TYPE_CHECKING:
     from bcodec.video import VideoReader
@@ -69,6 +70,12 @@ MOST_JOBS = 64
     metavar="N",
     help="Frames from one I frame to the next; 1 is all I frames.",
 )
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="medium",
+    help="How much is tried for each frame. PRESETTEXT",
+)
 @arguments.raw_video
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
@@ -112,6 +119,7 @@ def encode(
     max_size: float | None,
     target_psnr: float | None,
     gop: int,
+    preset: str,
     size: tuple[int, int] | None,
     fps: Fraction | None,
     deinterlace: bool,
@@ -170,7 +178,7 @@ def encode(
                 )
 
             with open_input() as reader:
-                work = Encoder(Settings(qp, gop, scene_cut), networks(), jobs, resume, target_psnr)
+                work = Encoder(Settings(qp, gop, scene_cut, preset), networks(), jobs, resume, target_psnr)
                 if bitrate or max_size:
                     with (
                         rewritable(path, target) as file,

@@ -71,13 +71,15 @@ class BFrameCodec(nn.Module):
         source: Tensor | None = None,
         *,
         chroma_qp: Tensor | None = None,
+        motion_price: float = 1.0,
     ) -> tuple[Tensor, Tensor, Track]:
         """Decoded picture [B, 6, H/2, W/2] (not yet clamped), latent [B, Y, H/16, W/16] and motion.
 
         distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63, of chroma
-        `qp` if not given; `source` [B, 6, H/2, W/2] when encoding.
+        `qp` if not given; `source` [B, 6, H/2, W/2] when encoding, a bit of motion then counted
+        `motion_price` times.
         """
-        contexts, motion = self.predict(symbols, past, future, distances, qp, source)
+        contexts, motion = self.predict(symbols, past, future, distances, qp, source, motion_price)
         y = None if source is None else self.analysis(source - contexts.predicted, contexts.levels)
         size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
@@ -94,13 +96,14 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None,
+        motion_price: float = 1.0,
     ) -> tuple[Contexts, Motion]:
         """The prediction P and the contexts, and the motion that is coded on the way."""
         expected = expected_motion(past, future, distances)
         shifts, found = None, None
         if source is not None:
             with torch.autocast(qp.device.type, enabled=False):
-                shifts, found = self.find_motion(past, future, expected, qp, source)
+                shifts, found = self.find_motion(past, future, expected, qp, source, motion_price)
         shifts = code_shifts(symbols, shifts, len(qp), qp.device)
         prediction = predict_motion(past, future, expected, shifts)
         motion: Motion = self.motion(symbols, prediction, qp, found)
@@ -108,11 +111,17 @@ class BFrameCodec(nn.Module):
         return self.contexts(past, future, motion, condition), motion
 
     @torch.no_grad()
-    def find_motion(
-        self, past: Reference, future: Reference, expected: Expected, qp: Tensor, source: Tensor
+    def find_motion(  # noqa: PLR0917
+        self,
+        past: Reference,
+        future: Reference,
+        expected: Expected,
+        qp: Tensor,
+        source: Tensor,
+        motion_price: float,
     ) -> tuple[Tensor, Search]:
         """The shifts to code, [B, 4, 1, 1], and what the search finds beside them. Encoder only."""
-        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp)
+        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * motion_price
         current, target = (
             luma(x) * LEVELS + MIDDLE for x in (source, torch.cat([past.picture, future.picture]))
         )

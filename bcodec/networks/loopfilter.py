@@ -159,6 +159,8 @@ class FilteredPlane:
     def fit(self, kinds: Sequence[Kind], original: Plane, worth: float) -> Filter:
         """The filter by which the plane comes nearest to the original, as far as that pays."""
         best, most = Filter(NONE, torch.zeros(0, 0)), 0.0
+        if not worth:
+            return best
         everything = self.correlate(kinds[-1], torch.from_numpy(original).float())
         for kind in kinds[1:]:
             sums = everything.of(kind)
