@@ -128,7 +128,7 @@ class FrameCodec:
                 qp,
                 source,
                 chroma_qp=chroma_qp,
-                motion_price=effort.motion_price,
+                effort=effort,
             )
         frame = to_frame(finish(x_hat), self.width, self.height)
         frame = self._filter(symbols, header, frame, source, fit=effort.loop_filter)

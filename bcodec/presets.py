@@ -9,10 +9,12 @@ class Effort(NamedTuple):
     """With what a frame is coded.
 
     `motion_price`: what a bit of motion costs in the choice of vectors, times what it really does: motion
-    that is coded pays in later frames, too, or not even in this one, which only coding can tell.
+    that is coded pays in later frames, too, or not even in this one, which only coding can tell. `details`:
+    whether blocks may have four vectors, or their mean for a prediction.
     """
 
     motion_price: float = 1.0
+    details: bool = True
     loop_filter: bool = True
 
 
@@ -35,7 +37,7 @@ class Preset(NamedTuple):
 
 
 PRESETS = {
-    "fast": Preset((Effort(loop_filter=False),), chroma=False),
+    "fast": Preset((Effort(details=False, loop_filter=False),), chroma=False),
     "medium": Preset((PLAIN,), chroma=True),
     "slow": Preset((PLAIN, Effort(0.5), Effort(8.0)), chroma=True),
 }

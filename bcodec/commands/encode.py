@@ -74,7 +74,7 @@ MOST_JOBS = 64
     "--preset",
     type=click.Choice(list(PRESETS)),
     default="medium",
-    help="How much is tried for each frame. PRESETTEXT",
+    help="How much is tried for each frame: time against size.",
 )
 @arguments.raw_video
 @click.option(

@@ -35,8 +35,10 @@ from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Sea
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.search import WORTH, Target, search, search_weight
 from bcodec.networks.shift import code_shifts
+from bcodec.presets import PLAIN, Effort
 
 FLAT_LEAST = 8.0  # bits that prediction by a mean must save
+NEVER = -1e6  # and what it saves where it is not to be tried
 # About the bits of a coefficient that is not zero, beside those of its size; in steps, which ones will be.
 NONZERO, THRIFT = 3.0, 0.6
 
@@ -71,15 +73,14 @@ class BFrameCodec(nn.Module):
         source: Tensor | None = None,
         *,
         chroma_qp: Tensor | None = None,
-        motion_price: float = 1.0,
+        effort: Effort = PLAIN,
     ) -> tuple[Tensor, Tensor, Track]:
         """Decoded picture [B, 6, H/2, W/2] (not yet clamped), latent [B, Y, H/16, W/16] and motion.
 
         distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63, of chroma
-        `qp` if not given; `source` [B, 6, H/2, W/2] when encoding, a bit of motion then counted
-        `motion_price` times.
+        `qp` if not given; `source` [B, 6, H/2, W/2] when encoding, which is done with `effort`.
         """
-        contexts, motion = self.predict(symbols, past, future, distances, qp, source, motion_price)
+        contexts, motion = self.predict(symbols, past, future, distances, qp, source, effort)
         y = None if source is None else self.analysis(source - contexts.predicted, contexts.levels)
         size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
@@ -96,14 +97,14 @@ class BFrameCodec(nn.Module):
         distances: tuple[int, int],
         qp: Tensor,
         source: Tensor | None,
-        motion_price: float = 1.0,
+        effort: Effort = PLAIN,
     ) -> tuple[Contexts, Motion]:
         """The prediction P and the contexts, and the motion that is coded on the way."""
         expected = expected_motion(past, future, distances)
         shifts, found = None, None
         if source is not None:
             with torch.autocast(qp.device.type, enabled=False):
-                shifts, found = self.find_motion(past, future, expected, qp, source, motion_price)
+                shifts, found = self.find_motion(past, future, expected, qp, source, effort)
         shifts = code_shifts(symbols, shifts, len(qp), qp.device)
         prediction = predict_motion(past, future, expected, shifts)
         motion: Motion = self.motion(symbols, prediction, qp, found)
@@ -118,17 +119,19 @@ class BFrameCodec(nn.Module):
         expected: Expected,
         qp: Tensor,
         source: Tensor,
-        motion_price: float,
+        effort: Effort,
     ) -> tuple[Tensor, Search]:
         """The shifts to code, [B, 4, 1, 1], and what the search finds beside them. Encoder only."""
-        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * motion_price
+        weight = search_weight(self.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * effort.motion_price
         current, target = (
             luma(x) * LEVELS + MIDDLE for x in (source, torch.cat([past.picture, future.picture]))
         )
         quarter_pel = torch.cat([past.quarter_pel, future.quarter_pel])
         field = torch.cat([expected.past, expected.future])
         # Both directions at once: the search is many small operations.
-        found, shifts = search(current.repeat(2, 1, 1, 1), target, quarter_pel, field, weight.repeat(2))
+        found, shifts = search(
+            current.repeat(2, 1, 1, 1), target, quarter_pel, field, weight.repeat(2), details=effort.details
+        )
         cost = weight.view(-1, 1, 1, 1)
         known = snap(field + shifts, QUARTER).chunk(2)
         fields = useful_directions(past, future, found.chunk(2), known, source, cost)
@@ -143,8 +146,11 @@ class BFrameCodec(nn.Module):
             return F.avg_pool2d(distortion * squares_of(shares[direction], lattice), 2) * 4
 
         rounding = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate(fields)]
-        gains = torch.cat([rounding[0] + rounding[1], self.flattening(source, seen.mean, qp)], 1)
-        result = Search(*fields, seen.preference, stakes, gains, price)
+        gains = [rounding[0] + rounding[1]]
+        gains.append(
+            self.flattening(source, seen.mean, qp) if effort.details else torch.full_like(gains[0], NEVER)
+        )
+        result = Search(*fields, seen.preference, stakes, torch.cat(gains, 1), price)
         return torch.cat(shifts.chunk(2), 1), result
 
     def flattening(self, source: Tensor, predicted: Tensor, qp: Tensor) -> Tensor:

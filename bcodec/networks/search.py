@@ -87,20 +87,28 @@ def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
 
 
 def search(
-    current: Tensor, reference: Tensor, quarter_pel: Tensor, predicted: Tensor, weight: Tensor
+    current: Tensor,
+    reference: Tensor,
+    quarter_pel: Tensor,
+    predicted: Tensor,
+    weight: Tensor,
+    *,
+    details: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4, and their common shift.
 
     current, reference [B, 1, H, W]; quarter_pel [B, 1, 4H, 4W], the reference interpolated; `predicted` is
     the field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift
-    [B, 2, 1, 1] is what to add to `predicted`.
+    [B, 2, 1, 1] is what to add to `predicted`. Blocks of 16x16 may have four vectors, with `details`.
     """
     weight = weight.view(-1, 1, 1, 1)
     coarse, shift = coarse_search(current, reference, predicted, weight)
     known = snap(predicted + shift, QUARTER)
     target = Target(current, quarter_pel, weight)
-    whole = search_whole(target, coarse, known, weight)
-    return within_reach(split(target, upsample(whole), [coarse, known], weight), known), shift
+    field = upsample(search_whole(target, coarse, known, weight))
+    if details:
+        field = split(target, field, [coarse, known], weight)
+    return within_reach(field, known), shift
 
 
 def within_reach(field: Tensor, known: Tensor, unit: int = 1) -> Tensor:
