@@ -146,11 +146,10 @@ class BFrameCodec(nn.Module):
             return F.avg_pool2d(distortion * squares_of(shares[direction], lattice), 2) * 4
 
         rounding = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate(fields)]
-        gains = [rounding[0] + rounding[1]]
-        gains.append(
-            self.flattening(source, seen.mean, qp) if effort.details else torch.full_like(gains[0], NEVER)
-        )
-        result = Search(*fields, seen.preference, stakes, torch.cat(gains, 1), price)
+        full_pel = rounding[0] + rounding[1]
+        never = torch.full_like(full_pel, NEVER)
+        flat = self.flattening(source, seen.mean, qp) if effort.details else never
+        result = Search(*fields, seen.preference, stakes, torch.cat([full_pel, flat], 1), price)
         return torch.cat(shifts.chunk(2), 1), result
 
     def flattening(self, source: Tensor, predicted: Tensor, qp: Tensor) -> Tensor:
