@@ -100,6 +100,11 @@ class FrameCodec:
         self.shown[:, :, : -(-height // LATENT_PITCH), : -(-width // LATENT_PITCH)] = True
         self.dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
 
+    def qps(self, header: PacketHeader) -> tuple[Tensor, Tensor]:
+        """The qp of a frame and of its chroma, each [1]."""
+        qp, chroma_qp = torch.tensor([[header.qp], [header.chroma_qp]], device=self.networks.device)
+        return qp, chroma_qp
+
     @torch.no_grad()
     def code(
         self,
@@ -113,7 +118,7 @@ class FrameCodec:
         Raises MissingReference.
         """
         networks = self.networks
-        qp, chroma_qp = (torch.tensor([q], device=networks.device) for q in (header.qp, header.chroma_qp))
+        qp, chroma_qp = self.qps(header)
         track = None
         if header.frame_type is FrameType.I:
             x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, source, chroma_qp=chroma_qp)
@@ -281,7 +286,7 @@ def _code_frame(  # noqa: PLR0917
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
     header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced, offset)
-    worth = codec.networks.worth(qp, header.chroma_qp, referenced=slot.referenced)
+    worth = codec.networks.worth(*codec.qps(header), referenced=slot.referenced)
     symbols = _MeasuringWriter(codec.tables, codec.shown, worth)
     decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device), effort)
     packet = Packet(header, symbols.payload, picture_hash(decoded))

@@ -1,10 +1,10 @@
-"""Symbol coders: the three answers to `symbols.code(y, mean, scale, step)`.
+"""Symbol coders: the answers to `symbols.code(y, mean, scale, step)`, the third in bcodec.ratemeter.
 
 | coder       | y given | does                                                     | returns               |
 |-------------|---------|----------------------------------------------------------|-----------------------|
 | RangeWriter | yes     | rounds, writes the symbol                                | the dequantized value |
 | RangeReader | None    | reads the symbol                                         | the dequantized value |
-| RateMeter   | yes     | rounds with a straight-through gradient, adds up -log2 p | the dequantized value |
+| RateMeter   | yes     | rounds with a straight-through gradient, adds up bits    | the dequantized value |
 
 The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies for each
 family of distributions, made once when weights are exported and shipped with them; index 0 means that the
@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.distributions import FAMILIES, HEAVY, LOGISTIC, information
+from bcodec.distributions import FAMILIES, LOGISTIC
 from bcodec.fixedpoint import LATENT, snap
 
 TABLES = 64  # of each family
 REACH = 13  # deviations, times that of the logistic distribution's scale, beyond which a symbol escapes
 LONGEST = 2200  # symbols on either side of zero in a table
+MAGNITUDES = 16  # of symbols that may be taken nearer to zero
 PRIOR = 300.0  # symbols that a table made of its family weighs against symbols counted
 TOTAL = 1 << 20  # sum of the frequencies of a table
 SLACK = 64  # bits of the range coder's state, which a payload may do without
@@ -104,6 +105,16 @@ def table_of(scale: Tensor) -> Tensor:
     return torch.round(scale).clamp(0, TABLES - 1)
 
 
+def magnitude_bits(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Bits of the magnitudes 0..15 in each table, [N, 16]; what a table leaves out costs an escape."""
+    bits = np.full((len(tables), MAGNITUDES), 40.0)
+    for row, table in zip(bits, tables, strict=True):
+        reach = len(table) // 2 - 1
+        inside = -np.log2(table[reach : 2 * reach + 1][:MAGNITUDES] / TOTAL)
+        row[: len(inside)] = inside
+    return bits
+
+
 class Tables:
     """The frequency tables as constriction's models. Raises TypeError for anything but integers."""
 
@@ -116,11 +127,7 @@ class Tables:
             constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in tables
         ]
         self.byte = constriction.stream.model.Uniform(256)
-        # Bits of each magnitude, [128, 16]; what a table leaves out costs an escape.
-        self.bits = np.full((count, 16), 40.0)
-        for row, table, reach in zip(self.bits, tables, self.reach, strict=True):
-            inside = -np.log2(table[reach : 2 * reach + 1][: len(row)] / TOTAL)
-            row[: len(inside)] = inside
+        self.bits = magnitude_bits(tables)
         # Bits of each letter, at the least: a model gives it up to 2^-23 of probability more than its table.
         self.costs = [-np.log2((t + TOTAL / (1 << 23)) / TOTAL) for t in tables]
 
@@ -210,7 +217,7 @@ class RangeWriter(_RangeCoder):
         nearest: np.ndarray = symbols.to(torch.int32).cpu().numpy()
         if self.worth is None or self.worth.shape[1] != shape[1]:
             return nearest
-        places = np.flatnonzero((np.abs(nearest) < self.tables.bits.shape[1]) & (nearest != 0))
+        places = np.flatnonzero((np.abs(nearest) < MAGNITUDES) & (nearest != 0))
         picked = torch.from_numpy(places).to(ratio.device)
         worth = (_flat(self.worth, shape, where)[picked] * step[picked].square()).cpu().numpy()
         size, exact = np.abs(nearest[places]), ratio[picked].abs().cpu().numpy()
@@ -303,74 +310,3 @@ class RangeReader(_RangeCoder):
         self.spare -= bits
         if self.spare < 0:
             raise EntropyError(TOO_SHORT)
-
-
-class _Inside(torch.autograd.Function):
-    """Clamp to [low, high] whose gradient also flows where it points back inside."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.bounds = (low, high)  # type: ignore[attr-defined]
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        low, high = ctx.bounds  # type: ignore[attr-defined]
-        stopped = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
-        return gradient.masked_fill(stopped, 0.0), None, None
-
-
-class RateMeter:
-    """Measures: `bits` [B] sums -log2 p of the rounded symbols, `parts` has one tensor [B] for each call.
-
-    The scale gets the gradient of just that. The latent and its mean get the gradient that uniform noise in
-    place of rounding would give: as a measure, noise would count a tenth of a bit and more for each symbol
-    that is surely zero.
-    """
-
-    def __init__(self, smallest: float, ratio: float) -> None:
-        self.smallest, self.log_ratio = smallest, math.log(ratio)
-        self.parts: list[Tensor] = []
-
-    @property
-    def bits(self) -> Tensor:
-        """Bits of each sample of the batch, [B]."""
-        return torch.stack(self.parts).sum(0)
-
-    def code(
-        self,
-        y: Tensor | None,
-        mean: Tensor,
-        scale: Tensor,
-        step: Tensor,
-        mask: Tensor | None = None,
-        *,
-        heavy: int = 0,
-    ) -> Tensor:
-        """See bcodec.networks.latent.SymbolCoder."""
-        if y is None:
-            raise TypeError("a rate meter needs the latent")
-        index = _Inside.apply(scale, 0.0, TABLES - 1.0)  # type: ignore[no-untyped-call]
-        deviation = torch.exp(self.log_ratio * index) * self.smallest
-        ratio = (y.float() - mean) / step
-        symbol = torch.round(ratio.detach())
-        bits = _information(symbol, deviation, heavy)
-        if ratio.requires_grad:
-            noise = torch.empty_like(ratio).uniform_(-0.5, 0.5)
-            noisy = _information(ratio + noise, deviation.detach(), heavy)
-            bits = bits + (noisy - noisy.detach())
-        y_hat = dequantize(ratio + (symbol - ratio).detach(), mean, step)
-        if mask is not None:
-            bits, y_hat = bits * mask, y_hat * mask
-        self.parts.append(bits.flatten(1).sum(1))
-        return y_hat
-
-
-def _information(symbol: Tensor, deviation: Tensor, heavy: int) -> Tensor:
-    """Bits of symbols [B, C, H, W] whose first `heavy` channels are of the family HEAVY."""
-    if not heavy:
-        return information(symbol, deviation)
-    first = information(symbol[:, :heavy], deviation[:, :heavy], HEAVY)
-    return torch.cat([first, information(symbol[:, heavy:], deviation[:, heavy:])], 1)

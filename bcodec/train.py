@@ -28,13 +28,14 @@ from torch.nn.parallel import DistributedDataParallel
 from bcodec.bitstream import FrameType, PacketHeader
 from bcodec.codec import CONTENT_CALLS, LAYER_QP, FrameCodec, layer_qp
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import RangeWriter, RateMeter, alike, fit_tables, make_tables
+from bcodec.entropy import RangeWriter, alike, fit_tables, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.gop import Closing, intra_anchor, window
 from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
 from bcodec.networks.intra import CHROMA, LUMA
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, lagrangian
+from bcodec.ratemeter import RateMeter, SymbolCosts
 from bcodec.video import VideoReader
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
@@ -173,11 +174,6 @@ def draw_offset(qp: Tensor) -> Tensor:
     return offsets[torch.randint(len(OFFSETS), qp.shape, device=qp.device)]
 
 
-def meter() -> RateMeter:
-    """A new rate meter with the scales of the tables."""
-    return RateMeter(SMALLEST_SCALE, SCALE_RATIO)
-
-
 def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
     """R + lambda D of each sample over lambda^LOSS_EXPONENT, [B]."""
     weight = lagrangian(qp)
@@ -186,15 +182,17 @@ def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
 
 Symbols = list[Counter[int]]  # for each table
 Stats = dict[str, Tensor]  # what the log tells of a step
-Loss = Callable[[Networks, Tensor, int, Tensor], tuple[Tensor, Stats]]
+Loss = Callable[[Networks, SymbolCosts, Tensor, int, Tensor], tuple[Tensor, Stats]]
 
 
-def intra_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
+def intra_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
     """The intra codec on single frames [B, 1, 6, H/2, W/2]."""
     x = frame_of(batch, 0)
-    rate = meter()
     offset = draw_offset(qp)
     size, chroma_qp = (x.shape[2] // 8, x.shape[3] // 8), chroma_qp_of(qp, offset)
+    rate = RateMeter(costs, net.worth(qp, chroma_qp, referenced=True))
     x_hat, _ = net.intra(rate, qp, size, x, chroma_qp=chroma_qp)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, offset)
     return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
@@ -224,10 +222,12 @@ def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 
 
-def motion_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
+def motion_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
     """Motion and prediction alone: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
-    x, rate = frame_of(batch, 1), meter()
+    x, rate = frame_of(batch, 1), RateMeter(costs)
     contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
     bpp, error = rate.bits / pixels(x), squared_error(contexts.predicted, x)
     # A residual will mend part of the error of P: what is left of it counts less than in the end.
@@ -240,12 +240,14 @@ def raised(qp: Tensor) -> Tensor:
     return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
-def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
+def triplet_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
     """One B frame between two intra frames, sometimes (B*) behind one."""
     past = anchor(net, frame_of(batch, 0), raised(qp))
     tail = random.random() < 0.06
     future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
-    x, rate = frame_of(batch, 1), meter()
+    x, rate = frame_of(batch, 1), RateMeter(costs, net.worth(qp, qp, referenced=False))
     distances = (spacing, -spacing if tail else spacing)
     x_hat, *_ = net.bframe(rate, past, future, distances, qp, x)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
@@ -254,7 +256,9 @@ def triplet_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
     return loss, {"bpp": bpp.mean(), "error": error.mean(), "motion": motion.mean()}
 
 
-def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
+def cascade_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
     """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer.
 
     Sometimes it ends with a B* frame in place of an I frame.
@@ -278,8 +282,8 @@ def cascade_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tupl
         layer = slot.temporal_layer + lift if slot.temporal_layer else 0
         own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
         distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
-        x, rate = frame_of(batch, slot.poc), meter()
-        chroma_qp = chroma_qp_of(own, chroma)
+        x, chroma_qp = frame_of(batch, slot.poc), chroma_qp_of(own, chroma)
+        rate = RateMeter(costs, net.worth(own, chroma_qp, referenced=slot.referenced))
         pictures = past.picture, future.picture
         x_hat, y_hat, track = net.bframe(rate, *pictures, distances, own, x, chroma_qp=chroma_qp)
         if slot.referenced:
@@ -371,10 +375,16 @@ class Objective(nn.Module):
     def __init__(self, net: Networks, loss: Loss) -> None:
         super().__init__()
         self.net, self.loss = net, loss
+        self.costs = symbol_costs(net)
 
     def forward(self, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
         """The loss and what the log says of it."""
-        return self.loss(self.net, batch, spacing, qp)
+        return self.loss(self.net, self.costs, batch, spacing, qp)
+
+
+def symbol_costs(net: Networks) -> SymbolCosts:
+    """What symbols cost with the networks' tables, or with those of the families while there are none."""
+    return SymbolCosts(net.tables or make_tables(SMALLEST_SCALE, SCALE_RATIO), SMALLEST_SCALE, SCALE_RATIO)
 
 
 @dataclass
@@ -407,7 +417,7 @@ class Run:
             parameter.requires_grad_(name.startswith(self.trained))
         named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
-        self.objective: nn.Module = Objective(self.net, self.loss)
+        self.objective: nn.Module = Objective(self.net, self.loss).to(self.device)
         if self.world > 1:
             self.objective = DistributedDataParallel(self.objective, find_unused_parameters=True)
         self.optimizers = make_optimizers(named, self.lr, self.optimizer)
@@ -545,16 +555,18 @@ STAGES = {
 
 
 def start_networks(init: Path | None) -> Networks:
-    """Networks with a checkpoint's averaged weights, or those of a weights file (.npz).
+    """Networks with a checkpoint's averaged weights, or weights and tables of a weights file (.npz).
 
     An untrained B frame codec starts from the intra one.
     """
     net = Networks()
     if init:
-        exported = init.suffix == ".npz"
-        net.load_state_dict(
-            load_networks(init).state_dict() if exported else torch.load(init, weights_only=True)["average"]
-        )
+        if init.suffix == ".npz":
+            exported = load_networks(init)
+            net.load_state_dict(exported.state_dict())
+            net.tables = exported.tables
+        else:
+            net.load_state_dict(torch.load(init, weights_only=True)["average"])
         first = cast(nn.ModuleList, net.bframe.synthesis.inject)[0]
         if not bool(cast(Conv2d, first).weight.any()):
             net.bframe.start_from(net.intra)
@@ -574,6 +586,11 @@ def main() -> None:
 @click.option(
     "--init", type=click.Path(path_type=Path, exists=True), help="checkpoint or weights to start from"
 )
+@click.option(
+    "--tables",
+    type=click.Path(path_type=Path, exists=True),
+    help="weights (.npz) by whose tables rates are measured; default: those of --init, if it has any",
+)
 @click.option("--minutes", default=30.0, show_default=True)
 @click.option("--batch", type=int, help="samples in a step; default: the stage's")
 @click.option("--lr", type=float, help="learning rate; default: the stage's")
@@ -587,6 +604,7 @@ def run(
     out: Path,
     cache: Path,
     init: Path | None,
+    tables: Path | None,
     minutes: float,
     batch: int | None,
     lr: float | None,
@@ -597,8 +615,11 @@ def run(
     """Train one STAGE on the videos of a folder; resumes where the folder's checkpoint stands."""
     plan = STAGES[stage]
     sampler = Sampler(load_clips(data, cache, plan.crop, device), plan.crop, plan.frames, plan.spacings)
+    net = start_networks(init)
+    if tables:
+        net.tables = load_networks(tables).tables
     Run(
-        start_networks(init),
+        net,
         plan.loss,
         plan.trained,
         sampler,
@@ -626,7 +647,7 @@ class _Counter(RangeWriter):
     """A writer that counts, for each table, the symbols that it writes."""
 
     def __init__(self, codec: FrameCodec, header: PacketHeader, counts: Symbols) -> None:
-        worth = codec.networks.worth(header.qp, header.chroma_qp, referenced=header.referenced)
+        worth = codec.networks.worth(*codec.qps(header), referenced=header.referenced)
         super().__init__(codec.tables, worth=worth)
         self.counts = counts
 

@@ -15,7 +15,7 @@ FLOORS = {
     5: ["train", "screens", "encoding", "compare", "batch", "demo", "evaluate", "failures", "__init__"],
     4: ["arguments", "journal", "output", "parallel", "ratecontrol", "resume", "spool"],
     3: ["codec"],
-    2: ["chroma", "console", "groups", "inspection", "networks", "video"],
+    2: ["chroma", "console", "groups", "inspection", "networks", "ratemeter", "video"],
     1: ["gop", "dpb", "entropy", "frame", "metrics", "scenes", "streams"],
     0: ["bitstream", "distributions", "fixedpoint", "presets"],
 }

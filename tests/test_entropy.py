@@ -1,4 +1,4 @@
-"""The range coder gives back what it was given, in as many bits as the rate meter says."""
+"""The range coder gives back what it was given."""
 
 import hashlib
 from collections import Counter
@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from latents import CODER, DEVIATIONS, FREQUENCIES, Latent, latent, read, written
 
-from bcodec.distributions import FAMILIES, LOGISTIC
+from bcodec.distributions import FAMILIES
 from bcodec.entropy import (
     ESCAPE_RANGE,
     TABLES,
@@ -19,50 +19,10 @@ from bcodec.entropy import (
     EntropyError,
     RangeReader,
     RangeWriter,
-    RateMeter,
     Tables,
     fit_tables,
-    make_tables,
-    scales,
 )
 from bcodec.fixedpoint import LATENT
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
-
-FREQUENCIES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
-CODER = Tables(FREQUENCIES)
-DEVIATIONS = scales(SMALLEST_SCALE, SCALE_RATIO).float()
-
-Latent = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]  # y, mean, scale, step, mask
-
-
-def latent(
-    seed: int, *, channels: int = 12, side: int = 6, lowest: int = 0, outliers: float = 0.02
-) -> Latent:
-    """A latent, logistic with the deviation of its scale but for the outliers; masked if the seed is odd."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (1, channels, side, side)
-    scale = torch.rand(shape, generator=generator) * (TABLES - 1 - lowest) + lowest
-    mean = torch.randint(-64, 65, shape, generator=generator) / 64
-    step = torch.randint(100, 4000, (1, channels, 1, 1), generator=generator) / 16384
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-    sigma = DEVIATIONS[scale.round().long()] * step
-    y = mean + (torch.log(uniform / (1 - uniform)) * LOGISTIC).float() * sigma
-    wild = torch.rand(shape, generator=generator) < outliers
-    y = torch.where(wild, torch.randn(shape, generator=generator) * 1000, y)
-    mask = torch.rand(shape, generator=generator) < 0.5 if seed % 2 else None
-    return y, mean, scale, step, mask
-
-
-def written(latents: list[Latent]) -> tuple[bytes, list[Tensor]]:
-    writer = RangeWriter(CODER)
-    values = [writer.code(*x) for x in latents]
-    return writer.payload, values
-
-
-def read(payload: bytes, latents: list[Latent]) -> list[Tensor]:
-    reader = RangeReader(CODER, payload)
-    return [reader.code(None, *x[1:]) for x in latents]
-
 
 # ---------------------------------------------------------------- tables
 
@@ -214,11 +174,10 @@ def test_what_is_mostly_zero_and_else_far_from_it_takes_fewer_bits_with_heavy_ta
     assert size(8) < 0.8 * size(0)
 
 
-def test_a_writer_and_a_meter_need_the_latent() -> None:
+def test_a_writer_needs_the_latent() -> None:
     _, mean, scale, step, _ = latent(0)
-    for coder in (RangeWriter(CODER), RateMeter(SMALLEST_SCALE, SCALE_RATIO)):
-        with pytest.raises(TypeError, match="needs the latent"):
-            coder.code(None, mean, scale, step)
+    with pytest.raises(TypeError, match="needs the latent"):
+        RangeWriter(CODER).code(None, mean, scale, step)
 
 
 # ---------------------------------------------------------------- damage
@@ -258,57 +217,3 @@ def test_payload_with_a_flipped_bit_is_an_error_or_something_else(seed: int) -> 
     except EntropyError:
         return
     assert value.shape == x[0].shape
-
-
-# ---------------------------------------------------------------- rate
-
-
-@pytest.mark.parametrize("heavy", [0, 60])
-@pytest.mark.parametrize("masked", [False, True])
-def test_rate_meter_is_within_1_percent_of_the_bits_written(masked: bool, heavy: int) -> None:
-    """Where a step is no more than 1.5 deviations: below, uniform noise costs more than rounding does."""
-    torch.manual_seed(0)
-    y, mean, scale, step, mask = latent(
-        int(masked), channels=60, side=90 if masked else 60, lowest=15, outliers=0
-    )
-    scale = scale.round()
-    meter = RateMeter(SMALLEST_SCALE, SCALE_RATIO)
-    meter.code(y, mean, scale, step, mask, heavy=heavy)
-    assert (y.numel() if mask is None else int(mask.sum())) > 200_000
-    writer = RangeWriter(CODER)
-    writer.code(y, mean, scale, step, mask, heavy=heavy)
-    assert float(meter.bits) == pytest.approx(8 * len(writer.payload), rel=0.01)
-
-
-def test_rate_meter_counts_samples_and_calls_apart() -> None:
-    meter = RateMeter(SMALLEST_SCALE, SCALE_RATIO)
-    y, mean, scale, step, _ = latent(0)
-    for batch in (y, y * 0):
-        meter.code(torch.cat([batch, mean]), *(x.repeat(2, 1, 1, 1) for x in (mean, scale, step)))
-    assert meter.bits.shape == (2,)
-    assert len(meter.parts) == 2
-    assert meter.bits[0] > meter.bits[1]
-    assert torch.equal(meter.bits, meter.parts[0] + meter.parts[1])
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_meter_writer_and_reader_return_the_same_values(seed: int) -> None:
-    y, mean, scale, step, mask = latent(seed, outliers=0)
-    payload, (value,) = written([(y, mean, scale, step, mask)])
-    with torch.no_grad():
-        metered = RateMeter(SMALLEST_SCALE, SCALE_RATIO).code(y, mean, scale, step, mask)
-    coded = scale.round() > 0
-    assert torch.equal(metered[coded], value[coded])
-    assert torch.equal(read(payload, [(y, mean, scale, step, mask)])[0], value)
-
-
-def test_gradient_of_the_rate_flows_to_latent_mean_scale_and_step() -> None:
-    y, mean, scale, step, _ = latent(0, lowest=10, outliers=0)
-    leaves = [x.clone().requires_grad_() for x in (y, mean, scale, step)]
-    meter = RateMeter(SMALLEST_SCALE, SCALE_RATIO)
-    value = meter.code(*leaves)
-    (meter.bits.sum() + value.square().sum()).backward()  # type: ignore[no-untyped-call]
-    for leaf in leaves:
-        assert leaf.grad is not None
-        assert bool(leaf.grad.isfinite().all())
-        assert bool(leaf.grad.any())

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.distributions import HEAVY
-from bcodec.entropy import RangeReader, RangeWriter, RateMeter, Tables, make_tables
+from bcodec.entropy import RangeReader, RangeWriter, Tables, make_tables
 from bcodec.fixedpoint import Conv2d, upsample
 from bcodec.frame import finish
 from bcodec.networks import Channels, Networks, WeightsError, load_networks, save_networks
@@ -45,12 +45,14 @@ from bcodec.networks.search import search
 from bcodec.networks.shift import code_shifts
 from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, channel_planes, turn
 from bcodec.networks.weights import read_weights, to_arrays
+from bcodec.ratemeter import RateMeter, SymbolCosts
 
 TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
 
 
 def meter() -> RateMeter:
-    return RateMeter(SMALLEST_SCALE, SCALE_RATIO)
+    tables = make_tables(SMALLEST_SCALE, SCALE_RATIO)
+    return RateMeter(SymbolCosts(tables, SMALLEST_SCALE, SCALE_RATIO))
 
 
 # ---------------------------------------------------------------- weights

@@ -27,9 +27,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latents import CODER, latent, read
+from latents import written as coded_latents
 from test_bitstream import HEADER, open_bytes, raw_packet, written
-from test_entropy import CODER, latent, read
-from test_entropy import written as coded_latents
 from test_streams import make_clip
 
 import bcodec

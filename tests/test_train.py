@@ -13,7 +13,18 @@ from torch.multiprocessing.spawn import spawn
 
 from bcodec import train
 from bcodec.networks import Networks
-from bcodec.train import Clip, Loss, Run, Sampler, cascade_loss, intra_loss, motion_loss, triplet_loss
+from bcodec.ratemeter import SymbolCosts
+from bcodec.train import (
+    Clip,
+    Loss,
+    Run,
+    Sampler,
+    cascade_loss,
+    intra_loss,
+    motion_loss,
+    symbol_costs,
+    triplet_loss,
+)
 
 
 def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:
@@ -104,14 +115,16 @@ def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: boo
     net = Networks(TINY)
     batch, spacing = Sampler([clip()], 64, 3, {1: 1.0}).sample(np.random.default_rng(0), 2)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        value, _ = loss(net, batch, spacing, torch.tensor([20, 40]))
+        value, _ = loss(net, symbol_costs(net), batch, spacing, torch.tensor([20, 40]))
     value.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients
     assert all(bool(g.isfinite().all()) for g in gradients)
 
 
-def even_loss(net: Networks, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def even_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     """One without chance, in which every sample counts alike."""
     y = net.intra.analysis(train.frame_of(batch, 0))
     return y.square().mean(), {}

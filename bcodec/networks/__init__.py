@@ -51,9 +51,9 @@ class Networks(nn.Module):
         """Where the weights are."""
         return self.reference.latent.weight.device
 
-    def worth(self, qp: int, chroma_qp: int, *, referenced: bool) -> Tensor:
-        """Bits that a squared error of 1 in the latents y is worth, [1, Y, 1, 1]."""
-        return latent_worth(qp, chroma_qp, self.channels.y, referenced=referenced).to(self.device)
+    def worth(self, qp: Tensor, chroma_qp: Tensor, *, referenced: bool) -> Tensor:
+        """Bits that a squared error of 1 in the latents y is worth, [B, Y, 1, 1], for qps [B]."""
+        return latent_worth(qp, chroma_qp, self.channels.y, referenced=referenced)
 
     def level_steps(self, qp: int, chroma_qp: int, *, intra: bool) -> tuple[float, float, float]:
         """The quantization steps that filters of Y, U and V go by, in 8-bit levels."""

@@ -75,16 +75,19 @@ def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[
     return luma * LUMA, chroma * CHROMA, chroma * CHROMA
 
 
-def latent_worth(qp: int, chroma_qp: int, c_y: int, *, referenced: bool) -> Tensor:
-    """Bits that a squared error of 1 in each channel of y is worth, [1, Y, 1, 1].
+def latent_worth(qp: Tensor, chroma_qp: Tensor, c_y: int, *, referenced: bool) -> Tensor:
+    """Bits that a squared error of 1 in each channel of y is worth, [B, Y, 1, 1], for qps [B].
 
     The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
     LEVELS.
     """
-    worth = sample_worth(qp, chroma_qp, referenced=referenced)
-    each = torch.tensor([worth[plane] for plane, _ in channel_planes()[:c_y]])
-    each[0] *= 4
-    return (LEVELS**2 * each).view(1, -1, 1, 1)
+    shares = torch.tensor(
+        [CHROMA if plane else LUMA for plane, _ in channel_planes()[:c_y]], device=qp.device
+    )
+    weights = torch.where(shares == CHROMA, lagrangian(chroma_qp)[:, None], lagrangian(qp)[:, None])
+    each = (INHERITED if referenced else OWN) * weights * shares
+    each[:, 0] *= 4
+    return (LEVELS**2 * each)[:, :, None, None]
 
 
 class Analysis(nn.Module):

@@ -1,0 +1,135 @@
+"""The rate meter counts what the range coder writes, and chooses what it chooses."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from latents import CODER, FREQUENCIES, latent, read, written
+
+from bcodec.distributions import LOGISTIC
+from bcodec.entropy import RangeWriter, Tables, fit_tables
+from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+from bcodec.ratemeter import RateMeter, SymbolCosts
+
+COSTS = SymbolCosts(FREQUENCIES, SMALLEST_SCALE, SCALE_RATIO)
+
+
+@pytest.mark.parametrize("heavy", [0, 60])
+@pytest.mark.parametrize("masked", [False, True])
+def test_rate_meter_is_within_1_percent_of_the_bits_written(masked: bool, heavy: int) -> None:
+    """Where a step is no more than 1.5 deviations: below, uniform noise costs more than rounding does."""
+    torch.manual_seed(0)
+    y, mean, scale, step, mask = latent(
+        int(masked), channels=60, side=90 if masked else 60, lowest=15, outliers=0
+    )
+    scale = scale.round()
+    meter = RateMeter(COSTS)
+    meter.code(y, mean, scale, step, mask, heavy=heavy)
+    assert (y.numel() if mask is None else int(mask.sum())) > 200_000
+    writer = RangeWriter(CODER)
+    writer.code(y, mean, scale, step, mask, heavy=heavy)
+    assert float(meter.bits) == pytest.approx(8 * len(writer.payload), rel=0.01)
+
+
+ZEROED = 0.3
+
+
+def fitted(seed: int) -> list[np.ndarray]:
+    """Tables fitted to symbols of which more are zero than the families say."""
+    generator = np.random.default_rng(seed)
+    counts = []
+    for table in FREQUENCIES:
+        symbols = generator.choice(len(table), 20_000, p=table / table.sum()) - (len(table) // 2 - 1)
+        counts.append(Counter((symbols * (generator.random(len(symbols)) > ZEROED)).tolist()))
+    return fit_tables(FREQUENCIES, counts)
+
+
+def test_with_fitted_tables_it_is_within_1_percent_where_the_families_are_not() -> None:
+    tables = fitted(0)
+    y, mean, scale, step, _ = latent(0, channels=60, side=60, outliers=0)
+    scale = torch.round(10 + scale / 4)
+    sigma = SMALLEST_SCALE * SCALE_RATIO**scale
+    uniform = torch.rand(y.shape, generator=torch.Generator().manual_seed(0)).clamp(1e-6, 1 - 1e-6)
+    ratio = torch.log(uniform / (1 - uniform)) * LOGISTIC * sigma
+    zeroed = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) < ZEROED
+    y = mean + ratio.masked_fill(zeroed, 0.0) * step
+    writer = RangeWriter(Tables(tables))
+    writer.code(y, mean, scale, step)
+    written_bits = 8 * len(writer.payload)
+    measured = []
+    for costs in (COSTS, SymbolCosts(tables, SMALLEST_SCALE, SCALE_RATIO)):
+        meter = RateMeter(costs)
+        meter.code(y, mean, scale, step)
+        measured.append(float(meter.bits))
+    assert measured[0] > 1.02 * written_bits
+    assert measured[1] == pytest.approx(written_bits, rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_symbols_that_do_not_pay_are_the_same_that_the_writer_leaves_out(seed: int) -> None:
+    tables = fitted(seed)
+    costs = SymbolCosts(tables, SMALLEST_SCALE, SCALE_RATIO)
+    y, mean, scale, step, mask = latent(seed, lowest=1)
+    worth = torch.rand(1, y.shape[1], 1, 1) * 20 / step.square()
+    values = [
+        coder.code(y, mean, scale, step, mask)
+        for coder in (RangeWriter(Tables(tables), worth=worth), RateMeter(costs, worth), RateMeter(costs))
+    ]
+    assert torch.equal(values[0], values[1])
+    assert not torch.equal(values[1], values[2])
+
+
+def test_rate_meter_counts_samples_and_calls_apart() -> None:
+    meter = RateMeter(COSTS)
+    y, mean, scale, step, _ = latent(0)
+    for batch in (y, y * 0):
+        meter.code(torch.cat([batch, mean]), *(x.repeat(2, 1, 1, 1) for x in (mean, scale, step)))
+    assert meter.bits.shape == (2,)
+    assert len(meter.parts) == 2
+    assert meter.bits[0] > meter.bits[1]
+    assert torch.equal(meter.bits, meter.parts[0] + meter.parts[1])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_meter_writer_and_reader_return_the_same_values(seed: int) -> None:
+    y, mean, scale, step, mask = latent(seed, outliers=0)
+    payload, (value,) = written([(y, mean, scale, step, mask)])
+    with torch.no_grad():
+        metered = RateMeter(COSTS).code(y, mean, scale, step, mask)
+    coded = scale.round() > 0
+    assert torch.equal(metered[coded], value[coded])
+    assert torch.equal(read(payload, [(y, mean, scale, step, mask)])[0], value)
+
+
+def test_a_meter_needs_the_latent() -> None:
+    _, mean, scale, step, _ = latent(0)
+    with pytest.raises(TypeError, match="needs the latent"):
+        RateMeter(COSTS).code(None, mean, scale, step)
+
+
+def test_gradient_for_the_latent_is_the_mean_over_uniform_noise() -> None:
+    y, mean, scale, step, _ = latent(0, lowest=10, outliers=0)
+    y.requires_grad_()
+    meter = RateMeter(COSTS)
+    meter.code(y, mean, scale, step)
+    (slope,) = torch.autograd.grad(meter.bits.sum(), y)
+    noise = (torch.arange(2000) + 0.5) / 2000 - 0.5
+    noisy = torch.zeros_like(y)
+    for offset in noise:
+        moved = (y.detach() + offset * step).requires_grad_()
+        bits = COSTS((moved - mean) / step, scale, 0)
+        noisy += torch.autograd.grad(bits.sum(), moved)[0] / len(noise)
+    assert torch.allclose(slope, noisy, atol=2e-3 * float(slope.abs().max()))
+
+
+def test_gradient_of_the_rate_flows_to_latent_mean_scale_and_step() -> None:
+    y, mean, scale, step, _ = latent(0, lowest=10, outliers=0)
+    leaves = [x.clone().requires_grad_() for x in (y, mean, scale, step)]
+    meter = RateMeter(COSTS)
+    value = meter.code(*leaves)
+    (meter.bits.sum() + value.square().sum()).backward()  # type: ignore[no-untyped-call]
+    for leaf in leaves:
+        assert leaf.grad is not None
+        assert bool(leaf.grad.isfinite().all())
+        assert bool(leaf.grad.any())
