@@ -41,7 +41,7 @@ NETWORK_FLOORS = {
 }
 
 # inside video/: video > demux (FFmpeg's files in), mux (and out) > raw, tracks (sound and subtitles)
-VIDEO_FLOORS = {"__init__": 2, "demux": 1, "mux": 1, "raw": 0, "tracks": 0, "wholeness": 0}
+VIDEO_FLOORS = {"__init__": 2, "demux": 1, "mux": 1, "matroska": 0, "raw": 0, "tracks": 0, "wholeness": 0}
 
 # inside commands/: encode > decode (which verifies); no other command knows another
 COMMAND_FLOORS = {"encode": 1, "decode": 0, "compare": 0, "demo": 0, "info": 0}

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from bcodec.bitstream import VideoFormat
 from bcodec.frame import Frame, plane_shapes
 from bcodec.video import VideoError, VideoReader, VideoWriter, output_kind
+from bcodec.video.matroska import write_aspect
 
 NTSC = Fraction(30000, 1001)
 SIZES = [(48, 32), (47, 33)]
@@ -131,23 +132,52 @@ def test_rotation_comes_back(tmp_path: Path, ending: str) -> None:
         assert reader.format.rotation == 270
 
 
-@pytest.mark.parametrize("ending", ["y4m", "mp4"])
-def test_sample_aspect_ratio_comes_back(tmp_path: Path, ending: str) -> None:
-    path = write(tmp_path / f"clip.{ending}", noise(), shape(sample_aspect_ratio=Fraction(4, 3)))
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(16, 11), Fraction(40, 33), Fraction(1)])
+@pytest.mark.parametrize("ending", ["y4m", "mp4", "mkv"])
+def test_sample_aspect_ratio_comes_back(tmp_path: Path, ending: str, aspect: Fraction) -> None:
+    more = {
+        "colour_range": 1,
+        "colour_primaries": 9,
+        "colour_transfer": 16,
+        "colour_matrix": 9,
+        "rotation": 90,
+    }
+    more = more if ending != "y4m" else {}
+    format = shape(sample_aspect_ratio=aspect, **more)
+    path = write(tmp_path / f"clip.{ending}", noise(), format)
     with VideoReader(path) as reader:
-        assert reader.format.sample_aspect_ratio == Fraction(4, 3)
+        assert reader.format.sample_aspect_ratio == aspect
+        assert [f.planes[0].shape for f in reader] == [f.planes[0].shape for f in noise()]
+
+
+def test_an_aspect_ratio_changes_nothing_else_in_a_matroska_file(tmp_path: Path) -> None:
+    frames = list(noise())
+    sizes = []
+    for name, aspect in (("without", Fraction(0)), ("with", Fraction(16, 11))):
+        path = write(tmp_path / f"{name}.mkv", frames, shape(sample_aspect_ratio=aspect))
+        sizes.append(Path(path).stat().st_size)
+        with VideoReader(path) as reader:
+            assert all(
+                np.array_equal(p, q)
+                for a, b in zip(reader, frames, strict=True)
+                for p, q in zip(a.planes, b.planes, strict=True)
+            )
+    assert sizes[0] == sizes[1]
+
+
+def test_a_file_without_room_for_an_aspect_ratio_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    for content in (b"", bytes(3), b"\x1a\x45\xdf\xa3", bytes(range(256)) * 9):
+        path.write_bytes(content)
+        assert not write_aspect(str(path), Fraction(4, 3), 64, 48)
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
     ("ending", "more", "notices"),
     [
         ("y4m", {"rotation": 90}, ["y4m cannot say that the video is rotated by 90 degrees"]),
-        (
-            "mkv",
-            {"sample_aspect_ratio": Fraction(4, 3)},
-            ["the sample aspect ratio 4:3 is not written to mkv"],
-        ),
-        ("mkv", {}, []),
+        ("mkv", {"rotation": 90, "sample_aspect_ratio": Fraction(4, 3)}, []),
     ],
 )
 def test_what_a_file_cannot_hold_is_told(

@@ -248,10 +248,7 @@ class VideoWriter:
 
 def _unsaid(format: VideoFormat, kind: str) -> list[str]:
     """Tell what of a format a kind of file cannot hold (bare planes are known to hold none of it)."""
-    notices, aspect = [], format.sample_aspect_ratio
+    notices = []
     if format.rotation and kind == "y4m":
         notices.append(f"y4m cannot say that the video is rotated by {format.rotation} degrees")
-    if kind == "mkv" and aspect not in (0, 1):  # PyAV sets it for the encoder, and Matroska asks the stream
-        across, down = aspect.as_integer_ratio()
-        notices.append(f"the sample aspect ratio {across}:{down} is not written to mkv")
     return notices

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.frame import Frame
 from bcodec.streams import Beside
+from bcodec.video.matroska import write_aspect
 from bcodec.video.tracks import add_tracks, given
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
@@ -26,6 +27,7 @@ class EncoderSink:
 
     def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
         container, codec, options = ENCODERS[kind]
+        self.path, self.format, self.kind = path, format, kind
         self.container = av.open(
             f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
         )
@@ -83,12 +85,20 @@ class EncoderSink:
                 del self.tracks[packet.stream]
 
     def finish(self) -> None:
-        """Write what is held back."""
+        """Write what is held back, and complete the file."""
         self._add(self.beside.until(None))
         self.container.mux(self.stream.encode(None))
+        self.container.close()
+        shape = self.format
+        if self.kind == "mkv" and shape.sample_aspect_ratio:
+            aspect = shape.sample_aspect_ratio, shape.width, shape.height
+            if not write_aspect(self.path, *aspect):
+                self.notices.append(
+                    f"the sample aspect ratio {shape.sample_aspect_ratio} is not written to mkv"
+                )
 
     def close(self) -> None:
-        """Complete the file, and let it go."""
+        """Let the file go, complete or not."""
         self.container.close()
 
 
