@@ -34,7 +34,7 @@ from bcodec.frame import finish
 from bcodec.gop import Closing, intra_anchor, window
 from bcodec.networks import Networks, ReferencePicture, load_networks, save_networks
 from bcodec.networks.intra import CHROMA, LUMA
-from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, lagrangian
+from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, growth, lagrangian
 from bcodec.ratemeter import RateMeter, SymbolCosts
 from bcodec.video import VideoReader
 
@@ -160,7 +160,7 @@ def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Ten
     """
     error = ((x_hat - x) * 64).square().mean((2, 3))
     luma, chroma = error[:, :4].sum(1) * (LUMA / 4), error[:, 4:].sum(1) * (CHROMA / 4)
-    return luma + (chroma if offset is None else chroma * lagrangian(offset) / lagrangian(0 * offset))
+    return luma + (chroma if offset is None else chroma * growth(offset))
 
 
 def chroma_qp_of(qp: Tensor, offset: Tensor) -> Tensor:

@@ -25,7 +25,12 @@ KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, 
 
 def lagrangian(qp: Tensor) -> Tensor:
     """Lambda, in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
-    return 0.0012 * torch.exp2(qp.float() / 7)
+    return 0.0012 * growth(qp)
+
+
+def growth(steps: Tensor) -> Tensor:
+    """By how much lambda grows over so many steps of qp."""
+    return torch.exp2(steps.float() / 7)
 
 
 class SymbolCoder(Protocol):
