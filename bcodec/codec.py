@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from time import perf_counter
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_te
 from bcodec.gop import Slot, intra_anchor
 from bcodec.groups import Group, groups
 from bcodec.metrics import Quality, mean_squared_error
-from bcodec.networks import Networks, ReferencePicture, SymbolCoder, loop_filter, sample_worth
+from bcodec.networks import Networks, ReferencePicture, SymbolCoder, Track, loop_filter, sample_worth
 from bcodec.presets import PLAIN, PRESETS, Effort, Preset
 
 ARITHMETIC_VERSION = 9
@@ -87,6 +86,15 @@ def pick_device(name: str) -> str:
     return name
 
 
+class Decoded(NamedTuple):
+    """A decoded picture, and what else its reference is made of: its latent and, of a B frame, its motion."""
+
+    header: PacketHeader
+    frame: Frame
+    y_hat: Tensor
+    track: Track | None
+
+
 class FrameCodec:
     """Codes one frame after the other, either way, with the decoded picture buffer between them."""
 
@@ -112,10 +120,10 @@ class FrameCodec:
         header: PacketHeader,
         source: Tensor | None = None,
         effort: Effort = PLAIN,
-    ) -> Frame:
+    ) -> Decoded:
         """The one path: the decoded picture; `source` [1, 6, H/2, W/2], padded, when encoding, with `effort`.
 
-        Raises MissingReference.
+        Later frames can refer to it once it is kept. Raises MissingReference.
         """
         networks = self.networks
         qp, chroma_qp = self.qps(header)
@@ -137,11 +145,17 @@ class FrameCodec:
             )
         frame = to_frame(finish(x_hat), self.width, self.height)
         frame = self._filter(symbols, header, frame, source, fit=effort.loop_filter)
+        return Decoded(header, frame, y_hat, track)
+
+    @torch.no_grad()
+    def keep(self, decoded: Decoded) -> None:
+        """Hold a decoded picture for later frames, if any refers to it."""
+        header, frame, y_hat, track = decoded
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
-            picture = networks.reference(to_tensor(frame).to(networks.device), y_hat, qp, track)
+            padded, (qp, _) = to_tensor(frame).to(self.networks.device), self.qps(header)
+            picture = self.networks.reference(padded, y_hat, qp, track)
             self.dpb.insert(Reference(header.poc, header.temporal_layer, picture))
-        return frame
 
     def _filter(
         self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None, *, fit: bool
@@ -219,7 +233,7 @@ class GroupCoder:
                 coded = self._code_anchor(codec, slot, frame, own)
                 offset = coded.packet.header.chroma_offset
             elif slot.intra:
-                coded = _code_frame(codec, slot, frame, own, offset, self.preset.plain)
+                coded, _ = _code_frame(codec, slot, frame, own, offset, self.preset.plain)
             else:
                 coded = _code_best(codec, slot, frame, own, offset, self.preset.efforts)
             yield coded
@@ -235,13 +249,13 @@ class GroupCoder:
 
     def _code_anchor(self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
         """Code an I frame to which others refer, and remember it."""
-        began, before = perf_counter(), codec.dpb.copy()
-        coded = _code_frame(codec, slot, frame, qp, 0, self.preset.plain)
+        began = perf_counter()
+        coded, decoded = _code_frame(codec, slot, frame, qp, 0, self.preset.plain)
         assert coded.quality
         offset = chroma_offset(coded.quality) if self.preset.chroma else 0
         if offset:
-            codec.dpb = before
-            coded = _code_frame(codec, slot, frame, qp, offset, self.preset.plain)
+            coded, decoded = _code_frame(codec, slot, frame, qp, offset, self.preset.plain)
+        codec.keep(decoded)
         reference, _ = codec.dpb.references(slot.poc + 1)
         anchor = _Anchor(reference, offset)
         self.anchors = dict([*self.anchors.items(), ((slot.poc, qp), anchor)][-2:])
@@ -259,12 +273,10 @@ def _code_best(  # noqa: PLR0917
     codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, efforts: Sequence[Effort]
 ) -> CodedFrame:
     """Code a frame with each effort; what has the least bits and errors, these by their worth, is kept."""
-    began, before, trials = perf_counter(), codec.dpb, []
-    for effort in efforts:
-        codec.dpb = before.copy()
-        coded = _code_frame(codec, slot, frame, qp, offset, effort)
-        trials.append((_cost(coded, frame), coded, codec.dpb))
-    _, coded, codec.dpb = min(trials, key=itemgetter(0))
+    began = perf_counter()
+    trials = [_code_frame(codec, slot, frame, qp, offset, effort) for effort in efforts]
+    coded, decoded = min(trials, key=lambda trial: _cost(trial[0], frame))
+    codec.keep(decoded)
     return coded._replace(seconds=perf_counter() - began)
 
 
@@ -281,7 +293,7 @@ def _cost(coded: CodedFrame, frame: Frame) -> float:
 
 def _code_frame(  # noqa: PLR0917
     codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, effort: Effort
-) -> CodedFrame:
+) -> tuple[CodedFrame, Decoded]:
     """Code a frame with an offset to the qp of chroma."""
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
@@ -289,9 +301,9 @@ def _code_frame(  # noqa: PLR0917
     worth = codec.networks.worth(*codec.qps(header), referenced=slot.referenced)
     symbols = _MeasuringWriter(codec.tables, codec.shown, worth)
     decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device), effort)
-    packet = Packet(header, symbols.payload, picture_hash(decoded))
-    quality = Quality.of(frame.planes, decoded.planes)
-    return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began)
+    packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
+    quality = Quality.of(frame.planes, decoded.frame.planes)
+    return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began), decoded
 
 
 class _MeasuringWriter(RangeWriter):
@@ -355,10 +367,11 @@ def decode(
 
 def _decode_frame(codec: FrameCodec, packet: Packet) -> Frame:
     symbols = RangeReader(codec.tables, packet.payload)
-    frame = codec.code(symbols, packet.header)
-    if picture_hash(frame) != packet.picture_hash:
+    decoded = codec.code(symbols, packet.header)
+    if picture_hash(decoded.frame) != packet.picture_hash:
         raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
-    return frame
+    codec.keep(decoded)
+    return decoded.frame
 
 
 def check_header(header: SequenceHeader, networks: Networks) -> None:

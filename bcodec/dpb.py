@@ -34,12 +34,6 @@ class DecodedPictureBuffer(Generic[T]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def copy(self) -> DecodedPictureBuffer[T]:
-        """A buffer that holds the same frames, to go back to."""
-        other = DecodedPictureBuffer[T]()
-        other._held = self._held  # never changed, only replaced
-        return other
-
     def insert(self, reference: Reference[T]) -> None:
         """Hold a frame just coded, and let go of every frame that it makes dead.
 

@@ -674,7 +674,7 @@ def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generato
             kind = FrameType.I if slot.intra else FrameType.B
             poc, layer = slot.poc * spacing, slot.temporal_layer
             header = PacketHeader(poc, kind, layer, qp, slot.referenced, chroma)
-            codec.code(_Counter(codec, header, counts), header, frame_of(batch, slot.poc))
+            codec.keep(codec.code(_Counter(codec, header, counts), header, frame_of(batch, slot.poc)))
     return counts
 
 

@@ -34,17 +34,6 @@ def references_of(slots: list[Slot], *, leaves: bool) -> tuple[dict[int, tuple[i
     return references, most
 
 
-def test_a_copy_holds_what_the_buffer_held() -> None:
-    dpb = DecodedPictureBuffer[None]()
-    dpb.insert(Reference(0, 0, None))
-    other = dpb.copy()
-    dpb.insert(Reference(8, 0, None))
-    assert (len(dpb), len(other)) == (2, 1)
-    other.insert(Reference(4, 1, None))
-    assert [reference.poc for reference in dpb.references(6)] == [0, 8]
-    assert [reference.poc for reference in other.references(6)] == [4, 4]
-
-
 @pytest.mark.parametrize("gop_size", range(1, 130))
 def test_references_are_the_ends_of_the_bisection_and_few_frames_are_held(gop_size: int) -> None:
     count = 2 * gop_size + 1 + gop_size // 2

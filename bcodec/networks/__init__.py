@@ -17,6 +17,7 @@ from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
 from bcodec.networks.latent import QStep, SymbolCoder
 from bcodec.networks.layers import LEVELS, Channels
 from bcodec.networks.loopfilter import loop_filter
+from bcodec.networks.motion import Track
 from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Networks",
     "ReferencePicture",
     "SymbolCoder",
+    "Track",
     "WeightsError",
     "load_networks",
     "loop_filter",
