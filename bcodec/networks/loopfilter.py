@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -187,9 +188,12 @@ class FilteredPlane:
         return Correlations(kind, squares, products)
 
     def classes(self, count: int) -> Tensor:
-        """The class of each sample, [H, W]: how busy its block is."""
-        if count == 1:
-            return torch.zeros(self.plane.shape, dtype=torch.long)
+        """The class of each sample, [H, W]: one, or how busy its block is."""
+        return self.busy if count > 1 else torch.zeros(self.plane.shape, dtype=torch.long)
+
+    @cached_property
+    def busy(self) -> Tensor:
+        """How busy each sample's block is: the number of thresholds that it passes, [H, W]."""
         height, width = self.plane.shape
         padded = F.pad(self.plane[None, None], (1, 1, 1, 1), mode="replicate")
         middle = 2 * self.plane
