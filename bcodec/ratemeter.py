@@ -125,6 +125,10 @@ class RateMeter:
         ratio = (y.float() - mean) / step
         symbol = self._choose(ratio.detach(), index.detach(), step.detach())
         bits = self.costs(symbol, index, heavy)
+        coded = (
+            torch.round(index.detach()) > 0
+        )  # of table 0 nothing is; but the scale learns that it should be
+        bits, symbol = bits - bits.detach() * ~coded, symbol * coded
         if ratio.requires_grad:
             bits = bits + (ratio - ratio.detach()) * self._slope(ratio, index, heavy)
         y_hat = dequantize(ratio + (symbol - ratio).detach(), mean, step)

@@ -80,6 +80,18 @@ def test_symbols_that_do_not_pay_are_the_same_that_the_writer_leaves_out(seed: i
     assert not torch.equal(values[1], values[2])
 
 
+def test_what_is_not_coded_costs_nothing_but_asks_for_a_larger_scale() -> None:
+    y = torch.full((1, 2, 3, 3), 0.5)
+    mean, step, scale = torch.zeros_like(y), torch.full((1, 2, 1, 1), 0.25), torch.full_like(y, 0.25)
+    scale.requires_grad_()
+    meter = RateMeter(COSTS)
+    value = meter.code(y, mean, scale, step)
+    assert not bool(value.any())
+    assert float(meter.bits.detach()) == 0
+    (gradient,) = torch.autograd.grad(meter.bits.sum(), scale)
+    assert bool((gradient < 0).all())
+
+
 def test_rate_meter_counts_samples_and_calls_apart() -> None:
     meter = RateMeter(COSTS)
     y, mean, scale, step, _ = latent(0)
@@ -97,8 +109,7 @@ def test_meter_writer_and_reader_return_the_same_values(seed: int) -> None:
     payload, (value,) = written([(y, mean, scale, step, mask)])
     with torch.no_grad():
         metered = RateMeter(COSTS).code(y, mean, scale, step, mask)
-    coded = scale.round() > 0
-    assert torch.equal(metered[coded], value[coded])
+    assert torch.equal(metered, value)
     assert torch.equal(read(payload, [(y, mean, scale, step, mask)])[0], value)
 
 
