@@ -51,8 +51,7 @@ TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
 
 
 def meter() -> RateMeter:
-    tables = make_tables(SMALLEST_SCALE, SCALE_RATIO)
-    return RateMeter(SymbolCosts(tables, SMALLEST_SCALE, SCALE_RATIO))
+    return RateMeter(SymbolCosts(TABLES, SMALLEST_SCALE, SCALE_RATIO))
 
 
 # ---------------------------------------------------------------- weights

@@ -53,10 +53,9 @@ class PictureQStep(QStep):
         luma = super().forward(qp)
         if chroma_qp is None:
             return luma
-        planes = torch.tensor([plane for plane, _ in channel_planes()[: luma[0].shape[1]]], device=qp.device)
-        coloured = (planes > 0).view(1, -1, 1, 1)
+        of_chroma = coloured(luma[0].shape[1], qp.device).view(1, -1, 1, 1)
         step, offset = (
-            torch.where(coloured, c, y) for c, y in zip(super().forward(chroma_qp), luma, strict=True)
+            torch.where(of_chroma, c, y) for c, y in zip(super().forward(chroma_qp), luma, strict=True)
         )
         return step, offset
 
@@ -66,6 +65,11 @@ class PictureQStep(QStep):
             super(PictureQStep, self).forward(q)[0] for q in (qp, qp if chroma_qp is None else chroma_qp)
         ]
         return torch.cat([step[:, FIRST_AC : FIRST_AC + 1] for step in steps], 1)
+
+
+def coloured(c_y: int, device: torch.device) -> Tensor:
+    """Which channels of y are of chroma, [Y] bool."""
+    return torch.tensor([plane > 0 for plane, _ in channel_planes()[:c_y]], device=device)
 
 
 def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
@@ -81,11 +85,9 @@ def latent_worth(qp: Tensor, chroma_qp: Tensor, c_y: int, *, referenced: bool) -
     The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
     LEVELS.
     """
-    shares = torch.tensor(
-        [CHROMA if plane else LUMA for plane, _ in channel_planes()[:c_y]], device=qp.device
-    )
-    weights = torch.where(shares == CHROMA, lagrangian(chroma_qp)[:, None], lagrangian(qp)[:, None])
-    each = (INHERITED if referenced else OWN) * weights * shares
+    share = INHERITED if referenced else OWN
+    luma, chroma = share * lagrangian(qp)[:, None] * LUMA, share * lagrangian(chroma_qp)[:, None] * CHROMA
+    each = torch.where(coloured(c_y, qp.device), chroma, luma)
     each[:, 0] *= 4
     return (LEVELS**2 * each)[:, :, None, None]
 

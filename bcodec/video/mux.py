@@ -89,13 +89,9 @@ class EncoderSink:
         self._add(self.beside.until(None))
         self.container.mux(self.stream.encode(None))
         self.container.close()
-        shape = self.format
-        if self.kind == "mkv" and shape.sample_aspect_ratio:
-            aspect = shape.sample_aspect_ratio, shape.width, shape.height
-            if not write_aspect(self.path, *aspect):
-                self.notices.append(
-                    f"the sample aspect ratio {shape.sample_aspect_ratio} is not written to mkv"
-                )
+        aspect, size = self.format.sample_aspect_ratio, (self.format.width, self.format.height)
+        if self.kind == "mkv" and aspect and not write_aspect(self.path, aspect, *size):
+            self.notices.append(f"the sample aspect ratio {aspect} is not written to mkv")
 
     def close(self) -> None:
         """Let the file go, complete or not."""
