@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
@@ -27,10 +27,19 @@ from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_te
 from bcodec.gop import Slot, intra_anchor
 from bcodec.groups import Group, groups
 from bcodec.metrics import Quality, mean_squared_error
-from bcodec.networks import Networks, ReferencePicture, SymbolCoder, Track, loop_filter, sample_worth
+from bcodec.networks import (
+    Networks,
+    ReferencePicture,
+    SymbolCoder,
+    Track,
+    finer_steps,
+    loop_filter,
+    sample_worth,
+)
 from bcodec.presets import PLAIN, PRESETS, Effort, Preset
+from bcodec.tuning import Trial, Tuning
 
-ARITHMETIC_VERSION = 9
+ARITHMETIC_VERSION = 10
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
 LAYER_QP = (8, 2, -3, -8, -12, -14, -15, -16)
@@ -209,6 +218,9 @@ def code_groups(
         yield from coder.code(group, qp)
 
 
+_Tuning = Tuning[tuple[CodedFrame, Decoded]]
+
+
 class GroupCoder:
     """Codes groups in any order: if need be, the I frame before a group is coded again."""
 
@@ -222,6 +234,7 @@ class GroupCoder:
         first = group.frames[0]
         codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
         offset = 0
+        tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
         if group.past and not all(slot.intra for slot in group.slots):
             anchor = self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0))
             offset = anchor.chroma_offset
@@ -233,9 +246,9 @@ class GroupCoder:
                 coded = self._code_anchor(codec, slot, frame, own)
                 offset = coded.packet.header.chroma_offset
             elif slot.intra:
-                coded, _ = _code_frame(codec, slot, frame, own, offset, self.preset.plain)
+                coded, _ = _code_frame(codec, slot, frame, own, offset, self.preset.effort)
             else:
-                coded = _code_best(codec, slot, frame, own, offset, self.preset.efforts)
+                coded = self._code_best(codec, slot, frame, own, offset, tuning)
             yield coded
 
     def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> _Anchor:
@@ -250,15 +263,36 @@ class GroupCoder:
     def _code_anchor(self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
         """Code an I frame to which others refer, and remember it."""
         began = perf_counter()
-        coded, decoded = _code_frame(codec, slot, frame, qp, 0, self.preset.plain)
+        coded, decoded = _code_frame(codec, slot, frame, qp, 0, self.preset.effort)
         assert coded.quality
         offset = chroma_offset(coded.quality) if self.preset.chroma else 0
         if offset:
-            coded, decoded = _code_frame(codec, slot, frame, qp, offset, self.preset.plain)
+            coded, decoded = _code_frame(codec, slot, frame, qp, offset, self.preset.effort)
         codec.keep(decoded)
         reference, _ = codec.dpb.references(slot.poc + 1)
         anchor = _Anchor(reference, offset)
         self.anchors = dict([*self.anchors.items(), ((slot.poc, qp), anchor)][-2:])
+        return coded._replace(seconds=perf_counter() - began)
+
+    def _code_best(  # noqa: PLR0917
+        self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, tuning: _Tuning | None
+    ) -> CodedFrame:
+        """Code a B frame; of what is tried, that with the least bits and errors, by their worth, is kept."""
+        began = perf_counter()
+
+        def attempt(effort: Effort) -> Trial[tuple[CodedFrame, Decoded]]:
+            trials = []
+            for price in self.preset.prices:
+                priced = effort._replace(motion_price=effort.motion_price * price)
+                coded, decoded = _code_frame(codec, slot, frame, qp, offset, priced)
+                motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
+                trials.append(Trial(effort, _cost(coded, frame), motion, (coded, decoded)))
+            return min(trials, key=lambda trial: trial.cost)
+
+        effort = self.preset.effort
+        best = tuning.code(slot.temporal_layer, finer_steps(qp), attempt) if tuning else attempt(effort)
+        coded, decoded = best.coded
+        codec.keep(decoded)
         return coded._replace(seconds=perf_counter() - began)
 
 
@@ -267,17 +301,6 @@ class _Anchor(NamedTuple):
 
     reference: Reference[ReferencePicture]
     chroma_offset: int
-
-
-def _code_best(  # noqa: PLR0917
-    codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, efforts: Sequence[Effort]
-) -> CodedFrame:
-    """Code a frame with each effort; what has the least bits and errors, these by their worth, is kept."""
-    began = perf_counter()
-    trials = [_code_frame(codec, slot, frame, qp, offset, effort) for effort in efforts]
-    coded, decoded = min(trials, key=lambda trial: _cost(trial[0], frame))
-    codec.keep(decoded)
-    return coded._replace(seconds=perf_counter() - began)
 
 
 def _cost(coded: CodedFrame, frame: Frame) -> float:

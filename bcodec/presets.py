@@ -9,11 +9,13 @@ class Effort(NamedTuple):
     """With what a frame is coded.
 
     `motion_price`: what a bit of motion costs in the choice of vectors, times what it really does: motion
-    that is coded pays in later frames, too, or not even in this one, which only coding can tell. `details`:
-    whether blocks may have four vectors, or their mean for a prediction.
+    that is coded pays in later frames, too, or not even in this one, which only coding can tell. `finer`: by
+    how many steps vectors are more precise than is usual at a qp. `details`: whether blocks may have four
+    vectors, or their mean for a prediction.
     """
 
     motion_price: float = 1.0
+    finer: int = 0
     details: bool = True
     loop_filter: bool = True
 
@@ -22,22 +24,21 @@ PLAIN = Effort()
 
 
 class Preset(NamedTuple):
-    """The efforts that B frames are coded with, of which the best is kept, and what else is tried.
+    """The effort that coding begins with, and what else is tried.
 
-    `chroma`: I frames are coded twice, to find the qp of chroma that suits them.
+    `chroma`: I frames are coded twice, to find the qp of chroma that suits them. `tuned`: so are the first B
+    frames of each temporal layer, and more often, to find how precise and how dear motion should be there.
+    `prices`: times the motion price, at each of which B frames are coded; the best is kept.
     """
 
-    efforts: tuple[Effort, ...]
-    chroma: bool
-
-    @property
-    def plain(self) -> Effort:
-        """The effort for I frames, and the first for B frames."""
-        return self.efforts[0]
+    effort: Effort = PLAIN
+    chroma: bool = True
+    tuned: bool = True
+    prices: tuple[float, ...] = (1.0,)
 
 
 PRESETS = {
-    "fast": Preset((Effort(details=False, loop_filter=False),), chroma=False),
-    "medium": Preset((PLAIN,), chroma=True),
-    "slow": Preset((PLAIN, Effort(0.5), Effort(8.0)), chroma=True),
+    "fast": Preset(Effort(details=False, loop_filter=False), chroma=False, tuned=False),
+    "medium": Preset(),
+    "slow": Preset(prices=(1.0, 0.5, 8.0)),
 }

@@ -16,7 +16,7 @@ FLOORS = {
     4: ["arguments", "journal", "output", "parallel", "ratecontrol", "resume", "spool"],
     3: ["codec"],
     2: ["chroma", "console", "groups", "inspection", "networks", "ratemeter", "video"],
-    1: ["gop", "dpb", "entropy", "frame", "metrics", "scenes", "streams"],
+    1: ["gop", "dpb", "entropy", "frame", "metrics", "scenes", "streams", "tuning"],
     0: ["bitstream", "distributions", "fixedpoint", "presets"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

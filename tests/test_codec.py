@@ -394,18 +394,28 @@ def test_every_preset_round_trips(preset: str, frames: list[Frame], tiny_network
     check_round_trip(frames[: GOP + 2], tiny_networks, preset=preset)
 
 
-def test_of_several_efforts_the_best_is_kept(frames: list[Frame], tiny_networks: Networks) -> None:
-    efforts = Effort(), Effort(0.2), Effort(20.0)
+def code_three(frames: list[Frame], networks: Networks, preset: Preset) -> list[CodedFrame]:
+    return list(code_groups(split(frames[:3], Settings(40, 2)), 40, networks, preset))
 
-    def code(*efforts: Effort) -> list[CodedFrame]:
-        parts = split(frames[:3], Settings(40, 2))
-        return list(code_groups(parts, 40, tiny_networks, Preset(efforts, chroma=False)))
 
-    alone = [code(effort)[2] for effort in efforts]
-    (best,) = code(*efforts)[2:]
+def test_of_several_prices_of_motion_the_best_is_kept(frames: list[Frame], tiny_networks: Networks) -> None:
+    prices = 1.0, 0.2, 20.0
+    presets = [Preset(chroma=False, tuned=False, prices=each) for each in (prices, *((p,) for p in prices))]
+    (best,), *others = [code_three(frames, tiny_networks, preset)[2:] for preset in presets]
+    alone = [coded for (coded,) in others]
     costs = [codec._cost(coded, frames[1]) for coded in alone]
     assert len(set(costs)) > 1
     assert best.packet == alone[int(np.argmin(costs))].packet
+
+
+def test_vectors_of_every_precision_decode(frames: list[Frame], tiny_networks: Networks) -> None:
+    motion = []
+    for finer in (-2, -1, 0, 1):
+        preset = Preset(Effort(finer=finer), chroma=False, tuned=False)
+        packets = [coded.packet for coded in code_three(frames, tiny_networks, preset)]
+        assert len(list(decode(packets, header_for(frames[0], tiny_networks, 2), tiny_networks))) == 3
+        motion.append(packets[2].payload)
+    assert len(set(motion)) == 3  # at this qp there is none finer than usual
 
 
 def test_a_preset_that_does_not_exist_is_refused() -> None:

@@ -31,7 +31,17 @@ from bcodec.networks.intra import Analysis, IntraCodec, PictureQStep, Synthesis
 from bcodec.networks.latent import Hyperprior, SymbolCoder, lagrangian
 from bcodec.networks.layers import LEVELS, MIDDLE, Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
-from bcodec.networks.motion import QUARTER, Motion, MotionCodec, Prediction, Search, Track, squares_of
+from bcodec.networks.motion import (
+    FINEST,
+    QUARTER,
+    Motion,
+    MotionCodec,
+    Prediction,
+    Search,
+    Track,
+    squares_of,
+    usual_precision,
+)
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.search import WORTH, Target, search, search_weight
 from bcodec.networks.shift import code_shifts
@@ -149,7 +159,8 @@ class BFrameCodec(nn.Module):
         full_pel = rounding[0] + rounding[1]
         never = torch.full_like(full_pel, NEVER)
         flat = self.flattening(source, seen.mean, qp) if effort.details else never
-        result = Search(*fields, seen.preference, stakes, torch.cat([full_pel, flat], 1), price)
+        precision = (usual_precision(qp) + effort.finer).clamp(0, FINEST)
+        result = Search(*fields, seen.preference, stakes, torch.cat([full_pel, flat], 1), price, precision)
         return torch.cat(shifts.chunk(2), 1), result
 
     def flattening(self, source: Tensor, predicted: Tensor, qp: Tensor) -> Tensor:

@@ -59,10 +59,12 @@ COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
 TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
 # What a quarter of a sample, or a preference of 1, is in the latent; means reach 128 luma samples.
 QUARTERS = (1 / 32,) * MEANS + (1 / 16,) * (VECTORS - MEANS)
-# Quantization steps by qp, up to 3, up to 13, and from there on: of the vectors' mean and of the rest, in
-# quarter samples, and of the preference.
-COARSE_QP = (4, 14)
+# Quantization steps by the precision of vectors (whole, half, quarter samples): of the vectors' mean and of
+# the rest, in quarter samples, and of the preference.
 STEPS = ((4, 4, 1.0), (2, 2, 1.0), (1, 2, 0.5))
+FINEST = len(STEPS) - 1
+FINER_FROM = (4, 14)  # the qps from which on vectors usually are of half and of quarter samples
+PRECISION_INDEX = 10.0  # of the table for the difference from that
 
 
 # What motion loses, in bits, [B, 1, H/16, W/16]: for direction (0 past, 1 future), field [B, 2, H/8, W/8] of
@@ -91,6 +93,7 @@ class Search(NamedTuple):
     stakes: Tensor  # [B, 1, H/8, W/8], bits that a squared error of 1 in the preference costs
     gains: Tensor  # [B, 2, H/16, W/16], bits that either flag saves
     price: Price
+    precision: Tensor  # [B], of vectors: index of STEPS
 
 
 class Prediction(NamedTuple):
@@ -261,7 +264,7 @@ def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
 
 @cache
 def fixed_steps() -> tuple[Tensor, Tensor]:
-    """Quantization steps of the first channels and scale offsets, for low, medium, high qps: [3, EXACT]."""
+    """Quantization steps of the first channels and scale offsets, for each precision: [3, EXACT]."""
     rows = []
     for mean, detail, preference in STEPS:
         vectors = [unit * (mean if i < MEANS else detail) for i, unit in enumerate(QUARTERS)]
@@ -270,10 +273,29 @@ def fixed_steps() -> tuple[Tensor, Tensor]:
     return steps, torch.round(16 * scale_offset(torch.log(steps))) / 16
 
 
-def with_fixed_steps(qp: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Quantization steps and scale offsets of all channels, those of the first ones fixed."""
-    number = (qp[:, None] >= torch.tensor(COARSE_QP, device=qp.device)).sum(1)
-    fixed = [rows.to(qp.device)[number][:, :, None, None] for rows in fixed_steps()]
+def usual_precision(qp: Tensor) -> Tensor:
+    """The precision that vectors most often have at a qp, [B]: index of STEPS."""
+    return (qp[:, None] >= torch.tensor(FINER_FROM, device=qp.device)).sum(1)
+
+
+def finer_steps(qp: int) -> range:
+    """By how many steps vectors can be more precise than is usual at a qp."""
+    usual = int(usual_precision(torch.tensor([qp])))
+    return range(-usual, FINEST - usual + 1)
+
+
+def code_precision(symbols: SymbolCoder, qp: Tensor, precision: Tensor | None) -> Tensor:
+    """The decoded precision of vectors, [B], of that to encode, if any."""
+    usual = usual_precision(qp).float().view(-1, 1, 1, 1)
+    y = None if precision is None else precision.float().view(-1, 1, 1, 1)
+    scale = torch.full_like(usual, PRECISION_INDEX)
+    decoded = symbols.code(y, usual, scale, torch.ones_like(usual), heavy=1)
+    return decoded.flatten().clamp(0, FINEST).long()
+
+
+def with_fixed_steps(precision: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Quantization steps and scale offsets of all channels, those of the first ones by the precision [B]."""
+    fixed = [rows.to(precision.device)[precision][:, :, None, None] for rows in fixed_steps()]
     step, offset = (torch.cat([own, other[:, EXACT:]], 1) for own, other in zip(fixed, learned, strict=True))
     return step, offset
 
@@ -385,7 +407,8 @@ class MotionCodec(nn.Module):
         if found is not None:
             latents = self.encode(found, prediction, qp)
             choose = partial(self.choose, latents, found, prediction)
-        qsteps = [with_fixed_steps(qp, step(qp)) for step in self.steps]
+        precision = code_precision(symbols, qp, found.precision if found else None)
+        qsteps = [with_fixed_steps(precision, step(qp)) for step in self.steps]
         # A mantissa of eight bits would blur quarter samples.
         with torch.autocast(qp.device.type, enabled=False):
             m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps, choose)
