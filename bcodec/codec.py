@@ -32,9 +32,9 @@ from bcodec.networks import (
     ReferencePicture,
     SymbolCoder,
     Track,
-    finer_steps,
     loop_filter,
     sample_worth,
+    usual_precision,
 )
 from bcodec.presets import PLAIN, PRESETS, Effort, Preset
 from bcodec.tuning import Trial, Tuning
@@ -289,8 +289,11 @@ class GroupCoder:
                 trials.append(Trial(effort, _cost(coded, frame), motion, (coded, decoded)))
             return min(trials, key=lambda trial: trial.cost)
 
-        effort = self.preset.effort
-        best = tuning.code(slot.temporal_layer, finer_steps(qp), attempt) if tuning else attempt(effort)
+        if tuning:
+            coarsest = int(usual_precision(torch.tensor([qp])))
+            best = tuning.code(slot.temporal_layer, coarsest, attempt)
+        else:
+            best = attempt(self.preset.effort)
         coded, decoded = best.coded
         codec.keep(decoded)
         return coded._replace(seconds=perf_counter() - began)

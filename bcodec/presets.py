@@ -9,13 +9,13 @@ class Effort(NamedTuple):
     """With what a frame is coded.
 
     `motion_price`: what a bit of motion costs in the choice of vectors, times what it really does: motion
-    that is coded pays in later frames, too, or not even in this one, which only coding can tell. `finer`: by
-    how many steps vectors are more precise than is usual at a qp. `details`: whether blocks may have four
+    that is coded pays in later frames, too, or not even in this one, which only coding can tell. `coarser`:
+    by how many steps vectors are less precise than is usual at a qp. `details`: whether blocks may have four
     vectors, or their mean for a prediction.
     """
 
     motion_price: float = 1.0
-    finer: int = 0
+    coarser: int = 0
     details: bool = True
     loop_filter: bool = True
 

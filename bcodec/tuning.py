@@ -39,26 +39,26 @@ class Tuning(Generic[T]):
         self.settled: dict[int, Effort] = {}  # by temporal layer
         self.doubted: dict[int, Effort] = {}  # what they have taken the place of
 
-    def code(self, layer: int, finer: range, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
-        """The best of some attempts at a frame, which come in coding order; what `finer` can be at its qp."""
+    def code(self, layer: int, coarsest: int, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
+        """The best of some attempts at a frame, which come in coding order; what `coarser` can be there."""
         best = first = attempt(self.settled.get(layer, self.latest))
         if layer in self.doubted:
             best = _cheaper(first, attempt(self.doubted.pop(layer)), saving=0.0)
         elif layer not in self.settled and first.motion > SHARE:
-            best = _other_efforts(first, finer, attempt)
+            best = _other_efforts(first, coarsest, attempt)
             if best.effort != first.effort:
                 self.doubted[layer] = first.effort
         self.settled[layer] = self.latest = best.effort
         return best
 
 
-def _other_efforts(first: Trial[T], finer: range, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
+def _other_efforts(first: Trial[T], coarsest: int, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
     """The best of a first attempt and its neighbours, first in precision, then in price."""
-    own = min(max(first.effort.finer, finer[0]), finer[-1])
+    own = min(first.effort.coarser, coarsest)
     best = first
-    for other in (own - 1, own + 1):
-        if other in finer:
-            best = _cheaper(best, attempt(best.effort._replace(finer=other)))
+    for other in (own + 1, own - 1):
+        if 0 <= other <= coarsest:
+            best = _cheaper(best, attempt(best.effort._replace(coarser=other)))
     price = DEAR if best.effort.motion_price == 1 else 1.0
     return _cheaper(best, attempt(best.effort._replace(motion_price=price)))
 

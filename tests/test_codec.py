@@ -410,12 +410,12 @@ def test_of_several_prices_of_motion_the_best_is_kept(frames: list[Frame], tiny_
 
 def test_vectors_of_every_precision_decode(frames: list[Frame], tiny_networks: Networks) -> None:
     motion = []
-    for finer in (-2, -1, 0, 1):
-        preset = Preset(Effort(finer=finer), chroma=False, tuned=False)
+    for coarser in (0, 1, 2, 3):
+        preset = Preset(Effort(coarser=coarser), chroma=False, tuned=False)
         packets = [coded.packet for coded in code_three(frames, tiny_networks, preset)]
         assert len(list(decode(packets, header_for(frames[0], tiny_networks, 2), tiny_networks))) == 3
         motion.append(packets[2].payload)
-    assert len(set(motion)) == 3  # at this qp there is none finer than usual
+    assert len(set(motion)) == 3  # usual here are quarter samples, coarsest are whole ones
 
 
 def test_a_preset_that_does_not_exist_is_refused() -> None:

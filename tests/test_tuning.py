@@ -7,10 +7,8 @@ import pytest
 from bcodec.presets import PLAIN, Effort
 from bcodec.tuning import DEAR, SAVING, SHARE, Trial, Tuning
 
-HIGH = range(-2, 1)  # where vectors usually are as fine as can be
-LOW = range(3)  # and as coarse
-COARSE, WHOLE = PLAIN._replace(finer=-1), PLAIN._replace(finer=-2)
-FINE = PLAIN._replace(finer=1)
+COARSEST = 2
+COARSE, WHOLE = PLAIN._replace(coarser=1), PLAIN._replace(coarser=2)
 
 
 class Frame:
@@ -35,37 +33,37 @@ def dear(effort: Effort) -> Effort:
 
 
 @pytest.mark.parametrize(
-    ("finer", "tried"), [(HIGH, [PLAIN, COARSE, dear(PLAIN)]), (LOW, [PLAIN, FINE, dear(PLAIN)])]
+    ("coarsest", "tried"), [(COARSEST, [PLAIN, COARSE, dear(PLAIN)]), (0, [PLAIN, dear(PLAIN)])]
 )
 def test_a_layer_s_first_frame_tries_what_is_near(
-    tuning: Tuning[int], finer: range, tried: list[Effort]
+    tuning: Tuning[int], coarsest: int, tried: list[Effort]
 ) -> None:
     frame = Frame()
-    best = tuning.code(1, finer, frame.attempt)
+    best = tuning.code(1, coarsest, frame.attempt)
     assert (best.effort, best.coded) == (PLAIN, 1)
     assert frame.tried == tried
 
 
 def test_the_price_is_tried_with_the_best_precision(tuning: Tuning[int]) -> None:
     frame = Frame({COARSE: 90.0, dear(COARSE): 80.0})
-    assert tuning.code(1, HIGH, frame.attempt).effort == dear(COARSE)
+    assert tuning.code(1, COARSEST, frame.attempt).effort == dear(COARSE)
 
 
 def test_layer_by_layer_it_goes_on_from_what_was_best(tuning: Tuning[int]) -> None:
-    tuning.code(1, HIGH, Frame({COARSE: 90.0, WHOLE: 80.0}).attempt)
+    tuning.code(1, COARSEST, Frame({COARSE: 90.0, WHOLE: 80.0}).attempt)
     frame = Frame({COARSE: 90.0, WHOLE: 80.0})
-    assert tuning.code(2, HIGH, frame.attempt).effort == WHOLE
+    assert tuning.code(2, COARSEST, frame.attempt).effort == WHOLE
     assert frame.tried == [COARSE, WHOLE, PLAIN, dear(WHOLE)]
 
 
 def test_a_small_saving_is_not_enough(tuning: Tuning[int]) -> None:
-    assert tuning.code(1, HIGH, Frame({COARSE: 100 * (1 - SAVING) + 0.1}).attempt).effort == PLAIN
-    assert tuning.code(2, HIGH, Frame({COARSE: 100 * (1 - SAVING) - 0.1}).attempt).effort == COARSE
+    assert tuning.code(1, COARSEST, Frame({COARSE: 100 * (1 - SAVING) + 0.1}).attempt).effort == PLAIN
+    assert tuning.code(2, COARSEST, Frame({COARSE: 100 * (1 - SAVING) - 0.1}).attempt).effort == COARSE
 
 
 def test_where_there_is_little_motion_nothing_is_tried(tuning: Tuning[int]) -> None:
     frame = Frame({COARSE: 50.0}, motion=SHARE)
-    assert tuning.code(1, HIGH, frame.attempt).effort == PLAIN
+    assert tuning.code(1, COARSEST, frame.attempt).effort == PLAIN
     assert frame.tried == [PLAIN]
 
 
@@ -73,7 +71,7 @@ def test_where_there_is_little_motion_nothing_is_tried(tuning: Tuning[int]) -> N
 def test_the_second_frame_confirms_or_revokes(
     tuning: Tuning[int], costs: dict[Effort, float], kept: Effort
 ) -> None:
-    code: Callable[[Frame], Effort] = lambda frame: tuning.code(1, HIGH, frame.attempt).effort  # noqa: E731
+    code: Callable[[Frame], Effort] = lambda frame: tuning.code(1, COARSEST, frame.attempt).effort  # noqa: E731
     assert code(Frame({COARSE: 90.0})) == COARSE
     second, third = Frame(costs), Frame({PLAIN: 10.0})
     assert code(second) == kept
@@ -83,14 +81,14 @@ def test_the_second_frame_confirms_or_revokes(
 
 
 def test_what_did_not_change_needs_no_confirmation(tuning: Tuning[int]) -> None:
-    tuning.code(1, HIGH, Frame().attempt)
+    tuning.code(1, COARSEST, Frame().attempt)
     second = Frame()
-    tuning.code(1, HIGH, second.attempt)
+    tuning.code(1, COARSEST, second.attempt)
     assert second.tried == [PLAIN]
 
 
 def test_precisions_stay_within_what_there_is(tuning: Tuning[int]) -> None:
     tuning.latest = WHOLE
     frame = Frame()
-    tuning.code(1, LOW, frame.attempt)
-    assert [effort.finer for effort in frame.tried] == [-2, 1, -2]
+    tuning.code(1, 1, frame.attempt)
+    assert [effort.coarser for effort in frame.tried] == [2, 0, 2]

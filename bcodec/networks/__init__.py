@@ -17,7 +17,7 @@ from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
 from bcodec.networks.latent import QStep, SymbolCoder
 from bcodec.networks.layers import LEVELS, Channels
 from bcodec.networks.loopfilter import loop_filter
-from bcodec.networks.motion import Track, finer_steps
+from bcodec.networks.motion import Track, usual_precision
 from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "SymbolCoder",
     "Track",
     "WeightsError",
-    "finer_steps",
     "load_networks",
     "loop_filter",
     "sample_worth",
     "save_networks",
+    "usual_precision",
 ]
 
 WEIGHTS_NAME = "bcodec.npz"

@@ -32,7 +32,6 @@ from bcodec.networks.latent import Hyperprior, SymbolCoder, lagrangian
 from bcodec.networks.layers import LEVELS, MIDDLE, Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
 from bcodec.networks.motion import (
-    FINEST,
     QUARTER,
     Motion,
     MotionCodec,
@@ -159,7 +158,7 @@ class BFrameCodec(nn.Module):
         full_pel = rounding[0] + rounding[1]
         never = torch.full_like(full_pel, NEVER)
         flat = self.flattening(source, seen.mean, qp) if effort.details else never
-        precision = (usual_precision(qp) + effort.finer).clamp(0, FINEST)
+        precision = (usual_precision(qp) - effort.coarser).clamp(min=0)
         result = Search(*fields, seen.preference, stakes, torch.cat([full_pel, flat], 1), price, precision)
         return torch.cat(shifts.chunk(2), 1), result
 

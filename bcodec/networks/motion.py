@@ -62,7 +62,6 @@ QUARTERS = (1 / 32,) * MEANS + (1 / 16,) * (VECTORS - MEANS)
 # Quantization steps by the precision of vectors (whole, half, quarter samples): of the vectors' mean and of
 # the rest, in quarter samples, and of the preference.
 STEPS = ((4, 4, 1.0), (2, 2, 1.0), (1, 2, 0.5))
-FINEST = len(STEPS) - 1
 FINER_FROM = (4, 14)  # the qps from which on vectors usually are of half and of quarter samples
 PRECISION_INDEX = 10.0  # of the table for the difference from that
 
@@ -274,14 +273,8 @@ def fixed_steps() -> tuple[Tensor, Tensor]:
 
 
 def usual_precision(qp: Tensor) -> Tensor:
-    """The precision that vectors most often have at a qp, [B]: index of STEPS."""
+    """The precision that vectors have at a qp unless they are coarser, [B]: index of STEPS."""
     return (qp[:, None] >= torch.tensor(FINER_FROM, device=qp.device)).sum(1)
-
-
-def finer_steps(qp: int) -> range:
-    """By how many steps vectors can be more precise than is usual at a qp."""
-    usual = int(usual_precision(torch.tensor([qp])))
-    return range(-usual, FINEST - usual + 1)
 
 
 def code_precision(symbols: SymbolCoder, qp: Tensor, precision: Tensor | None) -> Tensor:
@@ -290,7 +283,7 @@ def code_precision(symbols: SymbolCoder, qp: Tensor, precision: Tensor | None) -
     y = None if precision is None else precision.float().view(-1, 1, 1, 1)
     scale = torch.full_like(usual, PRECISION_INDEX)
     decoded = symbols.code(y, usual, scale, torch.ones_like(usual), heavy=1)
-    return decoded.flatten().clamp(0, FINEST).long()
+    return decoded.flatten().clamp(0, len(STEPS) - 1).long()
 
 
 def with_fixed_steps(precision: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
