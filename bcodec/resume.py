@@ -104,20 +104,22 @@ def go_on(  # noqa: PLR0917
 ) -> Iterator[CodedFrame]:
     """What `code(groups)` gives; for whole groups at the beginning by the packets that are `kept`.
 
-    The first and the last I frame that are kept are coded again: input, settings and weights must be the
-    same. Raises CodecError if they are not.
+    The first and the last I frame that are kept and the first B frame are coded again: input, settings and
+    weights must be the same. Raises CodecError if they are not.
     """
     coder, last = GroupCoder(networks, preset), None
+    unchecked = {FrameType.I, FrameType.B}
     for group in groups:
         packets = list(islice(kept, len(group.slots)))
         if len(packets) < len(group.slots):
             break
         _check_headers(group, packets, qp)
-        closing = packets[0]
-        if closing.header.frame_type is FrameType.I:
-            if last is None:
-                _check_picture(coder, closing, group.frames[0], qp)
-            last = closing, group.frames[-1]
+        types = {packet.header.frame_type for packet in packets}
+        if types & unchecked:
+            _check_beginning(coder, group, packets, qp)
+            unchecked -= types
+        if packets[0].header.frame_type is FrameType.I:
+            last = packets[0], group.frames[-1]
         yield from map(CodedFrame, packets)
     else:
         group = None
@@ -134,6 +136,15 @@ def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
         expected = PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced)
         if replace(packet.header, chroma_offset=0) != expected:
             raise CodecError(OTHER)
+
+
+def _check_beginning(coder: GroupCoder, group: Group, packets: list[Packet], qp: float) -> None:
+    """Code a group again, up to its first B frame, and see that it is the same."""
+    for coded, packet in zip(coder.code(group, qp), packets, strict=True):
+        if coded.packet != packet:
+            raise CodecError(OTHER)
+        if packet.header.frame_type is FrameType.B:
+            break
 
 
 def _check_picture(coder: GroupCoder, packet: Packet, frame: Frame, qp: float) -> None:
