@@ -11,20 +11,20 @@ from conftest import TINY
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from bcodec import train
 from bcodec.networks import Networks
 from bcodec.ratemeter import SymbolCosts
-from bcodec.train import (
-    Clip,
+from bcodec.train import clips
+from bcodec.train.clips import Clip, Sampler
+from bcodec.train.losses import (
     Loss,
-    Run,
-    Sampler,
     cascade_loss,
+    frame_of,
     intra_loss,
     motion_loss,
     symbol_costs,
     triplet_loss,
 )
+from bcodec.train.run import Run
 
 
 def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:
@@ -59,7 +59,7 @@ def places(source: Clip, y: Tensor, uv: Tensor, spacing: int) -> list[tuple[int,
 def test_crops_are_cut_from_all_planes_and_frames_alike(
     spacing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "HALVED", 0.0)
+    monkeypatch.setattr(clips, "HALVED", 0.0)
     source = clip()
     batch, drawn = Sampler([source], 64, 3, {spacing: 1.0}).sample(np.random.default_rng(0), 6)
     assert (batch.shape, drawn) == ((6, 3, 6, 32, 32), spacing)
@@ -70,7 +70,7 @@ def test_crops_are_cut_from_all_planes_and_frames_alike(
 
 
 def test_large_clips_are_shown_at_half_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "HALVED", 1.0)
+    monkeypatch.setattr(clips, "HALVED", 1.0)
     source = clip(height=256, width=128)
     halved = torch.nn.functional.avg_pool2d(source.y.float(), 2)
     batch, _ = Sampler([source], 64, 1, {1: 1.0}).sample(np.random.default_rng(0), 4)
@@ -126,7 +126,7 @@ def even_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One without chance, in which every sample counts alike."""
-    y = net.intra.analysis(train.frame_of(batch, 0))
+    y = net.intra.analysis(frame_of(batch, 0))
     return y.square().mean(), {}
 
 

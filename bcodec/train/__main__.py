@@ -1,0 +1,131 @@
+"""The commands of training: run a stage, export and fit its weights, draw its log."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import click
+import numpy as np
+
+from bcodec.entropy import fit_tables, make_tables
+from bcodec.networks import load_networks, save_networks
+from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+from bcodec.train.clips import Sampler, load_clips
+from bcodec.train.counting import count_symbols
+from bcodec.train.run import Run
+from bcodec.train.stages import STAGES, start_networks
+
+
+@click.group()
+def main() -> None:
+    """Train the networks and export their weights."""
+
+
+@main.command()
+@click.argument("stage", type=click.Choice(list(STAGES)))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of checkpoint and log")
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@click.option(
+    "--init", type=click.Path(path_type=Path, exists=True), help="checkpoint or weights to start from"
+)
+@click.option(
+    "--tables",
+    type=click.Path(path_type=Path, exists=True),
+    help="weights (.npz) by whose tables rates are measured; default: those of --init, if it has any",
+)
+@click.option("--minutes", default=30.0, show_default=True)
+@click.option("--batch", type=int, help="samples in a step; default: the stage's")
+@click.option("--lr", type=float, help="learning rate; default: the stage's")
+@click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="muon", show_default=True)
+@click.option("--float32", is_flag=True, help="no autocast: train exactly what is coded")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+def run(
+    *,
+    stage: str,
+    data: Path,
+    out: Path,
+    cache: Path,
+    init: Path | None,
+    tables: Path | None,
+    minutes: float,
+    batch: int | None,
+    lr: float | None,
+    optimizer: str,
+    float32: bool,
+    device: str,
+) -> None:
+    """Train one STAGE on the videos of a folder; resumes where the folder's checkpoint stands."""
+    plan = STAGES[stage]
+    sampler = Sampler(load_clips(data, cache, plan.crop, device), plan.crop, plan.frames, plan.spacings)
+    net = start_networks(init)
+    if tables:
+        net.tables = load_networks(tables).tables
+    Run(
+        net,
+        plan.loss,
+        plan.trained,
+        sampler,
+        out,
+        batch or plan.batch,
+        minutes,
+        lr or plan.lr,
+        optimizer,
+        autocast=not float32,
+        device=device,
+    ).train()
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", type=click.Path(path_type=Path))
+def export(checkpoint: Path, weights: Path) -> None:
+    """Write the averaged weights of CHECKPOINT as integers, with tables, to WEIGHTS (.npz)."""
+    net = start_networks(checkpoint)
+    save_networks(weights, net, make_tables(SMALLEST_SCALE, SCALE_RATIO))
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@click.option("--groups", default=100, show_default=True, help="groups of nine frames to count symbols in")
+def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
+    """Write the weights of SOURCE (.npz) to WEIGHTS with tables fitted to the symbols they code."""
+    net = load_networks(source)
+    sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
+    counts = count_symbols(net, sampler, np.random.default_rng(0), groups)
+    save_networks(weights, net, fit_tables(make_tables(SMALLEST_SCALE, SCALE_RATIO), counts))
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+
+
+@main.command()
+@click.argument("logs", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file")
+def plot(logs: tuple[Path, ...], out: Path) -> None:
+    """Draw the loss of stages (their LOGS, log.csv, in the order of training) against hours of training."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (an optional extra)
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    hours = 0.0
+    for path in logs:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        times = np.array([float(row["seconds"]) for row in rows]) / 3600
+        losses = np.array([float(row["loss"]) for row in rows])
+        width = max(1, len(losses) // 15)
+        smooth = np.convolve(losses, np.ones(width) / width, "valid")
+        (line,) = axes.plot(hours + times[width - 1 :], smooth, label=path.parent.name)
+        axes.plot(hours + times, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
+        hours += times[-1]
+    axes.set(xlabel="hours of training", ylabel="loss: (R + lambda D) / lambda^0.45")
+    axes.legend()
+    figure.savefig(out)
+
+
+if __name__ == "__main__":
+    main()

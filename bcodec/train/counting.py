@@ -1,0 +1,53 @@
+"""Symbols counted as they are coded: what frequency tables are fitted to."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from bcodec.bitstream import FrameType, PacketHeader
+from bcodec.codec import FrameCodec, layer_qp
+from bcodec.entropy import RangeWriter, alike
+from bcodec.gop import intra_anchor, window
+from bcodec.networks import Networks
+from bcodec.networks.latent import QPS
+from bcodec.train.clips import Sampler
+from bcodec.train.losses import OFFSETS, frame_of
+
+Symbols = list[Counter[int]]  # for each table
+
+
+class _Counter(RangeWriter):
+    """A writer that counts, for each table, the symbols that it writes."""
+
+    def __init__(self, codec: FrameCodec, header: PacketHeader, counts: Symbols) -> None:
+        worth = codec.networks.worth(*codec.qps(header), referenced=header.referenced)
+        super().__init__(codec.tables, worth=worth)
+        self.counts = counts
+
+    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        written = super().transfer(indices, symbols)
+        for table, positions in alike(indices):
+            values, numbers = np.unique(written[positions], return_counts=True)
+            self.counts[table].update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        return written
+
+
+def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generator, groups: int) -> Symbols:
+    """The symbols, for each table, of so many groups of frames, coded as they will be."""
+    counts: Symbols = [Counter() for _ in net.tables]
+    for _ in range(groups):
+        batch, spacing = sampler.sample(generator, 1)
+        base, lift = int(generator.integers(QPS)), int(generator.integers(3))
+        chroma = OFFSETS[int(generator.integers(len(OFFSETS)))]
+        codec = FrameCodec(net, sampler.crop, sampler.crop)
+        last = batch.shape[1] - 1
+        for slot in (intra_anchor(0, last), *window(0, last, last)):
+            # In a GOP of 32 these frames would be the lowest layers, or the highest.
+            qp = layer_qp(base, slot.temporal_layer + (lift if slot.temporal_layer else 0))
+            kind = FrameType.I if slot.intra else FrameType.B
+            poc, layer = slot.poc * spacing, slot.temporal_layer
+            header = PacketHeader(poc, kind, layer, qp, slot.referenced, chroma)
+            codec.keep(codec.code(_Counter(codec, header, counts), header, frame_of(batch, slot.poc)))
+    return counts

@@ -1,0 +1,170 @@
+"""What is minimised: R + lambda D of single frames, of B frames, and of whole small GOPs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bcodec.codec import CONTENT_CALLS, LAYER_QP
+from bcodec.dpb import DecodedPictureBuffer, Reference
+from bcodec.entropy import make_tables
+from bcodec.frame import finish
+from bcodec.gop import Closing, window
+from bcodec.networks import Networks, ReferencePicture
+from bcodec.networks.intra import CHROMA, LUMA
+from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, growth, lagrangian
+from bcodec.ratemeter import RateMeter, SymbolCosts
+
+LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
+TAILS = 0.25  # of the GOPs in training end without an I frame
+OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
+
+Stats = dict[str, Tensor]  # what the log tells of a step
+Loss = Callable[[Networks, SymbolCosts, Tensor, int, Tensor], tuple[Tensor, Stats]]
+
+
+def symbol_costs(net: Networks) -> SymbolCosts:
+    """What symbols cost with the networks' tables, or with those of the families while there are none."""
+    return SymbolCosts(net.tables or make_tables(SMALLEST_SCALE, SCALE_RATIO), SMALLEST_SCALE, SCALE_RATIO)
+
+
+def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Weighted squared error of each sample, [B], in 8-bit units: planes weighed as latents are.
+
+    `offset` [B] from the qp to that of chroma, if it has its own.
+    """
+    error = ((x_hat - x) * 64).square().mean((2, 3))
+    luma, chroma = error[:, :4].sum(1) * (LUMA / 4), error[:, 4:].sum(1) * (CHROMA / 4)
+    return luma + (chroma if offset is None else chroma * growth(offset))
+
+
+def chroma_qp_of(qp: Tensor, offset: Tensor) -> Tensor:
+    """The qp of chroma, [B], as a packet's header tells it."""
+    return (qp + offset).clamp(max=QPS - 1)
+
+
+def draw_offset(qp: Tensor) -> Tensor:
+    """An offset to the qp of chroma for each sample, [B], about as often as the encoder takes it."""
+    offsets = torch.tensor(OFFSETS, device=qp.device)
+    return offsets[torch.randint(len(OFFSETS), qp.shape, device=qp.device)]
+
+
+def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
+    """R + lambda D of each sample over lambda^LOSS_EXPONENT, [B]."""
+    weight = lagrangian(qp)
+    return (bpp + weight * error) / weight**LOSS_EXPONENT
+
+
+def intra_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
+    """The intra codec on single frames [B, 1, 6, H/2, W/2]."""
+    x = frame_of(batch, 0)
+    offset = draw_offset(qp)
+    size, chroma_qp = (x.shape[2] // 8, x.shape[3] // 8), chroma_qp_of(qp, offset)
+    rate = RateMeter(costs, net.worth(qp, chroma_qp, referenced=True))
+    x_hat, _ = net.intra(rate, qp, size, x, chroma_qp=chroma_qp)
+    bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, offset)
+    return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
+
+
+def frame_of(batch: Tensor, index: int) -> Tensor:
+    """One frame of each sample, [B, 6, H/2, W/2]."""
+    return batch[:, index].contiguous(memory_format=torch.channels_last)
+
+
+def pixels(x: Tensor) -> int:
+    """Luma pixels of one picture."""
+    return 4 * x.shape[2] * x.shape[3]
+
+
+def finished(x_hat: Tensor) -> Tensor:
+    """A decoded picture as the DPB holds it, with a straight-through gradient."""
+    return x_hat + (finish(x_hat) - x_hat).detach()
+
+
+def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> ReferencePicture:
+    """A reference coded by the intra codec, which is not trained here."""
+    size = (x.shape[2] // 8, x.shape[3] // 8)
+    with torch.no_grad():
+        x_hat, y_hat = net.intra(Rounder(), qp, size, x, chroma_qp=chroma_qp)
+        x_hat = finish(x_hat)
+    return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
+
+
+def motion_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
+    """Motion and prediction alone: the rate of the motion and the error of P."""
+    past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
+    x, rate = frame_of(batch, 1), RateMeter(costs)
+    contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
+    bpp, error = rate.bits / pixels(x), squared_error(contexts.predicted, x)
+    # A residual will mend part of the error of P: what is left of it counts less than in the end.
+    loss = rate_distortion(bpp, error / 2, qp).mean()
+    return loss, {"bpp": bpp.mean(), "error": error.mean()}
+
+
+def raised(qp: Tensor) -> Tensor:
+    """The qp of references: better than the frame's by a random number of steps."""
+    return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
+
+
+def triplet_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
+    """One B frame between two intra frames, sometimes (B*) behind one."""
+    past = anchor(net, frame_of(batch, 0), raised(qp))
+    tail = random.random() < 0.06
+    future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
+    x, rate = frame_of(batch, 1), RateMeter(costs, net.worth(qp, qp, referenced=False))
+    distances = (spacing, -spacing if tail else spacing)
+    x_hat, *_ = net.bframe(rate, past, future, distances, qp, x)
+    bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
+    motion = torch.stack(rate.parts[:-CONTENT_CALLS]).sum(0) / pixels(x)
+    loss = rate_distortion(bpp, error, qp).mean()
+    return loss, {"bpp": bpp.mean(), "error": error.mean(), "motion": motion.mean()}
+
+
+def cascade_loss(
+    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+) -> tuple[Tensor, Stats]:
+    """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer.
+
+    Sometimes it ends with a B* frame in place of an I frame.
+    """
+    last = batch.shape[1] - 1
+    slots = window(0, last, last, Closing.TAIL if random.random() < TAILS else Closing.INTRA)
+    offsets = [torch.full_like(qp, offset) for offset in LAYER_QP]
+    # In a GOP of 32 these frames would be the lowest layers, or the highest.
+    lift = random.randint(0, 2)
+    chroma = draw_offset(qp)
+    dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
+    first = (qp + offsets[0]).clamp(0, QPS - 1)
+    for poc in (0, last) if slots[0].intra else (0,):
+        picture = anchor(net, frame_of(batch, poc), first, chroma_qp_of(first, chroma))
+        dpb.insert(Reference(poc, 0, picture))
+    losses, bits, errors = [], [], []
+    for slot in slots:
+        if slot.intra:
+            continue
+        past, future = dpb.references(slot.poc)
+        layer = slot.temporal_layer + lift if slot.temporal_layer else 0
+        own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
+        distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
+        x, chroma_qp = frame_of(batch, slot.poc), chroma_qp_of(own, chroma)
+        rate = RateMeter(costs, net.worth(own, chroma_qp, referenced=slot.referenced))
+        pictures = past.picture, future.picture
+        x_hat, y_hat, track = net.bframe(rate, *pictures, distances, own, x, chroma_qp=chroma_qp)
+        if slot.referenced:
+            picture = net.reference(finished(x_hat), y_hat, own, track)
+            dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
+        bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, chroma)
+        losses.append(rate_distortion(bpp, error, own).mean())
+        bits.append(bpp.mean())
+        errors.append(error.mean())
+    stats = {"bpp": torch.stack(bits).mean(), "error": torch.stack(errors).mean(), "leaf": bits[-1]}
+    return torch.stack(losses).mean(), stats
