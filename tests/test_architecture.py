@@ -21,21 +21,21 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-# inside networks/: bframe > directions > context, search, intra > motion, shift, prior,
-# loopfilter > latent, transform >
-# layers
 NETWORK_FLOORS = {
-    "__init__": 6,
-    "bframe": 5,
-    "directions": 4,
-    "context": 3,
-    "search": 3,
-    "intra": 3,
+    "__init__": 8,
+    "bframe": 7,
+    "directions": 6,
+    "context": 5,
+    "search": 5,
+    "intra": 5,
+    "motion": 4,
+    "motionprior": 3,
+    "vectors": 2,
     "loopfilter": 2,
-    "motion": 2,
     "prior": 2,
     "shift": 2,
     "latent": 1,
+    "segments": 1,
     "transform": 1,
     "layers": 0,
 }

@@ -26,24 +26,13 @@ from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import LEVELS, ResBlock
 from bcodec.networks.matching import BLOCK, mismatch, sample_blocks
-from bcodec.networks.motion import (
-    MEANS,
-    QUARTERS,
-    SEGMENTS,
-    VECTORS,
-    Track,
-    choose_flags,
-    interpolate_segments,
-    latent_to_vectors,
-    segment_mask,
-    smooth_choice,
-    symbols_that_pay,
-    vectors_to_latent,
-)
+from bcodec.networks.motion import Track, choose_flags, smooth_choice, symbols_that_pay
 from bcodec.networks.prior import STEPS, BlockSizes, SpatialPrior, step_mask
 from bcodec.networks.search import search
+from bcodec.networks.segments import SEGMENTS, interpolate_segments, segment_mask
 from bcodec.networks.shift import code_shifts
 from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, channel_planes, turn
+from bcodec.networks.vectors import MEANS, QUARTERS, VECTORS, latent_to_vectors, vectors_to_latent
 from bcodec.networks.weights import read_weights, to_arrays
 from bcodec.ratemeter import RateMeter, SymbolCosts
 

@@ -17,7 +17,8 @@ from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
 from bcodec.networks.latent import QStep, SymbolCoder
 from bcodec.networks.layers import LEVELS, Channels
 from bcodec.networks.loopfilter import loop_filter
-from bcodec.networks.motion import Track, usual_precision
+from bcodec.networks.motion import Track
+from bcodec.networks.vectors import usual_precision
 from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
 
 __all__ = [

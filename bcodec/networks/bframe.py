@@ -31,19 +31,12 @@ from bcodec.networks.intra import Analysis, IntraCodec, PictureQStep, Synthesis
 from bcodec.networks.latent import Hyperprior, SymbolCoder, lagrangian
 from bcodec.networks.layers import LEVELS, MIDDLE, Channels, Contexts
 from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
-from bcodec.networks.motion import (
-    QUARTER,
-    Motion,
-    MotionCodec,
-    Prediction,
-    Search,
-    Track,
-    squares_of,
-    usual_precision,
-)
+from bcodec.networks.motion import Motion, MotionCodec, Search, Track, squares_of
+from bcodec.networks.motionprior import Prediction
 from bcodec.networks.prior import SpatialPrior
 from bcodec.networks.search import WORTH, Target, search, search_weight
 from bcodec.networks.shift import code_shifts
+from bcodec.networks.vectors import QUARTER, usual_precision
 from bcodec.presets import PLAIN, Effort
 
 FLAT_LEAST = 8.0  # bits that prediction by a mean must save

@@ -8,16 +8,15 @@ coding):
                            ⇅ interaction      ↑ ↓ directional priors  ⇅ interaction
     r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 b1 .. ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
 
-The first channels of a latent are a 2x2 Haar transform of the field, without a network: vectors stay on one
-grid of quarter samples, so that what moves alike is coded as exactly alike, and costs nothing. The branches'
-networks code what else helps, and make of all of it features for the contexts. Fields are [B, 2, H/8, W/8] =
-(x, y) in luma samples.
+The first channels of a latent are vectors, without a network (bcodec.networks.vectors). The branches' networks
+code what else helps, and make of all of it features for the contexts. Fields are [B, 2, H/8, W/8] = (x, y) in
+luma samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
@@ -25,52 +24,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.distributions import HEAVY, PLAIN, Family, information
-from bcodec.fixedpoint import LATENT, SEEN_LATENT, Conv2d, Grid, gate, hard_sigmoid, on_grid, snap, upsample
-from bcodec.networks.latent import (
-    Hyperprior,
-    Parameters,
-    QStep,
-    SymbolCoder,
-    as_seen,
-    deviation,
-    scale_offset,
-    table_index,
-)
+from bcodec.fixedpoint import LATENT, SEEN_LATENT, Conv2d, gate, snap, upsample
+from bcodec.networks.latent import QStep, SymbolCoder, as_seen, deviation
 from bcodec.networks.layers import Channels, Down, Up
 from bcodec.networks.matching import Lattice
+from bcodec.networks.motionprior import MotionEntropyModel, Prediction
+from bcodec.networks.segments import segment_lattice, segment_mask
+from bcodec.networks.vectors import (
+    EXACT,
+    FIELD_SCALE,
+    FLAGS,
+    FLAT,
+    FULL_PEL,
+    MEANS,
+    PREFERENCE,
+    PREFERENCES,
+    QUARTER,
+    VECTORS,
+    code_precision,
+    latent_to_preference,
+    latent_to_vectors,
+    to_latent,
+    vectors_to_latent,
+    with_fixed_steps,
+)
 
-FIELD_SCALE = 1 / 8  # from luma samples to activations
-SEGMENTS = 5
-SURPRISE = 4.0  # largest distance from what was expected, in steps, that the entropy model tells from others
-QUARTER = Grid(frac=2, bits=12)  # luma samples: [-512, 512) in steps of 1/4
-PREFERENCES = Grid(frac=4, bits=6)  # [-2, 2) in steps of 1/16
-
-# Latent channels: the vectors of the four blocks of 8x8 in one of 16x16, first their mean; in branch f also
-# the preference between the references, first its mean, and two flags: vectors are rounded to whole samples;
-# what is predicted is only the mean of the block.
-VECTORS = 8
-MEANS = 2
-PREFERENCE = slice(8, 12)
-FULL_PEL = 12
-FLAT = 13
-FLAGS = slice(FULL_PEL, FLAT + 1)
-EXACT = FLAGS.stop  # so many channels have no network
 COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
 TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
-# What a quarter of a sample, or a preference of 1, is in the latent; means reach 128 luma samples.
-QUARTERS = (1 / 32,) * MEANS + (1 / 16,) * (VECTORS - MEANS)
-# Quantization steps by the precision of vectors (whole, half, quarter samples): of the vectors' mean and of
-# the rest, in quarter samples, and of the preference.
-STEPS = ((4, 4, 1.0), (2, 2, 1.0), (1, 2, 0.5))
-FINER_FROM = (4, 14)  # the qps from which on vectors usually are of half and of quarter samples
-PRECISION_INDEX = 10.0  # of the table for the difference from that
-
 
 # What motion loses, in bits, [B, 1, H/16, W/16]: for direction (0 past, 1 future), field [B, 2, H/8, W/8] of
 # some cells, and which they are.
 Price = Callable[[int, Tensor, Lattice], Tensor]
-# An encoder's choice of the latent to code: direction, segment, its mean, scale index and quantization step.
-Choice = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]
 
 
 class Motion(NamedTuple):
@@ -93,15 +77,6 @@ class Search(NamedTuple):
     gains: Tensor  # [B, 2, H/16, W/16], bits that either flag saves
     price: Price
     precision: Tensor  # [B], of vectors: index of STEPS
-
-
-class Prediction(NamedTuple):
-    """Motion that the decoder predicts from its references: fields, and how far the two differ along them."""
-
-    past: Tensor  # [B, 2, H/8, W/8], luma samples
-    future: Tensor
-    mismatch: Tensor  # [B, 1, H/8, W/8], mean absolute difference in 8-bit units
-    mirror: float  # what straight motion towards the past is times to be motion towards the future
 
 
 class Track(NamedTuple):
@@ -155,44 +130,6 @@ class BranchDecoder(nn.Module):
         self.interact8 = Interaction(c)
 
 
-def haar(squares: Tensor) -> Tensor:
-    """Orthonormal Haar transform of squares of 2x2, [B, 4, C, H, W], means first. Its own inverse."""
-    a, b, c, d = squares.unbind(1)
-    left, right = (a + b) / 2, (c + d) / 2
-    over, under = (a - b) / 2, (c - d) / 2
-    return torch.stack([left + right, over + under, left - right, over - under], 1)
-
-
-def to_latent(field: Tensor) -> Tensor:
-    """Values of blocks of 8x8 to those of 16x16, [B, C, 2 H, 2 W] -> [B, 4 C, H, W]: half the sums first."""
-    batch, channels, height, width = field.shape
-    squares = F.pixel_unshuffle(field, 2).view(batch, channels, 4, height // 2, width // 2)
-    return haar(squares.transpose(1, 2)).flatten(1, 2)
-
-
-def from_latent(latent: Tensor) -> Tensor:
-    """The inverse of `to_latent`."""
-    batch, channels, height, width = latent.shape
-    squares = haar(latent.reshape(batch, 4, channels // 4, height, width))
-    return F.pixel_shuffle(squares.transpose(1, 2).flatten(1, 2), 2)
-
-
-def vectors_to_latent(field: Tensor) -> Tensor:
-    """Vectors in luma samples, [B, 2, 2 H, 2 W], to the latent's first channels, [B, VECTORS, H, W]."""
-    latent = to_latent(field) * FIELD_SCALE
-    return torch.cat([latent[:, :MEANS] / 2, latent[:, MEANS:]], 1)
-
-
-def latent_to_vectors(latent: Tensor) -> Tensor:
-    """The inverse of `vectors_to_latent`, of a latent with all its channels."""
-    return from_latent(torch.cat([latent[:, :MEANS] * 2, latent[:, MEANS:VECTORS]], 1)) / FIELD_SCALE
-
-
-def latent_to_preference(latent: Tensor) -> Tensor:
-    """What the channels PREFERENCE of a latent of branch f say, [B, 4, H, W] -> [B, 1, 2 H, 2 W]."""
-    return from_latent(latent * 2)
-
-
 @torch.no_grad()
 def symbols_that_pay(
     symbols: Tensor, deviations: Tensor, means: int, loss: Callable[[Tensor], Tensor], family: Family
@@ -214,165 +151,6 @@ def symbols_that_pay(
     ]
     best = torch.stack(costs).argmin(0, keepdim=True).expand(-1, -1, symbols.shape[1], -1, -1)
     return torch.stack(candidates).gather(0, best)[0]
-
-
-def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor:
-    """[1, 1, H, W] bool: where a segment lies.
-
-    0 1 2 3 4 are 1/16, 1/16, 1/8, 1/4 and 1/2 of the positions, each in the middle of four of those before:
-
-        0 4 2 4
-        4 3 4 3
-        2 4 1 4
-        4 3 4 3
-    """
-    down, right = (torch.arange(side, device=device) for side in size)
-    down, right = down[:, None], right[None, :]
-    coarse = torch.where((down - right) % 4 == 0, down % 4 // 2, 2)
-    fine = torch.where((down - right) % 2 == 0, 3, 4)
-    number = torch.where((down % 2 == 0) & (right % 2 == 0), coarse, fine)
-    return (number == part)[None, None]
-
-
-def segment_lattice(part: int) -> Lattice:
-    """The cells among which those of a segment are."""
-    return Lattice(1, 2) if part == 3 else Lattice(0, 1 if part == 4 else 2)
-
-
-def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
-    """What the four nearest decoded positions let expect at those of a segment: their median; first 0.
-
-    So across the edge of what moves, three outvote one.
-    """
-    _, low, high, _ = nearest_four(decoded, part)
-    return (low + high) * 0.5
-
-
-def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
-    """The four nearest decoded positions to each of a segment, from least to greatest; first 0."""
-    if part == 0:
-        return (torch.zeros_like(decoded),) * 4
-    pitch = 2 if part <= 2 else 1
-    lattice = decoded[:, :, ::pitch, ::pitch]
-    rows, columns = lattice.shape[2:]
-    padded = F.pad(lattice, (1, 1, 1, 1), mode="reflect")
-    offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part % 2 else ((0, 1), (1, 0), (1, 2), (2, 1))
-    around = [padded[:, :, y : y + rows, x : x + columns] for y, x in offsets]
-    return [upsample(each, pitch) for each in torch.stack(around).sort(0).values.unbind(0)]
-
-
-@cache
-def fixed_steps() -> tuple[Tensor, Tensor]:
-    """Quantization steps of the first channels and scale offsets, for each precision: [3, EXACT]."""
-    rows = []
-    for mean, detail, preference in STEPS:
-        vectors = [unit * (mean if i < MEANS else detail) for i, unit in enumerate(QUARTERS)]
-        rows.append([*vectors, *[preference] * (FULL_PEL - VECTORS), *[1.0] * (EXACT - FULL_PEL)])
-    steps = torch.tensor(rows)
-    return steps, torch.round(16 * scale_offset(torch.log(steps))) / 16
-
-
-def usual_precision(qp: Tensor) -> Tensor:
-    """The precision that vectors have at a qp unless they are coarser, [B]: index of STEPS."""
-    return (qp[:, None] >= torch.tensor(FINER_FROM, device=qp.device)).sum(1)
-
-
-def code_precision(symbols: SymbolCoder, qp: Tensor, precision: Tensor | None) -> Tensor:
-    """The decoded precision of vectors, [B], of that to encode, if any."""
-    usual = usual_precision(qp).float().view(-1, 1, 1, 1)
-    y = None if precision is None else precision.float().view(-1, 1, 1, 1)
-    scale = torch.full_like(usual, PRECISION_INDEX)
-    decoded = symbols.code(y, usual, scale, torch.ones_like(usual), heavy=1)
-    return decoded.flatten().clamp(0, len(STEPS) - 1).long()
-
-
-def with_fixed_steps(precision: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Quantization steps and scale offsets of all channels, those of the first ones by the precision [B]."""
-    fixed = [rows.to(precision.device)[precision][:, :, None, None] for rows in fixed_steps()]
-    step, offset = (torch.cat([own, other[:, EXACT:]], 1) for own, other in zip(fixed, learned, strict=True))
-    return step, offset
-
-
-class MotionEntropyModel(nn.Module):
-    """Interactive entropy model: segments in the order f0, b0, f1, b1, ..., each with all before as prior.
-
-    The segments of a direction are positions, from coarse to fine. So a vector is expected as the median of
-    four decoded neighbours of its own direction; for b also as what goes on straight from f at the same place
-    (the directional prior), and a network weighs the two. Beside the vectors the networks see how far off
-    decoded ones were, and how far apart neighbours are: most are just as expected where others were.
-    """
-
-    def __init__(self, channels: Channels) -> None:
-        super().__init__()
-        c = channels.motion
-        self.hyperprior = Hyperprior(2 * c, c, 2 * c)
-        self.embed = Conv2d(20, c, activation=True)
-        seen = 5 * c + 2 * EXACT + MEANS
-        self.segments = nn.ModuleList(Parameters(seen, 48, c) for _ in range(2 * SEGMENTS))
-        self.straight = nn.ModuleList(Conv2d(seen, 1, zero=True) for _ in range(SEGMENTS))
-        with torch.no_grad():
-            for index, segment in enumerate(self.segments):
-                # Channels that carry nothing yet cost nothing; Haar details are smaller than means.
-                bias = cast(Parameters, segment).scale.bias
-                bias.fill_(-7.0)
-                bias[:MEANS], bias[MEANS:VECTORS] = -0.4, -0.5
-                if index % 2 == 0:
-                    bias[PREFERENCE], bias[FLAGS] = 1.0, 1.0
-
-    def forward(  # noqa: PLR0917
-        self,
-        symbols: SymbolCoder,
-        latents: tuple[Tensor, Tensor] | None,
-        prediction: Prediction,
-        qp: Tensor,
-        qsteps: Sequence[tuple[Tensor, Tensor]],
-        choose: Choice | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Decoded m_f and m_b, [B, C, H/16, W/16] on the latent grid.
-
-        `latents` and `choose` are given when encoding.
-        """
-        size = (prediction.mismatch.shape[2] // 2, prediction.mismatch.shape[3] // 2)
-        both = None if latents is None else torch.cat(latents, 1)
-        hyper = self.hyperprior(symbols, both, qp, size)
-        prior = torch.cat([hyper, self.embed(prediction_features(prediction)).to(hyper.dtype)], 1)
-        decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=prior.device) for _ in range(2)]
-        surprise = torch.zeros(len(qp), 2 * EXACT, *size, device=prior.device)
-        unit = torch.tensor(QUARTERS, device=prior.device).view(1, -1, 1, 1)
-        for index, parameters in enumerate(self.segments):
-            part, direction = divmod(index, 2)
-            least, low, high, greatest = nearest_four(decoded[direction], part)
-            expected = (low + high) * 0.5
-            spread = (greatest - least)[:, :MEANS].detach() / (2 * QUARTERS[0])
-            # Latents reach twice as far as activations: halved, which is exact but for the last bit.
-            seen = [snap(torch.cat(decoded, 1) * 0.5), surprise, spread.clamp(max=SURPRISE)]
-            known = torch.cat([prior, *(x.to(prior.dtype) for x in seen)], 1)
-            if direction:
-                straight = snap(decoded[0][:, :VECTORS] * prediction.mirror, LATENT)
-                ahead = straight + interpolate_segments(decoded[1][:, :VECTORS] - straight, part)
-                weight = hard_sigmoid(self.straight[part](known).float())
-                vectors = expected[:, :VECTORS] + weight * (ahead - expected[:, :VECTORS])
-                expected = torch.cat([vectors, expected[:, VECTORS:]], 1)
-            mean, scale = parameters(known)
-            # Vectors are expected exactly: what a network adds would be noise beside a quarter of a sample.
-            rest = snap(mean[:, VECTORS:] + expected[:, VECTORS:], LATENT)
-            mean = torch.cat([on_grid(expected[:, :VECTORS], unit), rest], 1)
-            step, offset = qsteps[direction]
-            scale = table_index(scale, offset)
-            y = choose(direction, part, mean, scale, step) if choose else None
-            mask = segment_mask(part, size, prior.device).expand(1, mean.shape[1], *size)
-            coded = symbols.code(y, mean, scale, step, mask, heavy=VECTORS)
-            decoded[direction] = decoded[direction] + coded
-            symbols_seen = torch.round((coded - mean)[:, :EXACT].detach() / step[:, :EXACT]).abs()
-            own = slice(direction * EXACT, (direction + 1) * EXACT)
-            surprise[:, own] += mask[:, :EXACT] * symbols_seen.clamp(max=SURPRISE)
-        return decoded[0], decoded[1]
-
-
-def prediction_features(prediction: Prediction) -> Tensor:
-    """Predicted fields and their mismatch at 1/16, [B, 20, H/16, W/16]."""
-    fields = torch.cat([prediction.past, prediction.future], 1) * FIELD_SCALE
-    return F.pixel_unshuffle(torch.cat([snap(fields), snap(prediction.mismatch * FIELD_SCALE)], 1), 2)
 
 
 class MotionCodec(nn.Module):

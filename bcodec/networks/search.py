@@ -23,8 +23,9 @@ from torch import Tensor
 
 from bcodec.fixedpoint import downsample, snap, upsample
 from bcodec.networks.matching import ALL, BLOCK, Lattice, blocks, sample, sample_blocks
-from bcodec.networks.motion import QUARTER, SEGMENTS, interpolate_segments, segment_lattice, segment_mask
+from bcodec.networks.segments import SEGMENTS, interpolate_segments, segment_lattice, segment_mask
 from bcodec.networks.shift import even, likely_shifts
+from bcodec.networks.vectors import QUARTER
 
 PYRAMID = 3  # halvings: at the coarsest level a block is one sample
 REACH = 5  # of the full search at the coarsest level, in its samples: 40 luma samples
