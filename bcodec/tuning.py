@@ -14,6 +14,7 @@ from bcodec.presets import Effort
 
 SHARE = 0.1  # of a frame's bits must be motion for other efforts to be tried
 SAVING = 0.02  # of the cost must be saved by what is to be kept
+PATIENCE = 2  # layers in a row may be tried in vain before the rest are not
 DEAR = 3.0  # times its bits motion costs where few vectors suit
 
 T = TypeVar("T")
@@ -38,16 +39,18 @@ class Tuning(Generic[T]):
         self.latest = effort
         self.settled: dict[int, Effort] = {}  # by temporal layer
         self.doubted: dict[int, Effort] = {}  # what they have taken the place of
+        self.in_vain = 0  # layers tried last without success
 
     def code(self, layer: int, coarsest: int, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
         """The best of some attempts at a frame, which come in coding order; what `coarser` can be there."""
         best = first = attempt(self.settled.get(layer, self.latest))
         if layer in self.doubted:
             best = _cheaper(first, attempt(self.doubted.pop(layer)), saving=0.0)
-        elif layer not in self.settled and first.motion > SHARE:
+        elif layer not in self.settled and first.motion > SHARE and self.in_vain < PATIENCE:
             best = _other_efforts(first, coarsest, attempt)
+            self.in_vain += 1
             if best.effort != first.effort:
-                self.doubted[layer] = first.effort
+                self.doubted[layer], self.in_vain = first.effort, 0
         self.settled[layer] = self.latest = best.effort
         return best
 

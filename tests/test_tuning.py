@@ -67,6 +67,13 @@ def test_where_there_is_little_motion_nothing_is_tried(tuning: Tuning[int]) -> N
     assert frame.tried == [PLAIN]
 
 
+def test_after_two_layers_in_vain_no_more_are_tried(tuning: Tuning[int]) -> None:
+    frames = [Frame(), Frame({COARSE: 50.0}), Frame(), Frame(), Frame({PLAIN: 50.0})]
+    for layer, frame in enumerate(frames):
+        tuning.code(layer, COARSEST, frame.attempt)
+    assert [len(frame.tried) for frame in frames] == [3, 3, 4, 4, 1]
+
+
 @pytest.mark.parametrize(("costs", "kept"), [({}, COARSE), ({PLAIN: 99.0}, PLAIN)])
 def test_the_second_frame_confirms_or_revokes(
     tuning: Tuning[int], costs: dict[Effort, float], kept: Effort

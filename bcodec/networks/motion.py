@@ -8,9 +8,9 @@ coding):
                            ⇅ interaction      ↑ ↓ directional priors  ⇅ interaction
     r_b = v_b - pred_b ─ encoder b ─> m_b ─ code b0 b1 .. ─> m_b^ ─ decoder b ─> r_b^ ─ + pred_b ─> v_b^
 
-The first channels of a latent are vectors, without a network (bcodec.networks.vectors). The branches' networks
-code what else helps, and make of all of it features for the contexts. Fields are [B, 2, H/8, W/8] = (x, y) in
-luma samples.
+The first channels of a latent are vectors, without a network (bcodec.networks.vectors). The branches'
+networks code what else helps, and make of all of it features for the contexts. Fields are [B, 2, H/8, W/8] =
+(x, y) in luma samples.
 """
 
 from __future__ import annotations
