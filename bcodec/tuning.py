@@ -30,9 +30,9 @@ class Trial(NamedTuple, Generic[T]):
 
 
 class Tuning(Generic[T]):
-    """The efforts of one group: found in a layer's first frame, from what suited the layer before, ...
+    """The efforts of one group, by temporal layer: found in a layer's first frame, confirmed in its second.
 
-    ... and confirmed in its second: one frame alone is often misleading (measured).
+    The search begins with what suited the layer before. One frame alone is often misleading (measured).
     """
 
     def __init__(self, effort: Effort) -> None:

@@ -21,6 +21,7 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
+# inside networks/: the B frame codec > its parts > what motion and latents are made of
 NETWORK_FLOORS = {
     "__init__": 8,
     "bframe": 7,
