@@ -1,0 +1,285 @@
+"""The bytes of headers, packets and index, to write and to read: what the table of bcodec.bitstream says."""
+
+import io
+import os
+import struct
+from collections.abc import Callable
+from enum import IntEnum
+from fractions import Fraction
+from functools import partial
+from itertools import pairwise
+from typing import BinaryIO, TypeVar
+from zlib import crc32
+
+from bcodec.bitstream.records import (
+    CHROMA_OFFSETS,
+    MAX_FRAMES,
+    AuxiliaryPacket,
+    BitstreamError,
+    Corrupt,
+    FrameType,
+    Index,
+    IndexEntry,
+    NotBcv,
+    Packet,
+    PacketHeader,
+    SequenceHeader,
+    Truncated,
+    UnsupportedVersion,
+    VideoFormat,
+    check,
+)
+
+FORMAT_VERSION = 3
+
+_MAGIC = b"\x89BCV"
+_FOOTER_MAGIC = b"BCVE"
+_CHROMA_420 = 1
+
+_VERSION = struct.Struct("<H")
+_HEADER = struct.Struct("<4sHH8sHH8BH6I")
+_CRC = struct.Struct("<I")
+_SHORT_CRC = struct.Struct("<H")
+_FRAME = struct.Struct("<BBI")
+_AUXILIARY = struct.Struct("<BBqqQ")
+_FOOTER = struct.Struct("<I4s")
+
+_MAX_BODY = 1 << 27  # bytes; a trailer with MAX_FRAMES I frames is the longest
+_CHUNK = 1 << 20  # of a length that is false, no more than this is allocated
+_MIN_FRAME = 11  # bytes in a frame packet without payload
+
+_BEFORE_FIRST = IndexEntry(-1, 0)
+
+_T = TypeVar("_T")
+
+
+class Kind(IntEnum):
+    """The first byte of a packet."""
+
+    FRAME = 0xBC
+    AUXILIARY = 0xBD
+    TRAILER = 0xBE
+
+
+class Source:
+    """Bytes from a file or a pipe, with the position counted here: a pipe cannot tell."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.position = 0
+
+    def move(self, offset: int) -> None:
+        """Go to a byte of the file."""
+        self.position = self.file.seek(offset)
+
+    def take(self, size: int) -> bytes:
+        """Read exactly `size` bytes, however few the file gives at a time; raises Truncated."""
+        data = bytearray()
+        while len(data) < size:
+            chunk = self.file.read(min(size - len(data), _CHUNK))
+            if not chunk:
+                raise Truncated("unexpected end")
+            data += chunk
+        self.position += size
+        return bytes(data)
+
+    def varint(self) -> int:
+        """Read a varint; raises Truncated or Corrupt."""
+        value = 0
+        for shift in range(0, 63, 7):
+            (byte,) = self.take(1)
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if byte == 0 and shift > 0:
+                    raise Corrupt("a varint is longer than needed")
+                return value
+        raise Corrupt("a varint does not end")
+
+
+def varint(value: int) -> bytes:
+    """Seven bits a byte, lowest first."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def header_to_bytes(header: SequenceHeader) -> bytes:
+    """The sequence header with its checksum."""
+    video = header.video
+    data = _HEADER.pack(
+        _MAGIC,
+        FORMAT_VERSION,
+        header.arithmetic_version,
+        header.model_id,
+        video.width,
+        video.height,
+        header.bit_depth,
+        _CHROMA_420,
+        header.gop_size,
+        video.colour_range,
+        video.colour_primaries,
+        video.colour_transfer,
+        video.colour_matrix,
+        video.chroma_location,
+        video.rotation,
+        *video.frame_rate.as_integer_ratio(),
+        *video.time_base.as_integer_ratio(),
+        *video.sample_aspect_ratio.as_integer_ratio(),
+    )
+    return data + _CRC.pack(crc32(data))
+
+
+def read_header(source: Source) -> SequenceHeader:
+    """Read the sequence header; raises NotBcv, UnsupportedVersion, Truncated or Corrupt."""
+    try:
+        magic = source.take(len(_MAGIC))
+        if magic != _MAGIC:
+            raise NotBcv("this is not a .bcv file")
+        (version,) = _VERSION.unpack(source.take(_VERSION.size))
+        if version != FORMAT_VERSION:
+            raise UnsupportedVersion(
+                f"the file is of format version {version}, and this reader knows version {FORMAT_VERSION}"
+            )
+        start = magic + _VERSION.pack(version)
+        data = start + source.take(_HEADER.size - len(start))
+        checksum = source.take(_CRC.size)
+    except Truncated:
+        raise Truncated("the file is cut short: it ends inside the sequence header") from None
+    if checksum != _CRC.pack(crc32(data)):
+        raise Corrupt("damaged sequence header: wrong checksum")
+    try:
+        return _header_from_bytes(data)
+    except BitstreamError as error:
+        raise Corrupt(f"damaged sequence header: {error}") from error
+
+
+def _header_from_bytes(data: bytes) -> SequenceHeader:
+    _, _, arithmetic, model_id, width, height, depth, chroma, gop_size, *rest = _HEADER.unpack(data)
+    *colour_and_rotation, rate, rate_den, base, base_den, aspect, aspect_den = rest
+    check("chroma format", chroma, _CHROMA_420, _CHROMA_420)
+    for denominator in (rate_den, base_den, aspect_den):
+        check("denominator", denominator, 1, 2**32 - 1)
+    video = VideoFormat(
+        width,
+        height,
+        Fraction(rate, rate_den),
+        Fraction(base, base_den),
+        Fraction(aspect, aspect_den),
+        *colour_and_rotation,
+    )
+    return SequenceHeader(video, gop_size, arithmetic, model_id, depth)
+
+
+def _packet_start(kind: Kind, length: int) -> bytes:
+    return bytes([kind]) + varint(length)
+
+
+def packet_to_bytes(kind: Kind, body: bytes) -> bytes:
+    """A packet of any kind."""
+    start = _packet_start(kind, len(body))
+    return start + body + _packet_checksum(start, body)
+
+
+def _packet_checksum(start: bytes, body: bytes) -> bytes:
+    # Frames have a hash of their picture beside it.
+    return _SHORT_CRC.pack(crc32(body, crc32(start)) & 0xFFFF)
+
+
+def read_packet(source: Source) -> tuple[Kind, bytes]:
+    """Read the kind and body of a packet; raises BitstreamError where it is damaged or cut short."""
+    (kind,) = source.take(1)
+    check("kind of packet", kind, min(Kind), max(Kind))
+    length = source.varint()
+    check("length of packet", length, 0, _MAX_BODY)
+    body = source.take(length)
+    if source.take(_SHORT_CRC.size) != _packet_checksum(_packet_start(Kind(kind), length), body):
+        raise Corrupt("wrong checksum")
+    return Kind(kind), body
+
+
+def parse(read: Callable[[Source], _T], body: bytes) -> _T:
+    """What `read` makes of all of a body; raises Corrupt where it is of another length."""
+    source = Source(io.BytesIO(body))
+    try:
+        result = read(source)
+    except Truncated:
+        raise Corrupt("the body is too short") from None
+    if source.file.read(1):
+        raise Corrupt("the body is too long")
+    return result
+
+
+def frame_to_bytes(packet: Packet) -> bytes:
+    """The body of a frame packet."""
+    header = packet.header
+    chroma = CHROMA_OFFSETS.index(header.chroma_offset)
+    flags = header.frame_type | header.referenced << 1 | header.temporal_layer << 2 | chroma << 5
+    return varint(header.poc) + _FRAME.pack(flags, header.qp, packet.picture_hash) + packet.payload
+
+
+def read_frame(source: Source) -> Packet:
+    """Read the body of a frame packet to its end."""
+    poc = source.varint()
+    flags, qp, picture_hash = _FRAME.unpack(source.take(_FRAME.size))
+    layer, chroma = flags >> 2 & 7, CHROMA_OFFSETS[flags >> 5]
+    header = PacketHeader(poc, FrameType(flags & 1), layer, qp, bool(flags & 2), chroma)
+    return Packet(header, source.file.read(), picture_hash)
+
+
+def auxiliary_to_bytes(packet: AuxiliaryPacket) -> bytes:
+    """The body of an auxiliary packet."""
+    fields = packet.stream, packet.flags, packet.pts, packet.dts, packet.duration
+    return _AUXILIARY.pack(*fields) + packet.payload
+
+
+def read_auxiliary(source: Source) -> AuxiliaryPacket:
+    """Read the body of an auxiliary packet to its end."""
+    stream, flags, pts, dts, duration = _AUXILIARY.unpack(source.take(_AUXILIARY.size))
+    return AuxiliaryPacket(stream, flags, pts, dts, duration, source.file.read())
+
+
+def index_to_bytes(index: Index) -> bytes:
+    """The body of the trailer packet."""
+    data = bytearray(varint(index.frame_count) + varint(len(index.entries)))
+    for before, entry in pairwise([_BEFORE_FIRST, *index.entries]):
+        data += varint(entry.poc - before.poc) + varint(entry.offset - before.offset)
+    return bytes(data)
+
+
+def read_index(source: Source, limit: int) -> Index:
+    """Read the body of a trailer packet at byte `limit`; raises BitstreamError for what cannot be."""
+    index = Index(source.varint())
+    check("number of frames", index.frame_count, 0, MAX_FRAMES)
+    count = source.varint()
+    check("number of I frames", count, 0, index.frame_count)
+    entry = _BEFORE_FIRST
+    for _ in range(count):
+        poc, offset = entry.poc + source.varint(), entry.offset + source.varint()
+        check("poc in the index", poc, entry.poc + 1, MAX_FRAMES - 1)
+        # each step is at least a packet, so that the entries are never more than the file could hold
+        check("offset in the index", offset, entry.offset + _MIN_FRAME, limit - _MIN_FRAME)
+        entry = IndexEntry(poc, offset)
+        index.entries.append(entry)
+    return index
+
+
+def footer_to_bytes(length: int) -> bytes:
+    """The footer behind a trailer packet of `length` bytes."""
+    return _FOOTER.pack(length, _FOOTER_MAGIC)
+
+
+def index_from_trailer(source: Source) -> Index:
+    """The index from the end of the file; raises BitstreamError where the trailer is not sound."""
+    end = source.file.seek(0, os.SEEK_END) - _FOOTER.size
+    source.move(max(end, 0))
+    length, magic = _FOOTER.unpack(source.take(_FOOTER.size))
+    if magic != _FOOTER_MAGIC or length > end:
+        raise Corrupt("no footer")
+    source.move(end - length)
+    kind, body = read_packet(source)
+    if kind is not Kind.TRAILER or source.position != end:
+        raise Corrupt("the footer does not lead to a trailer")
+    return parse(partial(read_index, limit=end - length), body)
