@@ -572,6 +572,13 @@ def test_help_and_version_need_no_torch() -> None:
     )
 
 
+def test_python_can_run_the_package() -> None:
+    words = [sys.executable, "-m", "bcodec", "info", "nothing.bcv"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "bcodec: error: nothing.bcv: No such file or directory\n"
+
+
 @pytest.mark.parametrize("command", ["", *commands.commands])
 def test_help_fits_a_terminal(run: Command, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
