@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bcodec.bitstream import (
+        ARITHMETIC_VERSION,
         BitstreamError,
         BitstreamReader,
         BitstreamWriter,
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
         SequenceHeader,
         VideoFormat,
     )
-    from bcodec.codec import ARITHMETIC_VERSION, CodecError, Settings, decode, encode, pick_device
+    from bcodec.codec import CodecError, Settings, decode, encode, pick_device
     from bcodec.frame import Frame
     from bcodec.metrics import Quality, bits_per_pixel
     from bcodec.networks import Networks, WeightsError, load_networks

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bcodec.bitstream import (
+    ARITHMETIC_VERSION,
     AuxiliaryPacket,
     BitstreamError,
     FrameType,
@@ -39,7 +40,6 @@ from bcodec.networks import (
 from bcodec.presets import PLAIN, PRESETS, Effort, Preset
 from bcodec.tuning import Trial, Tuning
 
-ARITHMETIC_VERSION = 10
 HIGHEST_QP = 63
 # Frames that are referred to more deserve more: offsets to qp for temporal layers 0, 1, 2, ...
 LAYER_QP = (8, 2, -3, -8, -12, -14, -15, -16)

@@ -16,7 +16,7 @@ from typing import NamedTuple, TextIO
 import click
 
 from bcodec import codec, console
-from bcodec.bitstream import SequenceHeader
+from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
 from bcodec.codec import CodedFrame, Settings
 from bcodec.console import log
 from bcodec.frame import Frame
@@ -53,7 +53,7 @@ class Encoder:
         """Code the frames into the file at `path`: all of them, or for measuring one GOP in so many."""
         journal = Journal(log_file)
         model = self.networks.model_id
-        header = SequenceHeader(reader.format, self.settings.gop_size, codec.ARITHMETIC_VERSION, model)
+        header = SequenceHeader(reader.format, self.settings.gop_size, ARITHMETIC_VERSION, model)
         with (
             console.Progress(reader.frame_count, header, self.began) as progress,
             _coding(self._coded(_watched(reader, progress, self.told), header, path, every)) as frames,

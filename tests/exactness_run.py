@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bcodec.bitstream import Packet, SequenceHeader, VideoFormat
-from bcodec.codec import ARITHMETIC_VERSION, Settings, decode, encode
+from bcodec.bitstream import ARITHMETIC_VERSION, Packet, SequenceHeader, VideoFormat
+from bcodec.codec import Settings, decode, encode
 from bcodec.frame import Frame, plane_shapes
 from bcodec.networks import Networks, load_networks
 from bcodec.video import VideoReader

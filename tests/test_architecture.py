@@ -45,7 +45,7 @@ NETWORK_FLOORS = {
 VIDEO_FLOORS = {"__init__": 2, "demux": 1, "mux": 1, "matroska": 0, "raw": 0, "tracks": 0, "wholeness": 0}
 
 # inside bitstream/: its names > reading and writing > the bytes of each record > the records
-BITSTREAM_FLOORS = {"__init__": 3, "reader": 2, "writer": 2, "layout": 1, "records": 0}
+BITSTREAM_FLOORS = {"__init__": 3, "reader": 2, "writer": 2, "layout": 1, "records": 0, "versions": 0}
 
 # inside commands/: encode > decode (which verifies); no other command knows another
 COMMAND_FLOORS = {"encode": 1, "decode": 0, "compare": 0, "demo": 0, "info": 0}

@@ -12,6 +12,7 @@ import torch
 
 from bcodec import codec
 from bcodec.bitstream import (
+    ARITHMETIC_VERSION,
     AuxiliaryPacket,
     BitstreamReader,
     BitstreamWriter,
@@ -22,7 +23,6 @@ from bcodec.bitstream import (
 )
 from bcodec.chroma import chroma_offset
 from bcodec.codec import (
-    ARITHMETIC_VERSION,
     HIGHEST_QP,
     CodecError,
     CodedFrame,

@@ -8,8 +8,8 @@ import pytest
 from test_codec import clip
 
 from bcodec import ratecontrol
-from bcodec.bitstream import SequenceHeader, VideoFormat
-from bcodec.codec import ARITHMETIC_VERSION, LAYER_QP, CodedFrame, Settings, decode, layer_qp
+from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader, VideoFormat
+from bcodec.codec import LAYER_QP, CodedFrame, Settings, decode, layer_qp
 from bcodec.frame import picture_hash
 from bcodec.networks import Networks
 from bcodec.ratecontrol import analyse, fit_size, hold_psnr, search

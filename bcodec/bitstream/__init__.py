@@ -49,7 +49,6 @@ To decode from the I frame of poc a on, begin at its packet and drop the B frame
 they lead it in display order, and their past is missing.
 """
 
-from bcodec.bitstream.layout import FORMAT_VERSION
 from bcodec.bitstream.reader import BitstreamReader
 from bcodec.bitstream.records import (
     CHROMA_OFFSETS,
@@ -75,9 +74,11 @@ from bcodec.bitstream.records import (
     UnsupportedVersion,
     VideoFormat,
 )
+from bcodec.bitstream.versions import ARITHMETIC_VERSION, FORMAT_VERSION
 from bcodec.bitstream.writer import BitstreamWriter
 
 __all__ = [
+    "ARITHMETIC_VERSION",
     "CHROMA_OFFSETS",
     "FORMAT_VERSION",
     "MAX_AREA",

@@ -29,8 +29,7 @@ from bcodec.bitstream.records import (
     VideoFormat,
     check,
 )
-
-FORMAT_VERSION = 3
+from bcodec.bitstream.versions import FORMAT_VERSION
 
 _MAGIC = b"\x89BCV"
 _FOOTER_MAGIC = b"BCVE"
