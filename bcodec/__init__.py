@@ -6,23 +6,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bcodec.bitstream import (
         ARITHMETIC_VERSION,
-        BitstreamError,
         BitstreamReader,
         BitstreamWriter,
         Packet,
         SequenceHeader,
         VideoFormat,
     )
-    from bcodec.codec import CodecError, Settings, decode, encode, pick_device
+    from bcodec.codec import decode, pick_device
+    from bcodec.encoder.encode import Settings, encode
+    from bcodec.errors import BcodecError, BitstreamError, CodecError, VideoError, WeightsError
     from bcodec.frame import Frame
     from bcodec.metrics import Quality, bits_per_pixel
-    from bcodec.networks import Networks, WeightsError, load_networks
-    from bcodec.video import VideoError, VideoReader, VideoWriter
+    from bcodec.networks import Networks, load_networks
+    from bcodec.video import VideoReader, VideoWriter
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ARITHMETIC_VERSION",
+    "BcodecError",
     "BitstreamError",
     "BitstreamReader",
     "BitstreamWriter",
@@ -45,13 +47,30 @@ __all__ = [
     "pick_device",
 ]
 
-_MODULES = ("bitstream", "metrics", "frame", "codec", "networks", "video")  # cheap ones first
+# Where the public names are: each is imported when it is asked for. torch takes seconds, and `bcodec --help`
+# needs none of it; and who decodes needs nothing of the encoder.
+_HOMES = {
+    "bitstream": (
+        "ARITHMETIC_VERSION",
+        "BitstreamReader",
+        "BitstreamWriter",
+        "Packet",
+        "SequenceHeader",
+        "VideoFormat",
+    ),
+    "codec": ("decode", "pick_device"),
+    "encoder.encode": ("Settings", "encode"),
+    "errors": ("BcodecError", "BitstreamError", "CodecError", "VideoError", "WeightsError"),
+    "frame": ("Frame",),
+    "metrics": ("Quality", "bits_per_pixel"),
+    "networks": ("Networks", "load_networks"),
+    "video": ("VideoReader", "VideoWriter"),
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: torch takes seconds, and `bcodec --help` needs none of it."""
-    if name in __all__:
-        for module in map(import_module, (f"bcodec.{part}" for part in _MODULES)):
-            if hasattr(module, name):
-                return getattr(module, name)
+    """Import a public name from where it is."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"bcodec.{home}"), name)
     raise AttributeError(f"module 'bcodec' has no attribute {name!r}")

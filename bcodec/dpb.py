@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from bcodec.errors import MissingPicture, MissingReference
+
 T = TypeVar("T")
-
-
-class MissingReference(ValueError):
-    """The frame that a B frame refers to was never decoded."""
-
-
-class MissingPicture(ValueError):
-    """The next picture to show never came, came twice or came too late."""
 
 
 @dataclass(frozen=True)

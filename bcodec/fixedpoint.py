@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.errors import InexactDevice, InexactWeights
+
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
 
@@ -64,14 +66,6 @@ class Sums(NamedTuple):
 
 FLOAT32 = Sums(EXACT_BITS, 511, 13)
 FLOAT64 = Sums(52, 4095, 16)  # for the few layers whose weights must be finer: block transforms
-
-
-class InexactWeights(ValueError):
-    """Weights whose sums could leave the range in which they are exact."""
-
-
-class InexactDevice(RuntimeError):
-    """A device whose convolutions are not exact, in float32 or in float64."""
 
 
 class _Round(torch.autograd.Function):

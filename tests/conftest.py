@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bcodec.cli import main
-from bcodec.entropy import make_tables
+from bcodec.cli.main import main
+from bcodec.entropy.coder import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from bcodec.bitstream import ARITHMETIC_VERSION, Packet, SequenceHeader, VideoFormat
-from bcodec.codec import Settings, decode, encode
+from bcodec.codec import decode
+from bcodec.encoder.encode import Settings, encode
 from bcodec.frame import Frame, plane_shapes
 from bcodec.networks import Networks, load_networks
 from bcodec.video import VideoReader
 
-SETTINGS = Settings(qp=40, gop_size=4)
+SETTINGS = Settings(qp=40, gop_size=4, scene_cut=False)
 
 
 def synthetic(count: int, width: int = 120, height: int = 60) -> Iterator[Frame]:

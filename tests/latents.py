@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from bcodec.distributions import LOGISTIC
-from bcodec.entropy import TABLES, RangeReader, RangeWriter, Tables, make_tables, scales
+from bcodec.entropy.coder import TABLES, RangeReader, RangeWriter, Tables, make_tables, scales
+from bcodec.entropy.distributions import LOGISTIC
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 
 FREQUENCIES = make_tables(SMALLEST_SCALE, SCALE_RATIO)

@@ -32,10 +32,13 @@ from bcodec.bitstream import (
     SequenceHeader,
     VideoFormat,
 )
-from bcodec.codec import CodedFrame, GroupCoder, Settings, decode, encode, split
+from bcodec.codec import decode
+from bcodec.encoder.effort import PRESETS, Effort, Preset
+from bcodec.encoder.encode import Settings, encode, split
+from bcodec.encoder.group import CodedFrame, GroupCoder
 from bcodec.frame import Frame, picture_hash, plane_shapes
-from bcodec.networks import Networks, intra, load_networks, shift
-from bcodec.presets import PRESETS, Effort, Preset
+from bcodec.networks import Networks, intra, load_networks
+from bcodec.networks.motion import shift
 
 FILE = Path(__file__).with_name("pinned.bcv")
 PINS = Path(__file__).with_name("pins.json")

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from bcodec import Frame, Quality, Settings, VideoReader, bits_per_pixel, load_networks
-from bcodec.codec import code_frames
+from bcodec.encoder.encode import code_frames
 from bcodec.metrics import bd_rate
 
 QPS = (14, 24, 34, 44)

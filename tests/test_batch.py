@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcodec.batch import complete_bytes, targets_in
 from bcodec.bitstream import VideoFormat
-from bcodec.cli import main
+from bcodec.cli.main import main
 from bcodec.frame import Frame, plane_shapes
 from bcodec.networks import Networks
+from bcodec.pipeline.batch import complete_bytes, targets_in
 from bcodec.video import VideoWriter
 
 Run = Callable[..., tuple[int, str, str]]

@@ -15,20 +15,16 @@ from hypothesis import strategies as st
 from bcodec import bitstream
 from bcodec.bitstream import (
     AuxiliaryPacket,
-    BitstreamError,
     BitstreamReader,
     BitstreamWriter,
-    Corrupt,
     FrameType,
     IndexEntry,
-    NotBcv,
     Packet,
     PacketHeader,
     SequenceHeader,
-    Truncated,
-    UnsupportedVersion,
     VideoFormat,
 )
+from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
 
 AnyPacket = Packet | AuxiliaryPacket
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from bcodec import codec
 from bcodec.bitstream import (
     ARITHMETIC_VERSION,
+    MAX_QP,
     AuxiliaryPacket,
     BitstreamReader,
     BitstreamWriter,
@@ -21,24 +21,16 @@ from bcodec.bitstream import (
     SequenceHeader,
     VideoFormat,
 )
-from bcodec.chroma import chroma_offset
-from bcodec.codec import (
-    HIGHEST_QP,
-    CodecError,
-    CodedFrame,
-    Settings,
-    code_groups,
-    decode,
-    encode,
-    layer_qp,
-    pick_device,
-    split,
-)
+from bcodec.codec import decode, pick_device
+from bcodec.encoder.effort import PRESETS, Effort, Preset
+from bcodec.encoder.encode import Settings, code_groups, encode, split
+from bcodec.encoder.group import CodedFrame, rd_cost
+from bcodec.encoder.qp import chroma_offset, layer_qp
+from bcodec.errors import CodecError
 from bcodec.frame import Frame, picture_hash, plane_shapes
 from bcodec.gop import schedule
 from bcodec.metrics import Quality
 from bcodec.networks import Networks
-from bcodec.presets import PRESETS, Effort, Preset
 
 GOP = 4
 T = TypeVar("T")
@@ -71,7 +63,7 @@ def check_round_trip(
     frames: list[Frame], networks: Networks, gop_size: int = GOP, qp: int = 40, preset: str = "medium"
 ) -> list[Packet]:
     """Through the bytes of a file, too: order, sizes and hashes; returns the packets."""
-    packets = list(encode(frames, Settings(qp, gop_size, preset=preset), networks))
+    packets = list(encode(frames, Settings(qp, gop_size, scene_cut=False, preset=preset), networks))
     slots = list(schedule(len(frames), gop_size))
     assert [packet.header.poc for packet in packets] == [slot.poc for slot in slots]
     assert [packet.header.frame_type is FrameType.I for packet in packets] == [slot.intra for slot in slots]
@@ -98,7 +90,7 @@ def frames() -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def packets(frames: list[Frame], tiny_networks: Networks) -> list[Packet]:
-    return list(encode(frames, Settings(40, GOP), tiny_networks))
+    return list(encode(frames, Settings(40, GOP, scene_cut=False), tiny_networks))
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +134,14 @@ def test_noise_and_extremes_round_trip(tiny_networks: Networks) -> None:
 def test_encoding_twice_gives_the_same_packets(
     frames: list[Frame], packets: list[Packet], tiny_networks: Networks
 ) -> None:
-    assert list(encode(frames, Settings(40, GOP), tiny_networks)) == packets
+    assert list(encode(frames, Settings(40, GOP, scene_cut=False), tiny_networks)) == packets
 
 
 def test_encoding_draws_no_gradients_and_no_random_numbers(
     frames: list[Frame], tiny_networks: Networks
 ) -> None:
     state = torch.get_rng_state()
-    list(encode(frames[:2], Settings(40, 2), tiny_networks))
+    list(encode(frames[:2], Settings(40, 2, scene_cut=False), tiny_networks))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -207,7 +199,7 @@ class Counting(Generic[T]):
 
 def test_encoder_reads_no_more_than_one_window_ahead(frames: list[Frame], tiny_networks: Networks) -> None:
     source = Counting(frames)
-    for count, _ in enumerate(encode(source, Settings(40, GOP), tiny_networks)):
+    for count, _ in enumerate(encode(source, Settings(40, GOP, scene_cut=False), tiny_networks)):
         windows = -(-count // GOP)
         assert source.taken == 1 + GOP * windows
 
@@ -224,7 +216,7 @@ def test_decoder_shows_a_frame_as_soon_as_it_can(
 def test_generators_closed_early_end_quietly(
     frames: list[Frame], packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
 ) -> None:
-    encoder = encode(iter(frames), Settings(40, GOP), tiny_networks)
+    encoder = encode(iter(frames), Settings(40, GOP, scene_cut=False), tiny_networks)
     decoder = decode(iter(packets), header, tiny_networks)
     for generator in (encoder, decoder):
         assert isinstance(generator, Generator)
@@ -346,22 +338,22 @@ def test_gop_sizes_out_of_range_are_refused(gop_size: int) -> None:
         Settings(gop_size=gop_size)
 
 
-@pytest.mark.parametrize("qp", [-1, HIGHEST_QP + 1])
+@pytest.mark.parametrize("qp", [-1, MAX_QP + 1])
 def test_qps_out_of_range_are_refused(qp: int) -> None:
     with pytest.raises(ValueError, match=rf"qp is {qp}, outside 0\.\.63"):
         Settings(qp=qp)
 
 
 def test_settings_at_the_ends_of_their_ranges_are_taken() -> None:
-    for qp, gop_size in ((0, 1), (HIGHEST_QP, 64)):
+    for qp, gop_size in ((0, 1), (MAX_QP, 64)):
         assert Settings(qp, gop_size) == Settings(qp=qp, gop_size=gop_size)
 
 
 def test_frames_that_are_referred_to_more_get_no_less_quality() -> None:
-    for qp in range(HIGHEST_QP + 1):
+    for qp in range(MAX_QP + 1):
         qps = [layer_qp(qp, layer) for layer in range(8)]
         assert qps == sorted(qps, reverse=True)
-        assert all(0 <= value <= HIGHEST_QP for value in qps)
+        assert all(0 <= value <= MAX_QP for value in qps)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +376,7 @@ def test_frames_before_an_i_frame_share_the_offset_of_its_chroma(
     frames: list[Frame], tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = iter([0, 12, 4])
-    monkeypatch.setattr(codec, "chroma_offset", lambda quality: next(chosen))
+    monkeypatch.setattr("bcodec.encoder.group.chroma_offset", lambda quality: next(chosen))
     packets = check_round_trip(frames, tiny_networks)
     assert [packet.header.chroma_offset for packet in packets] == [0] + [12] * GOP + [4] * GOP
 
@@ -395,7 +387,7 @@ def test_every_preset_round_trips(preset: str, frames: list[Frame], tiny_network
 
 
 def code_three(frames: list[Frame], networks: Networks, preset: Preset) -> list[CodedFrame]:
-    return list(code_groups(split(frames[:3], Settings(40, 2)), 40, networks, preset))
+    return list(code_groups(split(frames[:3], Settings(40, 2, scene_cut=False)), 40, networks, preset))
 
 
 def test_of_several_prices_of_motion_the_best_is_kept(frames: list[Frame], tiny_networks: Networks) -> None:
@@ -403,7 +395,7 @@ def test_of_several_prices_of_motion_the_best_is_kept(frames: list[Frame], tiny_
     presets = [Preset(chroma=False, tuned=False, prices=each) for each in (prices, *((p,) for p in prices))]
     (best,), *others = [code_three(frames, tiny_networks, preset)[2:] for preset in presets]
     alone = [coded for (coded,) in others]
-    costs = [codec._cost(coded, frames[1]) for coded in alone]
+    costs = [rd_cost(coded, frames[1]) for coded in alone]
     assert len(set(costs)) > 1
     assert best.packet == alone[int(np.argmin(costs))].packet
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from bcodec.bitstream import BitstreamReader, VideoFormat
-from bcodec.cli import main
-from bcodec.compare import Comparison, curves, rate_changes, to_table
+from bcodec.cli.main import main
 from bcodec.frame import Frame, plane_shapes
 from bcodec.metrics import Quality
 from bcodec.networks import Networks
+from bcodec.pipeline.compare import Comparison, curves, rate_changes, to_table
 from bcodec.video import VideoWriter
 
 FORMAT = VideoFormat(64, 48, Fraction(25), Fraction(1, 25))
@@ -138,7 +138,7 @@ def test_a_picture_is_drawn(run: Run, files: Files, tmp_path: Path) -> None:
 def test_a_picture_without_matplotlib_is_refused(
     run: Run, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bcodec.commands.compare.find_spec", lambda name: None)
+    monkeypatch.setattr("bcodec.cli.compare.find_spec", lambda name: None)
     assert "pip install 'bcodec[plot]'" in run(files.source, files.coded, "--plot", "a.png")[2]
 
 

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from bcodec.cli import main
-from bcodec.demo import HEIGHT, WIDTH, write_png
+from bcodec.cli.main import main
+from bcodec.pipeline.demo import HEIGHT, WIDTH, write_png
 
 
 def test_demo_writes_videos_and_a_picture(

@@ -2,7 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, MissingPicture, MissingReference, Reference
+from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, Reference
+from bcodec.errors import MissingPicture, MissingReference
 from bcodec.gop import Closing, Slot, schedule, window
 
 

@@ -33,7 +33,7 @@ from test_scenes import frames_of, scene
 
 import bcodec
 from bcodec.bitstream import BitstreamReader, FrameType, Packet
-from bcodec.codec import CodedFrame, GroupCoder
+from bcodec.encoder.group import CodedFrame, GroupCoder
 from bcodec.frame import Frame
 
 
@@ -96,8 +96,8 @@ def test_an_i_frame_is_as_many_calls_as_the_content_of_a_b_frame(
         calls.append(len(self.lengths) - 1)
         return 0
 
-    monkeypatch.setattr("bcodec.codec._MeasuringWriter.motion_bits", property(counted))
-    list(bcodec.encode(moving_pictures(3), bcodec.Settings(gop_size=2), tiny_networks))
+    monkeypatch.setattr("bcodec.encoder.group._MeasuringWriter.motion_bits", property(counted))
+    list(bcodec.encode(moving_pictures(3), bcodec.Settings(gop_size=2, scene_cut=False), tiny_networks))
     assert calls == [10, 10, 23]  # two of each for the loop filter
 
 

@@ -11,17 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latents import CODER, DEVIATIONS, FREQUENCIES, Latent, latent, read, written
 
-from bcodec.distributions import FAMILIES
-from bcodec.entropy import (
-    ESCAPE_RANGE,
-    TABLES,
-    TOTAL,
-    EntropyError,
-    RangeReader,
-    RangeWriter,
-    Tables,
-    fit_tables,
-)
+from bcodec.entropy.coder import ESCAPE_RANGE, TABLES, TOTAL, RangeReader, RangeWriter, Tables, fit_tables
+from bcodec.entropy.distributions import FAMILIES
+from bcodec.errors import EntropyError
 from bcodec.fixedpoint import LATENT
 
 # ---------------------------------------------------------------- tables

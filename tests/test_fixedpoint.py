@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bcodec.errors import InexactWeights
 from bcodec.fixedpoint import (
     ACTIVATION,
     FINE,
@@ -20,7 +21,6 @@ from bcodec.fixedpoint import (
     SEEN_LATENT,
     Conv2d,
     Grid,
-    InexactWeights,
     downsample,
     exact_precision,
     gate,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bcodec.entropy import RangeReader, RangeWriter, Tables, make_tables
+from bcodec.entropy.coder import RangeReader, RangeWriter, Tables, make_tables
 from bcodec.frame import Plane
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.loopfilter import (

@@ -12,29 +12,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.distributions import HEAVY
-from bcodec.entropy import RangeReader, RangeWriter, Tables, make_tables
+from bcodec.encoder.motion.directions import useful_directions, weigh
+from bcodec.encoder.motion.search import search
+from bcodec.entropy.coder import RangeReader, RangeWriter, Tables, make_tables
+from bcodec.entropy.distributions import HEAVY
+from bcodec.entropy.meter import RateMeter, SymbolCosts
+from bcodec.errors import WeightsError
 from bcodec.fixedpoint import Conv2d, upsample
 from bcodec.frame import finish
-from bcodec.networks import Channels, Networks, WeightsError, load_networks, save_networks
+from bcodec.networks import Channels, Networks, load_networks, save_networks
 from bcodec.networks.__main__ import table
 from bcodec.networks.bframe import expected_motion
+from bcodec.networks.blockdct import COEFFICIENTS, SIZES, block_transform, channel_planes, turn
 from bcodec.networks.budget import Usage, measure
 from bcodec.networks.context import Reference, flattened, interpolate, luma, overlapped_blocks
-from bcodec.networks.directions import useful_directions, weigh
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.networks.layers import LEVELS, ResBlock
-from bcodec.networks.matching import BLOCK, mismatch, sample_blocks
-from bcodec.networks.motion import Track, choose_flags, smooth_choice, symbols_that_pay
+from bcodec.networks.motion.blocks import BLOCK, mismatch, sample_blocks
+from bcodec.networks.motion.codec import Track, choose_flags, smooth_choice, symbols_that_pay
+from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_mask
+from bcodec.networks.motion.shift import code_shifts
+from bcodec.networks.motion.vectors import MEANS, QUARTERS, VECTORS, latent_to_vectors, vectors_to_latent
 from bcodec.networks.prior import STEPS, BlockSizes, SpatialPrior, step_mask
-from bcodec.networks.search import search
-from bcodec.networks.segments import SEGMENTS, interpolate_segments, segment_mask
-from bcodec.networks.shift import code_shifts
-from bcodec.networks.transform import COEFFICIENTS, SIZES, block_transform, channel_planes, turn
-from bcodec.networks.vectors import MEANS, QUARTERS, VECTORS, latent_to_vectors, vectors_to_latent
 from bcodec.networks.weights import read_weights, to_arrays
-from bcodec.ratemeter import RateMeter, SymbolCosts
 
 TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 from test_codec import clip
 
-from bcodec.codec import Settings, code_frames, split
+from bcodec.encoder.effort import PRESETS
+from bcodec.encoder.encode import Settings, code_frames, split
+from bcodec.encoder.parallel import code_in_parallel
 from bcodec.frame import Frame
 from bcodec.networks import Networks
-from bcodec.parallel import code_in_parallel
-from bcodec.presets import PRESETS
 
 MEDIUM = PRESETS["medium"]
 SETTINGS = Settings(qp=40, gop_size=4, scene_cut=True)

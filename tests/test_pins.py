@@ -6,8 +6,8 @@ import pins
 import pytest
 
 from bcodec.bitstream import ARITHMETIC_VERSION, AuxiliaryPacket, BitstreamReader
+from bcodec.encoder.effort import PRESETS
 from bcodec.networks import Networks, load_networks
-from bcodec.presets import PRESETS
 
 DECODER = (
     "a file that exists decodes to other pictures: undo it, or count a new ARITHMETIC_VERSION, say in"

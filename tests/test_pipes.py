@@ -16,7 +16,7 @@ COMMAND = """
 import sys
 from pathlib import Path
 import bcodec.networks
-from bcodec.cli import main
+from bcodec.cli.main import main
 bcodec.networks.shipped_weights = lambda: Path(sys.argv[1])
 sys.exit(main(sys.argv[2:]))
 """

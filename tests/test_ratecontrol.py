@@ -7,12 +7,15 @@ from fractions import Fraction
 import pytest
 from test_codec import clip
 
-from bcodec import ratecontrol
 from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader, VideoFormat
-from bcodec.codec import LAYER_QP, CodedFrame, Settings, decode, layer_qp
+from bcodec.codec import decode
+from bcodec.encoder import ratecontrol
+from bcodec.encoder.encode import Settings
+from bcodec.encoder.group import CodedFrame
+from bcodec.encoder.qp import LAYER_QP, layer_qp
+from bcodec.encoder.ratecontrol import analyse, fit_size, hold_psnr, search
 from bcodec.frame import picture_hash
 from bcodec.networks import Networks
-from bcodec.ratecontrol import analyse, fit_size, hold_psnr, search
 
 
 @pytest.mark.parametrize("at_zero", [-3.0, 0.0, 4.0, 9.0])
@@ -83,7 +86,7 @@ def test_groups_of_different_qp_decode(tiny_networks: Networks, monkeypatch: pyt
         return 30 + 0.35 * (max(qps) - LAYER_QP[0] - 20 - poc)
 
     monkeypatch.setattr(ratecontrol, "_mean_psnr", wanted)
-    frames, settings = clip(12), Settings(32, 4)
+    frames, settings = clip(12), Settings(32, 4, scene_cut=False)
     coded = list(hold_psnr(frames, settings, tiny_networks, 30))
     packets = [frame.packet for frame in coded]
     anchors = [packet.header.qp for packet in packets if packet.header.temporal_layer == 0]

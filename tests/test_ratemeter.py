@@ -7,10 +7,10 @@ import pytest
 import torch
 from latents import CODER, FREQUENCIES, latent, read, written
 
-from bcodec.distributions import LOGISTIC
-from bcodec.entropy import RangeWriter, Tables, fit_tables
+from bcodec.entropy.coder import RangeWriter, Tables, fit_tables
+from bcodec.entropy.distributions import LOGISTIC
+from bcodec.entropy.meter import RateMeter, SymbolCosts
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
-from bcodec.ratemeter import RateMeter, SymbolCosts
 
 COSTS = SymbolCosts(FREQUENCIES, SMALLEST_SCALE, SCALE_RATIO)
 

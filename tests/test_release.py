@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bcodec.bitstream import VideoFormat
-from bcodec.cli import main
+from bcodec.cli.main import main
 from bcodec.frame import Frame
 from bcodec.metrics import Quality
 from bcodec.networks import load_networks, shipped_weights

@@ -33,17 +33,10 @@ from test_bitstream import HEADER, open_bytes, raw_packet, written
 from test_streams import make_clip
 
 import bcodec
-from bcodec.bitstream import (
-    MAX_AREA,
-    MAX_SIDE,
-    BitstreamError,
-    BitstreamWriter,
-    FrameType,
-    Packet,
-    PacketHeader,
-)
-from bcodec.cli import main
-from bcodec.entropy import SLACK, EntropyError, RangeReader
+from bcodec.bitstream import MAX_AREA, MAX_SIDE, BitstreamWriter, FrameType, Packet, PacketHeader
+from bcodec.cli.main import main
+from bcodec.entropy.coder import SLACK, RangeReader
+from bcodec.errors import BitstreamError, EntropyError
 
 MUTATIONS = int(os.environ.get("BCODEC_MUTATIONS", "150"))
 MEMORY = 3 << 30  # bytes of data, for the whole process
@@ -426,7 +419,7 @@ def test_a_disk_may_be_full_at_any_byte(
             file.room = room % len(coded)  # -1: all but the last byte of the trailer
             yield file
 
-    monkeypatch.setattr("bcodec.console.open_binary", open_binary)
+    monkeypatch.setattr("bcodec.cli.console.open_binary", open_binary)
     words = ["encode", str(source), "--gop", "4", "--frames", str(FRAMES)]
     told_and_gone(tmp_path, capfd, words, tmp_path / "out.bcv", "No space left on device")
 
@@ -466,7 +459,7 @@ FORKS = """
 import json, os, random, signal, sys, time
 import torch, bcodec.networks, bcodec.encoding, bcodec.video, bcodec.resume
 from pathlib import Path
-from bcodec.cli import main
+from bcodec.cli.main import main
 torch.set_num_threads(1)
 weights, *words = sys.argv[1:]
 networks = bcodec.networks.load_networks(Path(weights))

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from bcodec.encoder.groups import groups
+from bcodec.encoder.scenes import find_cuts, shrink
 from bcodec.frame import Frame, Plane
 from bcodec.gop import schedule
-from bcodec.groups import groups
-from bcodec.scenes import find_cuts, shrink
 
 HEIGHT, WIDTH = 72, 128
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bcodec.screens import FRAMES, HEIGHT, KINDS, WIDTH
+from bcodec.train.draw import FRAMES, HEIGHT, KINDS, WIDTH
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,7 +24,6 @@ from conftest import Command
 
 from bcodec.bitstream import (
     AuxiliaryPacket,
-    BitstreamError,
     BitstreamReader,
     FrameType,
     Packet,
@@ -32,10 +31,7 @@ from bcodec.bitstream import (
     SequenceHeader,
     VideoFormat,
 )
-from bcodec.cli import main
-from bcodec.frame import Frame, plane_shapes
-from bcodec.inspection import Inspection
-from bcodec.streams import (
+from bcodec.bitstream.sidecar import (
     HEADER,
     KEY,
     NO_DTS,
@@ -48,6 +44,10 @@ from bcodec.streams import (
     Window,
     leading,
 )
+from bcodec.cli.main import main
+from bcodec.errors import BitstreamError
+from bcodec.frame import Frame, plane_shapes
+from bcodec.pipeline.inspect import Inspection
 from bcodec.video import VideoReader, VideoWriter
 
 RATE, COUNT = 25, 12
@@ -408,7 +408,7 @@ def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path
 
 
 def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bcodec.streams.MOST_WAITING", 10)
+    monkeypatch.setattr("bcodec.bitstream.sidecar.MOST_WAITING", 10)
     beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
     beside.add(at(5000))
     beside.add(at(6000))

@@ -11,8 +11,8 @@ from conftest import TINY
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from bcodec.entropy.meter import SymbolCosts
 from bcodec.networks import Networks
-from bcodec.ratemeter import SymbolCosts
 from bcodec.train import clips
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.losses import (

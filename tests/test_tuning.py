@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bcodec.presets import PLAIN, Effort
-from bcodec.tuning import DEAR, SAVING, SHARE, Trial, Tuning
+from bcodec.encoder.effort import PLAIN, Effort
+from bcodec.encoder.tuning import DEAR, SAVING, SHARE, Trial, Tuning
 
 COARSEST = 2
 COARSE, WHOLE = PLAIN._replace(coarser=1), PLAIN._replace(coarser=2)

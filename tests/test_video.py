@@ -15,8 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import VideoFormat
+from bcodec.errors import VideoError
 from bcodec.frame import Frame, plane_shapes
-from bcodec.video import VideoError, VideoReader, VideoWriter, output_kind
+from bcodec.video import VideoReader, VideoWriter, output_kind
 from bcodec.video.matroska import write_aspect
 
 NTSC = Fraction(30000, 1001)

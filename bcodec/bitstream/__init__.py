@@ -61,21 +61,17 @@ from bcodec.bitstream.records import (
     MAX_TEMPORAL_LAYER,
     MIN_SIDE,
     AuxiliaryPacket,
-    BitstreamError,
-    Corrupt,
     FrameType,
     Index,
     IndexEntry,
-    NotBcv,
     Packet,
     PacketHeader,
     SequenceHeader,
-    Truncated,
-    UnsupportedVersion,
     VideoFormat,
 )
 from bcodec.bitstream.versions import ARITHMETIC_VERSION, FORMAT_VERSION
 from bcodec.bitstream.writer import BitstreamWriter
+from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
 
 __all__ = [
     "ARITHMETIC_VERSION",

@@ -15,21 +15,17 @@ from bcodec.bitstream.records import (
     CHROMA_OFFSETS,
     MAX_FRAMES,
     AuxiliaryPacket,
-    BitstreamError,
-    Corrupt,
     FrameType,
     Index,
     IndexEntry,
-    NotBcv,
     Packet,
     PacketHeader,
     SequenceHeader,
-    Truncated,
-    UnsupportedVersion,
     VideoFormat,
     check,
 )
 from bcodec.bitstream.versions import FORMAT_VERSION
+from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
 
 _MAGIC = b"\x89BCV"
 _FOOTER_MAGIC = b"BCVE"

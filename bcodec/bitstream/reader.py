@@ -19,16 +19,8 @@ from bcodec.bitstream.layout import (
     read_header,
     read_packet,
 )
-from bcodec.bitstream.records import (
-    AuxiliaryPacket,
-    BitstreamError,
-    Corrupt,
-    FrameType,
-    Index,
-    IndexEntry,
-    Packet,
-    Truncated,
-)
+from bcodec.bitstream.records import AuxiliaryPacket, FrameType, Index, IndexEntry, Packet
+from bcodec.errors import BitstreamError, Corrupt, Truncated
 
 
 class BitstreamReader:

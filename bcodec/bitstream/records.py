@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fractions import Fraction
 
+from bcodec.errors import BitstreamError
+
 MIN_SIDE = 16  # width and height, in pixels
 MAX_SIDE = 8192
 MAX_AREA = 8192 * 4320
@@ -13,26 +15,6 @@ MAX_QP = 63
 CHROMA_OFFSETS = range(0, 32, 4)  # from a frame's qp to that of its chroma
 MAX_FRAMES = 1 << 24  # in one file; 77 hours at 60 frames a second
 MAX_PAYLOAD = 1 << 26  # bytes in one frame or auxiliary packet
-
-
-class BitstreamError(ValueError):
-    """The bitstream cannot be read or written as asked."""
-
-
-class NotBcv(BitstreamError):
-    """The file does not begin as a .bcv file does."""
-
-
-class UnsupportedVersion(BitstreamError):
-    """The file is of a format version that this reader does not know."""
-
-
-class Truncated(BitstreamError):
-    """The file ends before its trailer does."""
-
-
-class Corrupt(BitstreamError):
-    """The file holds something that no writer wrote."""
 
 
 class FrameType(IntEnum):

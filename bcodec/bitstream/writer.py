@@ -12,7 +12,8 @@ from bcodec.bitstream.layout import (
     index_to_bytes,
     packet_to_bytes,
 )
-from bcodec.bitstream.records import AuxiliaryPacket, BitstreamError, Index, Packet, SequenceHeader
+from bcodec.bitstream.records import AuxiliaryPacket, Index, Packet, SequenceHeader
+from bcodec.errors import BitstreamError
 
 
 class BitstreamWriter:

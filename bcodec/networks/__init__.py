@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import Conv2d, InexactWeights
+from bcodec.errors import InexactWeights, WeightsError
+from bcodec.fixedpoint import Conv2d
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import Reference as ReferencePicture
 from bcodec.networks.context import ReferenceFeatures
@@ -17,9 +18,9 @@ from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
 from bcodec.networks.latent import QStep, SymbolCoder
 from bcodec.networks.layers import LEVELS, Channels
 from bcodec.networks.loopfilter import loop_filter
-from bcodec.networks.motion import Track
-from bcodec.networks.vectors import usual_precision
-from bcodec.networks.weights import WeightsError, from_arrays, read_weights, write_weights
+from bcodec.networks.motion.codec import Track
+from bcodec.networks.motion.vectors import usual_precision
+from bcodec.networks.weights import from_arrays, read_weights, write_weights
 
 __all__ = [
     "Channels",

@@ -17,27 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.encoder.effort import PLAIN, Effort
+from bcodec.encoder.motion.directions import useful_directions, weigh
+from bcodec.encoder.motion.search import WORTH, Target, search, search_weight
 from bcodec.fixedpoint import snap
-from bcodec.networks.context import (
-    PriorFusion,
-    Reference,
-    TemporalContexts,
-    conditions,
-    flattened,
-    luma,
-)
-from bcodec.networks.directions import useful_directions, weigh
+from bcodec.networks.context import PriorFusion, Reference, TemporalContexts, conditions, flattened, luma
 from bcodec.networks.intra import Analysis, IntraCodec, PictureQStep, Synthesis
 from bcodec.networks.latent import Hyperprior, SymbolCoder, lagrangian
 from bcodec.networks.layers import LEVELS, MIDDLE, Channels, Contexts
-from bcodec.networks.matching import ALL, BLOCK, CELL, Lattice, mismatch
-from bcodec.networks.motion import Motion, MotionCodec, Search, Track, squares_of
-from bcodec.networks.motionprior import Prediction
+from bcodec.networks.motion.blocks import ALL, BLOCK, CELL, Lattice, mismatch
+from bcodec.networks.motion.codec import Motion, MotionCodec, Search, Track, squares_of
+from bcodec.networks.motion.prior import Prediction
+from bcodec.networks.motion.shift import code_shifts
+from bcodec.networks.motion.vectors import QUARTER, usual_precision
 from bcodec.networks.prior import SpatialPrior
-from bcodec.networks.search import WORTH, Target, search, search_weight
-from bcodec.networks.shift import code_shifts
-from bcodec.networks.vectors import QUARTER, usual_precision
-from bcodec.presets import PLAIN, Effort
 
 FLAT_LEAST = 8.0  # bits that prediction by a mean must save
 NEVER = -1e6  # and what it saves where it is not to be tried

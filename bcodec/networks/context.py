@@ -14,21 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import (
-    ACTIVATION,
-    PICTURE,
-    SEEN_LATENT,
-    Conv2d,
-    Grid,
-    downsample,
-    snap,
-    upsample,
-    warp,
-)
+from bcodec.fixedpoint import ACTIVATION, PICTURE, SEEN_LATENT, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.networks.latent import as_seen
 from bcodec.networks.layers import LEVELS, MIDDLE, PLANES, Channels, Contexts, Down, ResBlock, fuse
-from bcodec.networks.matching import BLOCK, CELL, sample_blocks
-from bcodec.networks.motion import Motion, Track
+from bcodec.networks.motion.blocks import BLOCK, CELL, sample_blocks
+from bcodec.networks.motion.codec import Motion, Track
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
 STRIP = 256  # rows that are interpolated at once: large pictures take little memory beside the result

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.fixedpoint import PIXEL_RESIDUAL, Grid, snap, upsample
-from bcodec.networks.transform import BLOCK
+from bcodec.networks.blockdct import BLOCK
 
 UNIT = 8  # samples between edges; what is filtered of one edge does not reach the next
 THRESHOLD = Grid(frac=8, bits=12)

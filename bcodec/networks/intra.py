@@ -30,11 +30,11 @@ from bcodec.fixedpoint import (
     Grid,
     snap,
 )
+from bcodec.networks.blockdct import BLOCK, COEFFICIENTS, block_transform, channel_planes
 from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, as_seen, lagrangian
 from bcodec.networks.layers import LEVELS, PLANES, Channels, Contexts, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
-from bcodec.networks.transform import BLOCK, COEFFICIENTS, block_transform, channel_planes
 
 INHERITED = 7.5  # what an error costs in all where later frames inherit it (measured)
 OWN = 1.8  # and where none does: the networks spread it

@@ -34,7 +34,7 @@ def growth(steps: Tensor) -> Tensor:
 
 
 class SymbolCoder(Protocol):
-    """What a network asks of a symbol coder; see bcodec.entropy for the three that answer."""
+    """What a network asks of a symbol coder; see bcodec.entropy.coder for the three that answer."""
 
     def code(
         self,

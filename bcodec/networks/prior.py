@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.distributions import information
+from bcodec.entropy.distributions import information
 from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d, snap
+from bcodec.networks.blockdct import SIZES, turn
 from bcodec.networks.latent import FLAG_OFFSET, Parameters, SymbolCoder, as_seen, deviation, table_index
-from bcodec.networks.transform import SIZES, turn
 
 STEPS = 4
 SURE = 2.0  # bits that smaller transforms must save by this estimate (measured: 3 and 1 take 0.7 % more)

@@ -29,16 +29,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bcodec.errors import WeightsError
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks.latent import Hyperprior, QStep
 from bcodec.networks.layers import Channels
 
 UNIT = 64  # of means and scales of hyper-latents
 Arrays = dict[str, np.ndarray]
-
-
-class WeightsError(Exception):
-    """Weights that are missing, damaged or not exact; the message is one clear line."""
 
 
 def to_arrays(net: nn.Module) -> Arrays:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from bcodec.entropy import fit_tables, make_tables
+from bcodec.entropy.coder import fit_tables, make_tables
 from bcodec.networks import load_networks, save_networks
 from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.train.clips import Sampler, load_clips

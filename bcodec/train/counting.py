@@ -7,8 +7,9 @@ from collections import Counter
 import numpy as np
 
 from bcodec.bitstream import FrameType, PacketHeader
-from bcodec.codec import FrameCodec, layer_qp
-from bcodec.entropy import RangeWriter, alike
+from bcodec.codec import FrameCodec
+from bcodec.encoder.qp import layer_qp
+from bcodec.entropy.coder import RangeWriter, alike
 from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS

@@ -8,15 +8,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bcodec.codec import CONTENT_CALLS, LAYER_QP
 from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.entropy import make_tables
+from bcodec.encoder.group import CONTENT_CALLS
+from bcodec.encoder.qp import LAYER_QP
+from bcodec.entropy.coder import make_tables
+from bcodec.entropy.meter import RateMeter, SymbolCosts
 from bcodec.frame import finish
 from bcodec.gop import Closing, window
 from bcodec.networks import Networks, ReferencePicture
 from bcodec.networks.intra import CHROMA, LUMA
 from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, growth, lagrangian
-from bcodec.ratemeter import RateMeter, SymbolCosts
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 TAILS = 0.25  # of the GOPs in training end without an I frame

@@ -16,13 +16,14 @@ from typing import Self
 
 import av
 
-from bcodec.bitstream import BitstreamError, VideoFormat
+from bcodec.bitstream import VideoFormat
+from bcodec.bitstream.sidecar import Beside, Kind
+from bcodec.errors import BitstreamError, VideoError
 from bcodec.frame import Frame, picture_bytes
-from bcodec.streams import Beside, Kind
 from bcodec.video.demux import Decoder
 from bcodec.video.mux import EncoderSink
-from bcodec.video.raw import PlainSink, Sink, Source, VideoError, is_plain_y4m, open_raw, open_y4m
 from bcodec.video.wholeness import promised_bytes
+from bcodec.video.y4m import PlainSink, Sink, Source, is_plain_y4m, open_raw, open_y4m
 
 __all__ = ["RAW_SUFFIXES", "VideoError", "VideoReader", "VideoWriter", "output_kind", "video_packets"]
 

@@ -20,9 +20,11 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
+from bcodec.bitstream.sidecar import Beside, FileHeader, Kind, StreamHeader, Window
+from bcodec.errors import VideoError
 from bcodec.frame import Frame, Plane, plane_shapes
-from bcodec.streams import Beside, FileHeader, Kind, StreamHeader, Window
-from bcodec.video.raw import (
+from bcodec.video.tracks import find_tracks, kept_tags, taken
+from bcodec.video.y4m import (
     BT601,
     BT709,
     FALLBACK_RATE,
@@ -32,9 +34,7 @@ from bcodec.video.raw import (
     NO_RATE_NOTICE,
     UNKNOWN_COLOUR,
     Source,
-    VideoError,
 )
-from bcodec.video.tracks import find_tracks, kept_tags, taken
 
 HD_ROWS = 576  # RGB of more rows becomes BT.709, else BT.601, as players assume
 NATIVE = ("yuv420p", "yuvj420p", "yuva420p", "gray")  # 8-bit planes that are taken as they are

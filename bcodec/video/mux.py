@@ -11,8 +11,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
+from bcodec.bitstream.sidecar import Beside
 from bcodec.frame import Frame
-from bcodec.streams import Beside
 from bcodec.video.matroska import write_aspect
 from bcodec.video.tracks import add_tracks, given
 

@@ -15,7 +15,7 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from bcodec.bitstream import AuxiliaryPacket
-from bcodec.streams import KEY, MOST_STREAMS, NO_DTS, NO_PTS, Kind, StreamHeader
+from bcodec.bitstream.sidecar import KEY, MOST_STREAMS, NO_DTS, NO_PTS, Kind, StreamHeader
 
 Track: TypeAlias = AudioStream | SubtitleStream
 

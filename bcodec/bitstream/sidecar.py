@@ -1,0 +1,328 @@
+"""What auxiliary packets mean: the sound, the subtitles and the tags that lie beside the pictures.
+
+Auxiliary stream 0 is the file itself, 1..255 are streams of sound or subtitles. Before the first frame of the
+bitstream stands one header packet of each stream that the file has; a reader passes over packets of a stream
+without one. All other packets are what the demuxer gave, unchanged. Little-endian.
+
+    flags of an auxiliary packet    bit 0  header        bit 1  key packet
+                                    bit 2  without pts   bit 3  without dts   (the field is then 0)
+
+    payload of a header, stream 0               payload of a header, streams 1..255
+       0   8  when the first picture is            0   1  kind (0 audio, 1 subtitle)
+              shown: numerator, signed             1   4  time base: numerator, 5   4  denominator
+       8   4  denominator; in seconds              9   4  disposition (FFmpeg's bits)
+      12   m  tags                                13   4  sample rate in Hz (0 for subtitles)
+                                                  17   1  length c of the codec's name
+    tag, UTF-8                                    18   1  length l of the channel layout's name
+       0   1  length k of the key                 19   2  length t of the tags
+       1   2  length v of the value               21   c  codec, l  layout, t  tags (language, title, ...)
+       3   k  key, v  value                            m  template
+
+The template is a file of one short packet, Matroska or else QuickTime: what FFmpeg must know of the stream
+(codec, extradata, layout). Times count from where those of the source do: 0 is not always the first picture.
+
+A packet with time t stands behind every packet of layer 0 whose picture is shown at or before t, as far as
+the source gave it in time: who begins at the packet of an I frame has what sounds from there on.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from fractions import Fraction
+from itertools import chain
+from typing import BinaryIO, Self
+
+from bcodec.bitstream import MAX_FRAMES, AuxiliaryPacket, BitstreamWriter, Packet, SequenceHeader
+from bcodec.errors import BitstreamError, Corrupt
+
+HEADER, KEY, NO_PTS, NO_DTS = 1, 2, 4, 8  # flags
+MOST_STREAMS = 255
+MOST_WAITING = 1 << 26  # bytes that wait for their place: a source that is not interleaved may have more
+
+_FILE = struct.Struct("<qI")
+_STREAM = struct.Struct("<BIIIIBBH")
+_TAG = struct.Struct("<BH")
+
+
+class Kind(IntEnum):
+    """What a stream carries."""
+
+    AUDIO = 0
+    SUBTITLE = 1
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    """Of the file: when the first picture is shown, in seconds, and tags such as title."""
+
+    start: Fraction = Fraction(0)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def to_packet(self) -> AuxiliaryPacket:
+        """Lay it out; ValueError for a start beyond all bounds."""
+        try:
+            payload = _FILE.pack(*self.start.as_integer_ratio()) + _tags_to_bytes(self.tags)
+        except struct.error:
+            raise ValueError(f"the start {self.start} s cannot be written") from None
+        return AuxiliaryPacket(0, HEADER, 0, 0, 0, payload)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Read it back; raises BitstreamError for what `to_packet` does not write."""
+        head, tags = _split(payload, _FILE.size)
+        numerator, denominator = _FILE.unpack(head)
+        if not denominator:
+            raise Corrupt("the denominator of the start is 0")
+        return cls(Fraction(numerator, denominator), _tags_from_bytes(tags))
+
+
+@dataclass(frozen=True)
+class StreamHeader:
+    """Of one stream of sound or subtitles: all that another container needs to carry its packets.
+
+    `index` 1..255; `time_base` in seconds; `disposition` FFmpeg's bits; `sample_rate` in Hz, 0 for subtitles.
+    """
+
+    index: int
+    kind: Kind
+    codec: str
+    time_base: Fraction
+    disposition: int = 0
+    sample_rate: int = 0
+    layout: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    template: bytes = field(default=b"", repr=False)
+
+    def __str__(self) -> str:
+        rate = f"{self.sample_rate} Hz" if self.sample_rate else ""
+        return " ".join(filter(None, (self.kind.name.lower(), self.codec, rate, self.layout, self.language)))
+
+    @property
+    def language(self) -> str:
+        """ISO 639-2, "" where unknown."""
+        return self.tags.get("language", "").replace("und", "")
+
+    def to_packet(self) -> AuxiliaryPacket:
+        """Lay it out."""
+        codec, layout = self.codec.encode()[:255], self.layout.encode()[:255]
+        tags, base = _tags_to_bytes(self.tags), self.time_base.as_integer_ratio()
+        lengths = len(codec), len(layout), len(tags)
+        head = _STREAM.pack(self.kind, *base, self.disposition, self.sample_rate, *lengths)
+        payload = head + codec + layout + tags + self.template
+        return AuxiliaryPacket(self.index, HEADER, 0, 0, 0, payload)
+
+    @classmethod
+    def parse(cls, index: int, payload: bytes) -> Self:
+        """Read it back; raises BitstreamError for what `to_packet` does not write."""
+        head, rest = _split(payload, _STREAM.size)
+        kind, numerator, denominator, disposition, rate, *lengths = _STREAM.unpack(head)
+        if kind not in list(Kind) or not numerator or not denominator:
+            raise Corrupt(f"stream {index} is of kind {kind} with time base {numerator}/{denominator}")
+        codec, rest = _split(rest, lengths[0])
+        layout, rest = _split(rest, lengths[1])
+        tags, template = _split(rest, lengths[2])
+        base = Fraction(numerator, denominator)
+        words = _text(codec), base, disposition, rate, _text(layout), _tags_from_bytes(tags)
+        return cls(index, Kind(kind), *words, template)
+
+    def seconds(self, packet: AuxiliaryPacket) -> Fraction | None:
+        """When a packet of this stream is shown, or at least decoded; None if it does not say."""
+        if not packet.flags & NO_PTS:
+            return packet.pts * self.time_base
+        return None if packet.flags & NO_DTS else packet.dts * self.time_base
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is wanted: from `begin` to before `end` (None: no bound), then moved `back`; all in seconds."""
+
+    begin: Fraction | None = None
+    end: Fraction | None = None
+    back: Fraction = Fraction(0)
+
+    @classmethod
+    def of_frames(cls, origin: Fraction, period: Fraction, start: int, frames: int | None) -> Self:
+        """That of `frames` frames (None: all) from frame `start`; frame 0 is shown at `origin`."""
+        begin = origin + start * period if start else None
+        end = None if frames is None else origin + (start + frames) * period
+        return cls(begin, end, start * period)
+
+    def cut(self, packet: AuxiliaryPacket, stream: StreamHeader) -> AuxiliaryPacket | None:
+        """The packet as it is in this window, None outside.
+
+        Sound that begins before the window is left out; of a subtitle that is still shown the rest stays.
+        """
+        time = stream.seconds(packet)
+        if time is None:
+            return packet
+        if self.end is not None and time >= self.end:
+            return None
+        late = 0
+        if self.begin is not None and time < self.begin:
+            late = -int((time - self.begin) // stream.time_base)  # in units of the time base, rounded up
+            if stream.kind is Kind.AUDIO or late >= packet.duration:
+                return None
+        move = late - round(self.back / stream.time_base)
+        pts = packet.pts if packet.flags & NO_PTS else packet.pts + move
+        dts = packet.dts if packet.flags & NO_DTS else packet.dts + move
+        return replace(packet, pts=pts, dts=dts, duration=packet.duration - late)
+
+
+@dataclass
+class Beside:
+    """All that lies beside the pictures of one file: headers, and packets that wait for their place.
+
+    `notices` has a line for each stream that is left out.
+    """
+
+    file: FileHeader = field(default_factory=FileHeader)
+    streams: dict[int, StreamHeader] = field(default_factory=dict)  # by their index
+    window: Window = field(default_factory=Window)
+    notices: list[str] = field(default_factory=list)
+    _waiting: deque[tuple[AuxiliaryPacket, int]] = field(default_factory=deque, repr=False)
+    _bytes: int = 0
+
+    @classmethod
+    def of(cls, packets: Iterable[AuxiliaryPacket], kinds: Container[Kind] = frozenset(Kind)) -> Self:
+        """Read the headers; one that is damaged is told in `notices`, and its stream passed over."""
+        result = cls()
+        for packet in packets:
+            try:
+                if packet.flags & HEADER and packet.stream:
+                    stream = StreamHeader.parse(packet.stream, packet.payload)
+                    if stream.kind in kinds:
+                        result.streams[stream.index] = stream
+                elif packet.flags & HEADER:
+                    result.file = FileHeader.parse(packet.payload)
+            except BitstreamError as error:
+                result.notices.append(f"auxiliary stream {packet.stream} is left out: {error}")
+        return result
+
+    def headers(self) -> list[AuxiliaryPacket]:
+        """The packets that must stand before the first frame; none for a file with nothing to tell."""
+        file = [self.file.to_packet()] if self.file != FileHeader() else []
+        return file + [stream.to_packet() for stream in self.streams.values()]
+
+    def add(self, packet: AuxiliaryPacket, before: int = 0) -> None:
+        """Let a packet wait, if it belongs to a stream and into the window; it came before that picture."""
+        stream = self.streams.get(packet.stream)
+        wanted = stream and not packet.flags & HEADER and self.window.cut(packet, stream)
+        if wanted:
+            self._wait(wanted, before)
+
+    def until(self, time: Fraction | None, picture: int = MAX_FRAMES) -> list[AuxiliaryPacket]:
+        """Give away, in order, what waits and belongs before `time` (seconds; None: all).
+
+        What came behind `picture` waits on: how far ahead the source has been read then makes no difference.
+        """
+        everything = time is None or self._bytes > MOST_WAITING
+        waiting, self._waiting, self._bytes = self._waiting, deque(), 0
+        due = []
+        for packet, before in waiting:
+            when = self.streams[packet.stream].seconds(packet)
+            if everything or (before <= picture and (when is None or time is None or when < time)):
+                due.append(packet)
+            else:
+                self._wait(packet, before)
+        return due
+
+    def _wait(self, packet: AuxiliaryPacket, before: int) -> None:
+        self._waiting.append((packet, before))
+        self._bytes += len(packet.payload)
+
+
+class InterleavedWriter(BitstreamWriter):
+    """A BitstreamWriter that takes frame packets, and writes what lies beside them in its place."""
+
+    def __init__(self, file: BinaryIO, header: SequenceHeader, beside: Beside) -> None:
+        super().__init__(file, header)
+        self._beside, self._period = beside, 1 / header.video.frame_rate
+        self._add(beside.headers())
+
+    def write(self, packet: Packet | AuxiliaryPacket) -> int:
+        """Append a packet, and before it what belongs there; return its own size in bytes."""
+        if isinstance(packet, Packet) and packet.header.temporal_layer == 0:
+            poc = packet.header.poc
+            self._add(self._beside.until(self._beside.file.start + poc * self._period, poc))
+        size = super().write(packet)
+        self._file.flush()  # who reads a pipe has it at once
+        return size
+
+    def close(self) -> None:
+        """Write what is left, and the trailer; a second call does nothing."""
+        self._add(self._beside.until(None))
+        super().close()
+
+    def _add(self, packets: list[AuxiliaryPacket]) -> None:
+        for packet in packets:
+            super().write(packet)
+
+
+def leading(
+    packets: Iterator[Packet | AuxiliaryPacket],
+) -> tuple[list[AuxiliaryPacket], Iterator[Packet | AuxiliaryPacket]]:
+    """Take the auxiliary packets before the first frame; give them, and what then follows.
+
+    Damage is raised, as BitstreamError, by what follows.
+    """
+    taken: list[AuxiliaryPacket] = []
+    try:
+        for packet in packets:
+            if isinstance(packet, Packet):
+                return taken, chain([packet], packets)
+            taken.append(packet)
+    except BitstreamError as error:
+        return taken, _raising(error)
+    return taken, iter(())
+
+
+def run_on(packets: Iterator[Packet | AuxiliaryPacket], beside: Beside, poc: int) -> None:
+    """Read on for what lies beside the frames before `poc`, all read already, and comes behind them."""
+    with suppress(BitstreamError):
+        for packet in packets if beside.streams else ():
+            if not isinstance(packet, Packet):
+                beside.add(packet)
+            elif packet.header.temporal_layer == 0 and packet.header.poc >= poc:
+                return
+
+
+def _raising(error: BitstreamError) -> Iterator[Packet]:
+    raise error
+    yield  # a generator: it raises when it is asked
+
+
+def _split(data: bytes, size: int) -> tuple[bytes, bytes]:
+    if len(data) < size:
+        raise Corrupt("its header is too short")
+    return data[:size], data[size:]
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Corrupt("its header has words that are not UTF-8") from None
+
+
+def _tags_to_bytes(tags: dict[str, str]) -> bytes:
+    """Lay out the tags; those that are too long, or for which there is no room, are left out."""
+    data = bytearray()
+    for key, value in tags.items():
+        k, v = key.encode(errors="replace"), value.encode(errors="replace")
+        if len(k) < 1 << 8 and len(v) + len(k) + _TAG.size + len(data) < 1 << 16:
+            data += _TAG.pack(len(k), len(v)) + k + v
+    return bytes(data)
+
+
+def _tags_from_bytes(data: bytes) -> dict[str, str]:
+    tags = {}
+    while data:
+        head, data = _split(data, _TAG.size)
+        of_key, of_value = _TAG.unpack(head)
+        key, data = _split(data, of_key)
+        value, data = _split(data, of_value)
+        tags[_text(key)] = _text(value)
+    return tags

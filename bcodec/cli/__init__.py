@@ -1,0 +1,1 @@
+"""The command line: a file a command, what they take, what they print, how they fail."""

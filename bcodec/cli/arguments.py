@@ -1,0 +1,155 @@
+"""What the commands take: the kinds of values, the options that several commands share, what they ask for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bcodec.bitstream import MAX_AREA, MAX_SIDE, MIN_SIDE
+from bcodec.bitstream.sidecar import Kind
+from bcodec.cli.console import log
+
+if TYPE_CHECKING:
+    from bcodec.networks import Networks
+
+HIGHEST_RATE = 1000  # frames per second; no camera means more
+MOST_THREADS = 256
+LOG_LEVELS = ("error", "warning", "info", "debug")
+
+FILE = click.Path(readable=False)  # not checked here: a shell completes it by what is there
+FOLDER = click.Path(file_okay=False, readable=False)
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def size(value: str) -> tuple[int, int]:
+    """Width and height in pixels, as 1920x1080."""
+    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})", value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is not a size like 1920x1080")
+    width, height = int(found[1]), int(found[2])
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > MAX_AREA:
+        largest = f"{MAX_SIDE}x{MAX_AREA // MAX_SIDE}"
+        raise click.BadParameter(f"{value} is not within {MIN_SIDE}x{MIN_SIDE} to {largest} pixels")
+    return width, height
+
+
+def amount(value: str) -> float:
+    """A number above 0 that may end in k, M or G (thousands, not 1024s)."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?)([kKmMgG]?)", value)
+    if not found or not float(found[1]):
+        raise click.BadParameter(f"{value!r} is not an amount like 800k, 2.5M or 1G")
+    return float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2].lower()]
+
+
+def rate(value: str) -> Fraction:
+    """Frames per second, as 25, 23.976 or 30000/1001."""
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6}|/0*[1-9]\d{0,5})?", value):
+        raise click.BadParameter(f"{value!r} is not a rate like 25, 23.976 or 30000/1001")
+    found = Fraction(value)
+    if not 0 < found <= HIGHEST_RATE:
+        raise click.BadParameter(f"{value} is not above 0 and at most {HIGHEST_RATE} frames per second")
+    return found
+
+
+def _set_level(_: click.Context, __: click.Parameter, level: str) -> None:
+    log.setLevel(level.upper())
+
+
+def computing(command: T) -> T:
+    """Add the options of every command that runs the networks."""
+    options = [
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            help="Where to compute; auto takes a GPU where there is one. The result is the same on all.",
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(1, MOST_THREADS),
+            metavar="N",
+            help="CPU threads.  [default: one a core]",
+        ),
+        click.option(
+            "--log-level",
+            type=click.Choice(LOG_LEVELS),
+            default="info",
+            expose_value=False,
+            callback=_set_level,
+            help="What to tell: error nothing but failures, warning also what is not kept, info also results"
+            " and progress, debug everything.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def common(command: T) -> T:
+    """Add the options that encode and decode share."""
+    options = [
+        click.option(
+            "--start", type=click.IntRange(0), default=0, metavar="N", help="First frame, counted from 0."
+        ),
+        click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]"),
+        computing,
+        click.option("-y", "--overwrite", is_flag=True, help="Replace OUT where it exists."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def raw_video(command: T) -> T:
+    """Add the options that say what raw video does not."""
+    for option in (
+        click.option(
+            "--fps", type=rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001."
+        ),
+        click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels."),
+    ):
+        command = option(command)
+    return command
+
+
+def streams(command: T) -> T:
+    """Add the options that say which streams beside the pictures are kept."""
+    for option in (
+        click.option("--no-subtitles", is_flag=True, help="Leave subtitles out."),
+        click.option("--no-audio", is_flag=True, help="Leave sound out."),
+    ):
+        command = option(command)
+    return command
+
+
+def kept(no_audio: bool, no_subtitles: bool) -> frozenset[Kind]:
+    """The kinds of streams beside the pictures that are wanted."""
+    without = [Kind.AUDIO] * no_audio + [Kind.SUBTITLE] * no_subtitles
+    return frozenset(Kind) - frozenset(without)
+
+
+def refuse_same_file(source: str, target: str) -> None:
+    """Refuse to write over the input: click.UsageError."""
+    if "-" not in (source, target):
+        with suppress(OSError):
+            if os.path.samefile(source, target) and os.path.isfile(source):
+                raise click.UsageError(f"{source} and {target} are the same file")
+
+
+def networks(device: str, threads: int | None) -> Networks:
+    """The released networks, where --device and --threads want them; raises CodecError and WeightsError."""
+    import torch
+
+    from bcodec.codec import pick_device
+    from bcodec.networks import load_networks
+
+    if threads:
+        torch.set_num_threads(threads)
+    return load_networks(device=pick_device(device))

@@ -1,0 +1,86 @@
+"""`bcodec compare`: videos beside their source, in numbers or drawn."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from fractions import Fraction
+from functools import cache, partial
+from importlib.util import find_spec
+from itertools import chain
+
+import click
+
+from bcodec.cli import arguments, console
+from bcodec.cli.console import log
+from bcodec.pipeline.output import whole_file
+
+
+@click.command()
+@click.argument("reference", type=arguments.FILE, metavar="REF")
+@click.argument("distorted", type=arguments.FILE, metavar="DIST...", nargs=-1, required=True)
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]")
+@arguments.raw_video
+@click.option("--ms-ssim/--no-ms-ssim", default=True, help="Measure MS-SSIM, which takes most of the time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with the values of each frame.")
+@click.option(
+    "--plot", type=arguments.FILE, metavar="FILE", help="Draw PSNR, bits and rates into a PNG file."
+)
+@click.option("-y", "--overwrite", is_flag=True, help="Replace the PNG file where it exists.")
+@arguments.computing
+def compare(
+    *,
+    reference: str,
+    distorted: tuple[str, ...],
+    frames: int | None,
+    size: tuple[int, int] | None,
+    fps: Fraction | None,
+    ms_ssim: bool,
+    as_json: bool,
+    plot: str | None,
+    overwrite: bool,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Tell how near each video DIST is to its source REF, and how many bits it takes.
+
+    They are .bcv files or any other video. PSNR is in dB, its mean over frames; YUV weighs the planes 6:1:1.
+    Bits are those of the packets of the pictures. Of codecs that come at four rates or more the BD-rate is
+    told against the first one, by PSNR YUV.
+
+    \b
+    bcodec compare clip.y4m clip.bcv
+    bcodec compare clip.y4m ours-*.bcv x264-*.mp4 --plot curves.png
+    """
+    if plot and find_spec("matplotlib") is None:
+        raise click.ClickException("--plot needs matplotlib: pip install 'bcodec[plot]'")
+    with whole_file(plot, overwrite=overwrite) if plot else nullcontext("") as picture:
+        from bcodec.pipeline.compare import compare as compared
+        from bcodec.pipeline.compare import plot_to_png, rate_changes, to_table
+
+        networks = cache(partial(arguments.networks, device, threads))
+        with console.bar(None) as bar:
+            found = [
+                compared(
+                    reference,
+                    name,
+                    networks=networks,
+                    size=size,
+                    frame_rate=fps,
+                    frames=frames,
+                    with_ms_ssim=ms_ssim,
+                    tick=bar.update,
+                )
+                for name in distorted
+            ]
+        for notice in chain.from_iterable(comparison.notices for comparison in found):
+            log.warning(notice)
+        if plot:
+            plot_to_png(found, picture)
+    with console.standard_output():
+        if as_json:
+            changes = [change._asdict() for change in rate_changes(found)]
+            videos = [comparison.to_dict() for comparison in found]
+            click.echo(json.dumps({"reference": reference, "videos": videos, "bd_rate": changes}, indent=2))
+        else:
+            click.echo(to_table(found))

@@ -1,0 +1,290 @@
+"""`bcodec encode`: one video or many, each to a .bcv file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from fractions import Fraction
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP
+from bcodec.cli import arguments, console
+from bcodec.cli.console import log
+from bcodec.cli.decode import decode_frames
+from bcodec.cli.failures import explain
+from bcodec.encoder.effort import PRESETS
+from bcodec.pipeline.output import output_file
+
+if TYPE_CHECKING:
+    from bcodec.video import VideoReader
+
+MOST_JOBS = 64
+
+
+@click.command()
+@click.argument("sources", type=arguments.FILE, metavar="IN...", nargs=-1, required=True)
+@click.option(
+    "-o", "target", type=arguments.FILE, metavar="OUT", help="The .bcv file to write; - is standard output."
+)
+@click.option(
+    "--out-dir",
+    type=arguments.FOLDER,
+    metavar="DIR",
+    help="Write DIR/NAME.bcv for each IN. What is complete there is skipped; a failure does not end it.",
+)
+@click.option(
+    "-q",
+    "qp",
+    type=click.IntRange(0, MAX_QP),
+    default=32,
+    metavar="N",
+    help="Quality: higher is better and bigger.",
+)
+@click.option(
+    "--bitrate",
+    type=arguments.amount,
+    metavar="B",
+    help="Bits per second of the pictures, instead of -q, within 5 %: 800k, 2M. Codes all several times.",
+)
+@click.option(
+    "--max-size",
+    type=arguments.amount,
+    metavar="B",
+    help="Bytes of OUT at most, instead of -q, and hardly less: 20M. Codes all several times.",
+)
+@click.option(
+    "--target-psnr",
+    type=click.FloatRange(15, 60),
+    metavar="DB",
+    help="Mean PSNR (YUV 6:1:1) of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
+)
+@click.option(
+    "--gop",
+    type=click.IntRange(1, MAX_GOP_SIZE),
+    default=32,
+    metavar="N",
+    help="Frames from one I frame to the next; 1 is all I frames.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="medium",
+    help="How much is tried for each frame: time against size.",
+)
+@arguments.raw_video
+@click.option(
+    "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
+)
+@arguments.streams
+@click.option(
+    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
+)
+@click.option("--psnr", is_flag=True, help="Tell the PSNR of the decoded pictures, mean over frames, in dB.")
+@click.option(
+    "--log-json",
+    type=arguments.FILE,
+    metavar="FILE",
+    help="Write a line of JSON for each frame (bits, PSNR in dB, seconds), then a summary; - is standard"
+    " output.",
+)
+@click.option("--verify", is_flag=True, help="Decode the result before it takes its name.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, MOST_JOBS),
+    default=1,
+    metavar="N",
+    help="Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Keep an unfinished file (.OUT.part) if the encode is ended, and go on with it if it is there.",
+)
+@arguments.common
+@click.pass_context
+def encode(
+    context: click.Context,
+    /,
+    *,
+    sources: tuple[str, ...],
+    target: str | None,
+    out_dir: str | None,
+    qp: int,
+    bitrate: float | None,
+    max_size: float | None,
+    target_psnr: float | None,
+    gop: int,
+    preset: str,
+    size: tuple[int, int] | None,
+    fps: Fraction | None,
+    deinterlace: bool,
+    no_audio: bool,
+    no_subtitles: bool,
+    scene_cut: bool,
+    psnr: bool,
+    log_json: str | None,
+    verify: bool,
+    jobs: int,
+    resume: bool,
+    start: int,
+    frames: int | None,
+    device: str,
+    threads: int | None,
+    overwrite: bool,
+) -> None:
+    """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
+
+    IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for y4m on
+    standard input.
+
+    \b
+    bcodec encode holiday.mp4 -o holiday.bcv -q 40
+    bcodec encode holiday.mp4 -o holiday.bcv --bitrate 800k --psnr
+    bcodec encode *.mp4 --out-dir coded
+    ffmpeg -i in.mkv -f yuv4mpegpipe - | bcodec encode - -o out.bcv
+    """
+    networks = cache(partial(arguments.networks, device, threads))
+
+    def encode_one(source: str, target: str) -> None:
+        arguments.refuse_same_file(source, target)
+        if source == "-":
+            console.check_standard_input()
+        _check_log(log_json, source, target)
+        _check_contradictions(context, target)
+        with (
+            _output(target, overwrite=overwrite, resume=resume) as path,
+            console.open_text(log_json) as log_file,
+        ):
+            from bcodec.encoder.encode import Settings
+            from bcodec.pipeline.encode import Encoder, fit, repeatable, rewritable
+            from bcodec.video import VideoReader
+
+            _check_raw(source, size, fps)
+
+            def open_input() -> VideoReader:
+                return VideoReader(
+                    source,
+                    size=size,
+                    frame_rate=fps,
+                    start=start,
+                    frames=frames,
+                    keep=arguments.kept(no_audio, no_subtitles),
+                    deinterlace=deinterlace,
+                )
+
+            with open_input() as reader:
+                work = Encoder(Settings(qp, gop, scene_cut, preset), networks(), jobs, resume, target_psnr)
+                if bitrate or max_size:
+                    with (
+                        rewritable(path, target) as file,
+                        repeatable(source, reader, open_input, work) as read_again,
+                    ):
+                        done = fit(work, read_again, file, log_file, bitrate=bitrate, max_size=max_size)
+                else:
+                    done = work.run(reader, path, log_file)
+            if verify:
+                with open(path, "rb") as coded_file:
+                    decode_frames(coded_file, target, work.networks)
+        done.tell(target, target_psnr, psnr=psnr)
+
+    if out_dir is None:
+        encode_one(sources[0], _only_target(sources, target))
+    else:
+        _encode_all(sources, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
+
+
+def _output(target: str, *, overwrite: bool, resume: bool) -> AbstractContextManager[str]:
+    """The path to write to: of a file that becomes the target at the end or, to resume, stays if it fails."""
+    if resume:
+        from bcodec.encoder.resume import unfinished_file
+
+        return unfinished_file(target, overwrite=overwrite)
+    return output_file(target, overwrite=overwrite)
+
+
+def _only_target(sources: tuple[str, ...], target: str | None) -> str:
+    if target is None:
+        raise click.UsageError("Missing option '-o', or --out-dir for several inputs.")
+    if len(sources) > 1:
+        raise click.UsageError("several inputs need --out-dir, not -o")
+    return target
+
+
+def _encode_all(
+    sources: tuple[str, ...],
+    folder: str,
+    encode_one: Callable[[str, str], None],
+    *,
+    overwrite: bool,
+    alone: str | None,
+) -> None:
+    """Encode each input into the folder, and print a table of what became of it."""
+    from bcodec.pipeline.batch import encode_all, targets_in, to_table
+
+    if alone or "-" in sources:
+        raise click.UsageError("--out-dir takes files, and neither -o nor --log-json nor standard input")
+    try:
+        targets = targets_in(folder, sources)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    os.makedirs(folder, exist_ok=True)
+    outcomes = []
+    for outcome in encode_all(targets, encode_one, explain, overwrite=overwrite):
+        outcomes.append(outcome)
+        if outcome.state == "failed":
+            log.error(f"error: {outcome.detail}")
+        elif outcome.state == "skipped":
+            log.info(f"{outcome.target}: {outcome.detail}")
+    with console.standard_output():
+        click.echo(to_table(outcomes))
+    failed = [outcome.source for outcome in outcomes if outcome.state == "failed"]
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(outcomes)} inputs failed")
+
+
+def _check_contradictions(context: click.Context, target: str) -> None:
+    """Refuse options that cannot all be followed."""
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    given = [
+        name
+        for name in ("qp", "bitrate", "max_size", "target_psnr", "resume", "jobs", "verify", "log_json")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    goals = [options[name] for name in given if name in ("qp", "bitrate", "max_size", "target_psnr")]
+    if len(goals) > 1:
+        raise click.UsageError(
+            f"{' and '.join(goals)} contradict each other: one goal is all that can be met"
+        )
+    if "resume" in given and goals not in ([], ["-q"]):
+        raise click.UsageError(
+            f"--resume goes on with an encode of constant quality (-q), not with {goals[0]}"
+        )
+    if "target_psnr" in given and context.params["jobs"] > 1:
+        raise click.UsageError("--target-psnr takes one GOP after the other: it cannot use --jobs")
+    if target == "-" and (pointless := [options[name] for name in given if name in ("resume", "verify")]):
+        raise click.UsageError(f"{pointless[0]} needs a file; standard output cannot be read again")
+
+
+def _check_log(log_json: str | None, source: str, target: str) -> None:
+    if log_json is not None:
+        arguments.refuse_same_file(source, log_json)
+        arguments.refuse_same_file(target, log_json)
+        if log_json == target == "-":
+            raise click.UsageError("the video and --log-json cannot both be standard output")
+
+
+def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
+    from bcodec.video import RAW_SUFFIXES
+
+    raw = source.lower().endswith(RAW_SUFFIXES)
+    if raw and not (size and fps):
+        raise click.UsageError(
+            f"{source}: raw video does not say its size and rate; give --size WxH and --fps R"
+        )
+    if not raw and (size or fps):
+        raise click.UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")

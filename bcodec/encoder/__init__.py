@@ -1,0 +1,1 @@
+"""What only an encoder decides: bytes may change, files stay valid."""

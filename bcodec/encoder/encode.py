@@ -1,0 +1,62 @@
+"""Frames to packets: what an encoder may choose, and how the groups of a video are coded one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bcodec.bitstream import MAX_QP, Packet
+from bcodec.encoder.effort import PRESETS, Preset
+from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.groups import Group, groups
+from bcodec.frame import Frame
+from bcodec.networks import Networks
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an encoder may choose: qp 0..63 (higher is better and bigger) and GOP size 1..64.
+
+    A qp may lie between two integers, by eighths. `scene_cut`: begin each scene with an I frame.
+    `preset`: "fast", "medium" or "slow", how much is tried. Raises ValueError for anything else.
+    """
+
+    qp: float = 32
+    gop_size: int = 32
+    scene_cut: bool = True
+    preset: str = "medium"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.qp <= MAX_QP:
+            raise ValueError(f"qp is {self.qp}, outside 0..{MAX_QP}")
+        if not 1 <= self.gop_size <= 64:
+            raise ValueError(f"GOP size is {self.gop_size}, outside 1..64")
+        if self.preset not in PRESETS:
+            raise ValueError(f"there is no preset {self.preset!r}, but {', '.join(PRESETS)}")
+
+
+def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[Packet]:
+    """Packets in coding order for frames in display order; holds one GOP window of frames.
+
+    All frames must be of one size; raises ValueError otherwise.
+    """
+    return (coded.packet for coded in code_frames(frames, settings, networks))
+
+
+def code_frames(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[CodedFrame]:
+    """What `encode` does, with all that is known of each frame."""
+    return code_groups(split(frames, settings), settings.qp, networks, PRESETS[settings.preset])
+
+
+def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
+    """The groups that are coded one after the other, or in several processes at once."""
+    return groups(frames, settings.gop_size, scene_cut=settings.scene_cut)
+
+
+def code_groups(
+    parts: Iterable[Group], qp: float, networks: Networks, preset: Preset
+) -> Iterator[CodedFrame]:
+    """The frames of consecutive groups, in coding order."""
+    coder = GroupCoder(networks, preset)
+    for group in parts:
+        yield from coder.code(group, qp)

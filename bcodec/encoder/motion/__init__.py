@@ -1,0 +1,1 @@
+"""The motion of a B frame, found and chosen."""

@@ -1,0 +1,337 @@
+"""The encoder's motion search: one vector for each block of 16x16, four where they pay. Need not be exact.
+
+A coarse search over smooth windows finds where things went; then each block takes the vector of least
+
+    error + weight x bits
+
+at full, half and quarter samples, with the interpolation that the prediction will use. The error is half the
+sum of absolute differences, and half what that is for normal errors of as much energy (measured: 1 % fewer
+bits than with the sum alone). The bits are those of the vector's distance from what the decoder knows: its
+own prediction, or the vectors around. Vectors are (x, y) in luma samples; luma planes are [B, 1, H, W] in
+units of one 8-bit level.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bcodec.fixedpoint import downsample, snap, upsample
+from bcodec.networks.motion.blocks import ALL, BLOCK, Lattice, blocks, sample, sample_blocks
+from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_lattice, segment_mask
+from bcodec.networks.motion.shift import even, likely_shifts
+from bcodec.networks.motion.vectors import QUARTER
+
+PYRAMID = 3  # halvings: at the coarsest level a block is one sample
+REACH = 5  # of the full search at the coarsest level, in its samples: 40 luma samples
+NEIGHBOURS = ((0, -1), (-1, 0), (1, 0), (0, 1))
+RING = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0))
+STEPS = (1.0, 0.5, 0.25)
+# Weights of a bit beside that of `search_weight`, by least rate and error on clips: in the coarse search,
+# whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
+COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
+FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
+GAUSSIAN = 0.8  # mean absolute deviation of a normal distribution of deviation 1
+WORTH = 0.8  # of a bit really spent, in the choice while coding
+KNEE = 60.0  # bits in a block of 8x8 from which on its errors count less and less
+
+Cost = Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Target:
+    """What is to be matched: the current luma, and the reference.
+
+    All samples are compared: with every other one fine texture is found in wrong places (calendar: 15 % more
+    bits).
+    """
+
+    current: Tensor  # [B, 1, H, W]
+    quarter_pel: Tensor  # [B, 1, 4H, 4W], the reference at quarter samples
+    weight: Tensor  # [B, 1, 1, 1], absolute differences that a bit is worth
+    # Samples of the current blocks, once cut out: many candidates are compared with the same.
+    cut: dict[tuple[int, Lattice], Tensor] = dataclasses.field(default_factory=dict)
+
+    def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
+        """What is wrong in each block of size x size, in absolute differences: [B, 2, h, w] -> [B, 1, h, w].
+
+        The blocks are those in the cells of the lattice; what is wrong is damped.
+        """
+        if (size, lattice) not in self.cut:
+            self.cut[size, lattice] = self._blocks(vectors, size, lattice)
+        difference = sample_blocks(self.quarter_pel, vectors, size, lattice).sub_(self.cut[size, lattice])
+        absolute = difference.abs().sum((3, 4))
+        root = difference.square_().sum((3, 4)).sqrt_() * (GAUSSIAN * size)
+        return damped((absolute + root)[:, None] / 2, self.weight, size)
+
+    def _blocks(self, vectors: Tensor, size: int, lattice: Lattice) -> Tensor:
+        """The current samples of blocks, [B, h, w, size, size]."""
+        side = torch.arange(size, device=vectors.device)
+        origins = (lattice.origins(count, size, vectors.device) for count in vectors.shape[2:])
+        rows, columns = ((origin[:, None] + side).view(-1) for origin in origins)
+        samples = self.current[:, 0].index_select(1, rows).index_select(2, columns)
+        return samples.view(len(samples), -1, size, vectors.shape[3], size).transpose(2, 3)
+
+
+def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
+    """Absolute differences of blocks of size x size, large ones counted by their logarithm.
+
+    So do the bits of a residual grow: else, where nothing matches, much motion is coded for little.
+    """
+    knee = weight * (KNEE * (size / BLOCK) ** 2)
+    return torch.log1p(differences / knee) * knee
+
+
+def search(
+    current: Tensor,
+    reference: Tensor,
+    quarter_pel: Tensor,
+    predicted: Tensor,
+    weight: Tensor,
+    *,
+    details: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4, and their common shift.
+
+    current, reference [B, 1, H, W]; quarter_pel [B, 1, 4H, 4W], the reference interpolated; `predicted` is
+    the field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift
+    [B, 2, 1, 1] is what to add to `predicted`. Blocks of 16x16 may have four vectors, with `details`.
+    """
+    weight = weight.view(-1, 1, 1, 1)
+    coarse, shift = coarse_search(current, reference, predicted, weight)
+    known = snap(predicted + shift, QUARTER)
+    target = Target(current, quarter_pel, weight)
+    field = upsample(search_whole(target, coarse, known, weight))
+    if details:
+        field = split(target, field, [coarse, known], weight)
+    return within_reach(field, known), shift
+
+
+def within_reach(field: Tensor, known: Tensor, unit: int = 1) -> Tensor:
+    """Vectors, in `unit` luma samples, `known` in place of those that are too far from it to be coded."""
+    off = (field - known).abs().amax(1, keepdim=True) * unit
+    return torch.where(off <= FARTHEST, field, known)
+
+
+def coarse_search(
+    current: Tensor, reference: Tensor, predicted: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Smooth motion of blocks of 8x8, to two samples, from coarse to fine; and the shift, as in `search`.
+
+    Of the shifts that are likely the one beside which the field costs least.
+    """
+    targets, references = pyramid(current), pyramid(reference)
+    starts = far_starts(targets[1], references[1])
+    fields = wide_search(targets[PYRAMID], references[PYRAMID], starts, weight)
+    middle = predicted.flatten(2).median(2).values[:, :, None, None]
+    results = []
+    for shift in [torch.zeros_like(middle), *(even(start - middle) for start in starts)]:
+        anchored = snap(predicted + shift, QUARTER)
+
+        def cost_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
+            size, anchors = BLOCK >> level, (anchored / (1 << level), surroundings(field))
+
+            def cost(field: Tensor) -> Tensor:
+                difference = sample(references[level], upsample(field, size)) - targets[level]
+                # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
+                rate = weight * COARSE * least_bits(field, anchors) * 4.0**-level
+                return blocks(difference, size, size) + rate
+
+            return cost
+
+        field = fields[0]
+        if starts:
+            near = torch.round(anchored / (1 << PYRAMID))
+            field, _ = best(cost_at(PYRAMID, near), near, fields)
+        field = within_reach(refine(cost_at, field, finest=1, rounds=2), torch.round(anchored / 2), 2)
+        results.append((field * 2, shift, cost_at(1, field)(field).sum((1, 2, 3), keepdim=True)))
+    field, shift, least = results[0]
+    for other, moved, total in results[1:]:
+        shift, field = torch.where(total < least, moved, shift), torch.where(total < least, other, field)
+        least = torch.minimum(total, least)
+    return field, shift
+
+
+def wide_search(target: Tensor, reference: Tensor, starts: list[Tensor], weight: Tensor) -> list[Tensor]:
+    """Fields of the coarsest level by full searches around 0 and each start, [B, 2, 1, 1] in luma samples."""
+    scale = 1 << PYRAMID
+    penalty = weight * COARSE / scale**2 * torch.log2(1 + 4 * scale * window_length().to(target.device))
+    fields = [full_search(shifts(reference) - target, penalty)]
+    for start in starts:
+        nearest = torch.round(start / scale)
+        moved = sample(reference, nearest.expand(-1, -1, *target.shape[2:]))
+        fields.append(full_search(shifts(moved) - target, penalty) + nearest)
+    return fields
+
+
+def far_starts(current: Tensor, reference: Tensor) -> list[Tensor]:
+    """Shifts [B, 2, 1, 1] of the whole picture, of planes at half resolution, beyond half the full search."""
+    peaks = likely_shifts(current, reference, pitch=2)
+    reach = REACH * (1 << PYRAMID) // 2
+    return [start[:, :, None, None] for start in peaks.unbind(1) if bool((start.abs() > reach).any())]
+
+
+def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
+    """One vector for each block of 16x16, [B, 2, H/16, W/16], from those of its quarters."""
+    weight, known = weight * WHOLE, snap(downsample(predicted), QUARTER)
+
+    def improve(field: Tensor, candidates: Iterable[Tensor]) -> Tensor:
+        anchors = (known, surroundings(field))
+
+        def cost(vectors: Tensor) -> Tensor:
+            return target.distortion(vectors, 2 * BLOCK) + weight * least_bits(vectors, anchors)
+
+        return best(cost, field, candidates)[0]
+
+    first, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    field = improve(first, [*others, known, torch.zeros_like(first)])
+    for step in STEPS:
+        field = improve(field, neighbours(field))
+        field = improve(field, around(field, RING, step))
+    # What costs little more as its neighbours do had better be like them.
+    field = improve(field, [snap(surroundings(field), QUARTER), *neighbours(field)])
+    return settle(target, field, known, weight)
+
+
+def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Decide once more, segment by segment, now with what the decoder will expect from those before."""
+    for part in range(SEGMENTS):
+        lattice = segment_lattice(part)
+        expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
+        expected, here = lattice.of(expected), lattice.of(field)
+
+        def cost(vectors: Tensor, expected: Tensor = expected, lattice: Lattice = lattice) -> Tensor:
+            rate = least_bits(vectors, (expected,))
+            return target.distortion(vectors, 2 * BLOCK, lattice) + weight * 1.5 * rate
+
+        nearest = snap(expected, QUARTER)
+        between = snap((nearest + here) / 2, QUARTER)
+        settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, STEPS[-1])])
+        mask = lattice.of(segment_mask(part, field.shape[2:], field.device))
+        field = field.clone()
+        lattice.of(field).copy_(torch.where(mask, settled, here))
+    return field
+
+
+def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tensor) -> Tensor:
+    """Four vectors for a block of 16x16 where they save more than their bits; `parent` [B, 2, H/8, W/8]."""
+
+    def cost(field: Tensor) -> Tensor:
+        return target.distortion(field, BLOCK) + weight * PART * least_bits(field, (parent,))
+
+    together = target.distortion(parent, BLOCK)  # at no bits
+    field, lowest = best(cost, parent, [*candidates, *neighbours(parent)], together)
+    for step in STEPS:
+        field, lowest = best(cost, field, around(field, RING, step), lowest)
+    pays = F.avg_pool2d(together - lowest, 2) * 4 > SPLIT * weight
+    return torch.where(upsample(pays), field, parent)
+
+
+def best(
+    cost: Cost, start: Tensor, candidates: Iterable[Tensor], so_far: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The cheapest of `start` and the candidates in each block, and its cost; the first wins a tie."""
+    field, lowest = start, cost(start) if so_far is None else so_far
+    for candidate in candidates:
+        value = cost(candidate)
+        better = value < lowest
+        lowest = torch.where(better, value, lowest)
+        field = torch.where(better, candidate, field)
+    return field, lowest
+
+
+def around(field: Tensor, offsets: Iterable[tuple[int, int]], step: float = 1.0) -> Iterable[Tensor]:
+    """The field plus each offset times `step`."""
+    for offset in offsets:
+        yield field + torch.tensor(offset, device=field.device).view(1, 2, 1, 1) * step
+
+
+def neighbours(field: Tensor) -> Iterable[Tensor]:
+    """The field of each of the four neighbours of a block."""
+    rows, columns = field.shape[2:]
+    padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
+    for x, y in NEIGHBOURS:
+        yield padded[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
+
+
+def full_search(values: Tensor, penalty: Tensor) -> Tensor:
+    """The best vector within REACH at the coarsest level, [B, 2, h, w], in its samples.
+
+    `values` are the differences, [B, (2 REACH + 1)^2, h, w], for the window in raster order, overwritten;
+    `penalty` [B or 1, (2 REACH + 1)^2, h or 1, w or 1] is added to the cost. Of equal costs the shorter
+    vector wins, then the first.
+    """
+    _, count, height, width = values.shape
+    cost = blocks(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
+    side = torch.arange(-REACH, REACH + 1, device=values.device)
+    window = torch.stack([side.repeat(2 * REACH + 1), side.repeat_interleave(2 * REACH + 1)])
+    order = torch.argsort(window.square().sum(0), stable=True)
+    # A key of integers, costs in units of 1/64 before ranks, makes ties the same on every machine.
+    rank = torch.arange(count, device=values.device).view(1, -1, 1, 1)
+    key = torch.round(cost[:, order] * 64).long() * count + rank
+    chosen = order[key.amin(1) % count]
+    return window[:, chosen].transpose(0, 1).float()
+
+
+def shifts(plane: Tensor) -> Tensor:
+    """All shifts of a plane [B, 1, h, w] within REACH, borders replicated.
+
+    [B, (2 REACH + 1)^2, h, w], in raster order.
+    """
+    height, width = plane.shape[2:]
+    padded = F.pad(plane, (REACH,) * 4, mode="replicate")
+    return padded.unfold(2, height, 1).unfold(3, width, 1).reshape(len(plane), -1, height, width)
+
+
+def window_length() -> Tensor:
+    """|x| + |y| of each vector of the window, [1, (2 REACH + 1)^2, 1, 1]."""
+    side = torch.arange(-REACH, REACH + 1).abs().float()
+    return (side[:, None] + side[None, :]).view(1, -1, 1, 1)
+
+
+def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int) -> Tensor:
+    """Take the neighbours' vectors, then a ring of one sample, so many times at each level down to `finest`.
+
+    `cost_at(level, field)` gives the cost near a field, in samples of that level; so is the result, of level
+    `finest`.
+    """
+    for level in range(PYRAMID - 1, finest - 1, -1):
+        field = field * 2
+        for _ in range(rounds):
+            cost = cost_at(level, field)
+            field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
+            field, lowest = best(cost, field, around(field, RING), lowest)
+    return field
+
+
+def pyramid(luma: Tensor) -> list[Tensor]:
+    """The plane and its halvings, finest first."""
+    planes = [luma]
+    for _ in range(PYRAMID):
+        planes.append(downsample(planes[-1]))
+    return planes
+
+
+def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
+    """About the bits of vectors that are coded by their distance from the nearest of some anchors."""
+    each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(1, keepdim=True) for anchor in anchors]
+    return torch.stack(each).amin(0)
+
+
+def surroundings(field: Tensor) -> Tensor:
+    """Mean vector of the four neighbours of each block."""
+    return torch.stack(list(neighbours(field))).mean(0)
+
+
+def search_weight(step: Tensor, qp: Tensor) -> Tensor:
+    """Absolute difference that a bit of motion is worth, for quantization steps in 8-bit units, [B].
+
+    sqrt(lambda) with lambda = step^2 ln 2 / 6, the slope of a uniform quantizer; and the more of that the
+    higher the qp, since there the residual mends most of what motion misses (measured).
+    """
+    return step * math.sqrt(math.log(2) / 6) * torch.exp2((qp.float() - 2) / 20)

@@ -1,0 +1,155 @@
+"""Going on with an encode that was killed: whole groups of the unfinished file are kept, the rest is coded.
+
+The unfinished file of TARGET is .TARGET.part beside it. What is kept is written again over itself, so that at
+any moment the file is the beginning of the result.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import chain, islice
+from typing import BinaryIO
+
+from bcodec.bitstream import BitstreamReader, FrameType, Packet, PacketHeader, SequenceHeader
+from bcodec.encoder.effort import Preset
+from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.groups import Group
+from bcodec.encoder.qp import layer_qp
+from bcodec.errors import BitstreamError, CodecError
+from bcodec.frame import Frame
+from bcodec.gop import intra_anchor
+from bcodec.networks import Networks
+
+OTHER = "the unfinished file is of another input or other settings; remove it to begin anew"
+
+
+@contextmanager
+def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Give the path of the unfinished file of `target`, perhaps empty: at the end it becomes `target`.
+
+    After an exception it stays. Raises OSError, at once for a target that cannot be written, that exists
+    where `overwrite` is false, or that another process is writing in this way.
+    """
+    if os.path.exists(target) and (not overwrite or not os.path.isfile(target)):
+        raise FileExistsError(errno.EEXIST, "exists already", target)
+    folder, name = os.path.split(os.path.realpath(target))
+    path = os.path.join(folder, f".{name}.part")
+    with _locked(path, target):
+        try:
+            yield path
+        except OSError as error:
+            error.filename = target if error.filename in (None, path) else error.filename
+            raise
+        os.replace(path, os.path.realpath(target))
+
+
+@contextmanager
+def _locked(path: str, target: str) -> Iterator[None]:
+    try:
+        file = open(path, "ab")  # noqa: SIM115
+    except OSError as error:
+        error.filename = target
+        raise
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError(errno.EBUSY, "another encode is writing it", target) from None
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                if os.path.getsize(path) == 0:
+                    os.unlink(path)
+
+
+def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:
+    """The whole frame packets of an unfinished file; none if it does not get so far.
+
+    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError, at once, if the
+    file is of another video, model or GOP size.
+    """
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the packets are)
+    with open(path, "rb") as file:
+        shutil.copyfileobj(file, copy)
+    copy.seek(0)
+    try:
+        reader = BitstreamReader(copy)
+    except BitstreamError:
+        copy.close()
+        return iter(())
+    if reader.header != header:
+        copy.close()
+        raise CodecError(OTHER)
+    return _whole_packets(copy, reader)
+
+
+def _whole_packets(file: BinaryIO, reader: BitstreamReader) -> Iterator[Packet]:
+    with file, suppress(BitstreamError):
+        yield from reader.frames()
+
+
+def go_on(  # noqa: PLR0917
+    groups: Iterator[Group],
+    kept: Iterator[Packet],
+    qp: float,
+    networks: Networks,
+    preset: Preset,
+    code: Callable[[Iterator[Group]], Iterator[CodedFrame]],
+) -> Iterator[CodedFrame]:
+    """What `code(groups)` gives; for whole groups at the beginning by the packets that are `kept`.
+
+    The first and the last I frame that are kept and the first B frame are coded again: input, settings and
+    weights must be the same. Raises CodecError if they are not.
+    """
+    coder, last = GroupCoder(networks, preset), None
+    unchecked = {FrameType.I, FrameType.B}
+    for group in groups:
+        packets = list(islice(kept, len(group.slots)))
+        if len(packets) < len(group.slots):
+            break
+        _check_headers(group, packets, qp)
+        types = {packet.header.frame_type for packet in packets}
+        if types & unchecked:
+            _check_beginning(coder, group, packets, qp)
+            unchecked -= types
+        if packets[0].header.frame_type is FrameType.I:
+            last = packets[0], group.frames[-1]
+        yield from map(CodedFrame, packets)
+    else:
+        group = None
+    if last:
+        _check_picture(coder, *last, qp)
+    if group:
+        yield from code(chain([group], groups))
+
+
+def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
+    for slot, packet in zip(group.slots, packets, strict=True):
+        kind = FrameType.I if slot.intra else FrameType.B
+        level = layer_qp(qp, slot.temporal_layer)
+        expected = PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced)
+        if replace(packet.header, chroma_offset=0) != expected:
+            raise CodecError(OTHER)
+
+
+def _check_beginning(coder: GroupCoder, group: Group, packets: list[Packet], qp: float) -> None:
+    """Code a group again, up to its first B frame, and see that it is the same."""
+    for coded, packet in zip(coder.code(group, qp), packets, strict=True):
+        if coded.packet != packet:
+            raise CodecError(OTHER)
+        if packet.header.frame_type is FrameType.B:
+            break
+
+
+def _check_picture(coder: GroupCoder, packet: Packet, frame: Frame, qp: float) -> None:
+    """Code an I frame again, and see that it is the same."""
+    poc, gop_size = packet.header.poc, 2 if packet.header.referenced else 1
+    _check_beginning(coder, Group(poc, [intra_anchor(poc, gop_size)], [frame], None), [packet], qp)

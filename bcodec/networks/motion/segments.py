@@ -1,0 +1,59 @@
+"""Segments: the positions of a motion latent in the order in which they are coded, from coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bcodec.fixedpoint import upsample
+from bcodec.networks.motion.blocks import Lattice
+
+SEGMENTS = 5
+
+
+def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor:
+    """[1, 1, H, W] bool: where a segment lies.
+
+    0 1 2 3 4 are 1/16, 1/16, 1/8, 1/4 and 1/2 of the positions, each in the middle of four of those before:
+
+        0 4 2 4
+        4 3 4 3
+        2 4 1 4
+        4 3 4 3
+    """
+    down, right = (torch.arange(side, device=device) for side in size)
+    down, right = down[:, None], right[None, :]
+    coarse = torch.where((down - right) % 4 == 0, down % 4 // 2, 2)
+    fine = torch.where((down - right) % 2 == 0, 3, 4)
+    number = torch.where((down % 2 == 0) & (right % 2 == 0), coarse, fine)
+    return (number == part)[None, None]
+
+
+def segment_lattice(part: int) -> Lattice:
+    """The cells among which those of a segment are."""
+    return Lattice(1, 2) if part == 3 else Lattice(0, 1 if part == 4 else 2)
+
+
+def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
+    """What the four nearest decoded positions let expect at those of a segment: their median; first 0.
+
+    So across the edge of what moves, three outvote one.
+    """
+    _, low, high, _ = nearest_four(decoded, part)
+    return (low + high) * 0.5
+
+
+def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
+    """The four nearest decoded positions to each of a segment, from least to greatest; first 0."""
+    if part == 0:
+        return (torch.zeros_like(decoded),) * 4
+    pitch = 2 if part <= 2 else 1
+    lattice = decoded[:, :, ::pitch, ::pitch]
+    rows, columns = lattice.shape[2:]
+    padded = F.pad(lattice, (1, 1, 1, 1), mode="reflect")
+    offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part % 2 else ((0, 1), (1, 0), (1, 2), (2, 1))
+    around = [padded[:, :, y : y + rows, x : x + columns] for y, x in offsets]
+    return [upsample(each, pitch) for each in torch.stack(around).sort(0).values.unbind(0)]

@@ -1,0 +1,249 @@
+"""What a .bcv file says of itself, read without decoding a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from bcodec.bitstream import (
+    FORMAT_VERSION,
+    MAX_FRAMES,
+    MAX_GOP_SIZE,
+    AuxiliaryPacket,
+    BitstreamReader,
+    FrameType,
+    Packet,
+    PacketHeader,
+    SequenceHeader,
+)
+from bcodec.bitstream.sidecar import HEADER, Beside
+from bcodec.errors import BitstreamError
+
+COLOUR_RANGES = ("unspecified", "limited", "full")
+H273 = {1: "BT.709", 2: "unspecified", 6: "BT.601"}  # where primaries, transfer and matrix agree
+CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
+
+TABLE_HEAD = "type  layer  frames      qp        kB  share  bits/frame"
+
+
+@dataclass
+class Layer:
+    """The frames of one type and temporal layer: their number, the bytes of their packets, their qp."""
+
+    frame_type: FrameType
+    temporal_layer: int
+    lowest_qp: int
+    highest_qp: int
+    frames: int = 0
+    bytes: int = 0
+
+    def add(self, header: PacketHeader, size: int) -> None:
+        """Count a frame whose packet has `size` bytes."""
+        self.frames += 1
+        self.bytes += size
+        self.lowest_qp = min(self.lowest_qp, header.qp)
+        self.highest_qp = max(self.highest_qp, header.qp)
+
+    def to_row(self, whole: int) -> str:
+        """Lay out one line of a table; `whole` is the bytes of the file."""
+        lowest, highest = self.lowest_qp, self.highest_qp
+        span = f"{lowest}" if lowest == highest else f"{lowest}..{highest}"
+        return (
+            f"{self.frame_type.name:<4}  {self.temporal_layer:>5}  {self.frames:>6}  {span:>6}"
+            f"  {self.bytes / 1000:>8.1f}  {self.bytes / whole:>5.0%}  {self.bytes * 8 / self.frames:>10.0f}"
+        )
+
+
+@dataclass
+class Sidecar:
+    """One stream beside the pictures: what it is, its packets (the header is one) and their bytes."""
+
+    description: str
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Inspection:
+    """A file as far as it is sound; `damage` is what ended the reading too early, None if nothing did."""
+
+    header: SequenceHeader
+    bytes: int = 0
+    i_frames: list[int] = field(default_factory=list)  # poc
+    layers: list[Layer] = field(default_factory=list)  # I frames first, then by temporal layer
+    gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
+    tags: dict[str, str] = field(default_factory=dict)
+    streams: dict[int, Sidecar] = field(default_factory=dict)
+    damage: BitstreamError | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames in the file."""
+        return sum(layer.frames for layer in self.layers)
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return float(self.frames / self.header.video.frame_rate)
+
+    @property
+    def bitrate(self) -> float:
+        """Bits per second, everything in the file counted; 0 without frames."""
+        return self.bytes * 8 / self.duration if self.frames else 0.0
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits per luma sample, everything in the file counted; 0 without frames."""
+        samples = self.header.video.width * self.header.video.height * self.frames
+        return self.bytes * 8 / samples if samples else 0.0
+
+    def note(self, packet: AuxiliaryPacket, size: int) -> None:
+        """Count a packet of `size` bytes that lies beside the pictures, and read it if it is a header."""
+        if packet.flags & HEADER:
+            beside = Beside.of([packet])
+            self.tags.update(beside.file.tags)
+            names = [*map(str, beside.streams.values()), *beside.notices] or ["the file's tags"]
+            self.streams[packet.stream] = Sidecar(names[0])
+        of = self.streams.setdefault(packet.stream, Sidecar(f"stream {packet.stream} of unknown kind"))
+        of.packets += 1
+        of.bytes += size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in the words of JSON."""
+        header, video = self.header, self.header.video
+        return {
+            "bytes": self.bytes,
+            "width": video.width,
+            "height": video.height,
+            "bit_depth": header.bit_depth,
+            "frames": self.frames,
+            "frame_rate": str(video.frame_rate),
+            "duration": self.duration,
+            "bitrate": self.bitrate,
+            "bits_per_pixel": self.bits_per_pixel,
+            "gop_size": header.gop_size,
+            "i_frames": self.i_frames,
+            "layers": [
+                {
+                    "frame_type": layer.frame_type.name,
+                    "temporal_layer": layer.temporal_layer,
+                    "frames": layer.frames,
+                    "bits": layer.bytes * 8,
+                    "qp": [layer.lowest_qp, layer.highest_qp],
+                }
+                for layer in self.layers
+            ],
+            "first_gop": [[frame.poc, frame.frame_type.name, frame.temporal_layer] for frame in self.gop],
+            "streams": [
+                {"index": index, "description": s.description, "packets": s.packets, "bytes": s.bytes}
+                for index, s in self.streams.items()
+            ],
+            "tags": self.tags,
+            "format_version": FORMAT_VERSION,
+            "arithmetic_version": header.arithmetic_version,
+            "model_id": header.model_id.hex(),
+            "colour": {
+                "range": COLOUR_RANGES[video.colour_range],
+                "primaries": video.colour_primaries,
+                "transfer": video.colour_transfer,
+                "matrix": video.colour_matrix,
+                "chroma_location": CHROMA_LOCATIONS[video.chroma_location],
+            },
+            "sample_aspect_ratio": str(video.sample_aspect_ratio),
+            "rotation": video.rotation,
+            "damage": self.damage and str(self.damage),
+        }
+
+    def to_text(self) -> str:
+        """Everything in lines to read."""
+        header, video = self.header, self.header.video
+        chroma, aspect = CHROMA_LOCATIONS[video.chroma_location], video.sample_aspect_ratio or "unknown"
+        rows = {
+            "size": readable_bytes(self.bytes),
+            "video": f"{video.width}x{video.height}, {header.bit_depth}-bit 4:2:0, chroma {chroma}",
+            "rate": f"{float(video.frame_rate):.6g} frames/s ({video.frame_rate})",
+            "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
+            "bitrate": f"{self.bitrate / 1000:.4g} kbit/s, {self.bits_per_pixel:.4f} bits/pixel",
+            "GOP": f"an I frame every {header.gop_size} frames" if header.gop_size > 1 else "all I frames",
+            "colour": f"range {COLOUR_RANGES[video.colour_range]}, matrix {_h273(video.colour_matrix)}, "
+            f"primaries {_h273(video.colour_primaries)}, transfer {_h273(video.colour_transfer)}",
+            "shape": f"sample aspect ratio {aspect}, rotated by {video.rotation} degrees",
+            "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
+        }
+        rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
+        beside = [
+            f"{'beside':<8} {_printable(s.description)}: {s.packets} packets, {readable_bytes(s.bytes)}"
+            for s in self.streams.values()
+        ]
+        layers = [layer.to_row(self.bytes) for layer in self.layers]
+        lines = [f"{key:<8} {value}" for key, value in rows.items()]
+        return "\n".join([*lines, *beside, TABLE_HEAD, *layers, *draw(self.gop)])
+
+
+def draw(gop: list[PacketHeader]) -> list[str]:
+    """Draw frames, given by poc, in lines: a column each, in the row of its temporal layer."""
+    if not gop:
+        return []
+    lines = [f"the first GOP, poc {gop[0].poc} to {gop[-1].poc}, a column a frame:"]
+    for layer in range(max(frame.temporal_layer for frame in gop) + 1):
+        row = "".join(f.frame_type.name if f.temporal_layer == layer else " " for f in gop)
+        lines.append(f"{layer:>6}  {row.rstrip()}")
+    return lines
+
+
+def readable_bytes(count: int) -> str:
+    """Give a number of bytes in MB or kB."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1000:.1f} kB"
+
+
+def _printable(text: str) -> str:
+    """Words of a file, cut short and without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:60])
+
+
+def _h273(code: int) -> str:
+    return H273.get(code, f"code {code}")
+
+
+def inspect(file: BinaryIO) -> Inspection:
+    """Read a .bcv file or pipe to its end, and check it all on the way.
+
+    Raises BitstreamError only where the sequence header cannot be read; later damage is noted.
+    """
+    counted = _Counted(file)
+    reader = BitstreamReader(cast(BinaryIO, counted))
+    result = Inspection(reader.header, counted.count)
+    layers: dict[tuple[FrameType, int], Layer] = {}
+    first: dict[int, PacketHeader] = {}
+    try:
+        for packet in reader:
+            size, result.bytes = counted.count - result.bytes, counted.count
+            if isinstance(packet, Packet):
+                header = packet.header
+                kind = header.frame_type, header.temporal_layer
+                layers.setdefault(kind, Layer(*kind, header.qp, header.qp)).add(header, size)
+                if len(first) <= 2 * MAX_GOP_SIZE:
+                    first[header.poc] = header
+                if header.frame_type is FrameType.I:
+                    result.i_frames.append(header.poc)
+            else:
+                result.note(packet, size)
+        result.bytes = counted.count  # with the trailer
+    except BitstreamError as damage:
+        result.damage = damage
+    result.layers = [layers[kind] for kind in sorted(layers)]
+    begin, end = [*result.i_frames, MAX_FRAMES, MAX_FRAMES][:2]
+    result.gop = [first[poc] for poc in sorted(first) if begin <= poc <= end]
+    return result
+
+
+class _Counted:
+    """A file that counts the bytes read: a pipe cannot tell its position."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.count = file, 0
+
+    def read(self, size: int) -> bytes:
+        data = self.file.read(size)
+        self.count += len(data)
+        return data

@@ -1,0 +1,56 @@
+"""Frames kept in a temporary file: what comes through a pipe, for an encode that reads it several times."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Self
+
+from bcodec.bitstream import VideoFormat
+from bcodec.bitstream.sidecar import Beside
+from bcodec.frame import Frame, picture_bytes
+
+
+class Spool:
+    """The frames of a video, from first to last as often as wanted; a context manager.
+
+    `format` and `frame_count` as in VideoReader. It takes as much space among the temporary files as the
+    uncompressed video. Raises OSError, naming their folder, if that is not there.
+    """
+
+    def __init__(self, format: VideoFormat, frames: Iterable[Frame]) -> None:
+        self.format, self.frame_count = format, 0
+        self.notices: list[str] = []
+        self.beside = Beside()  # nothing: y4m has no sound
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        try:
+            for frame in frames:
+                self._keep(frame)
+        except BaseException:
+            self.close()
+            raise
+
+    def _keep(self, frame: Frame) -> None:
+        try:
+            self._file.write(frame.to_bytes())
+            self._file.flush()
+        except OSError as error:
+            error.filename = tempfile.gettempdir()
+            raise
+        self.frame_count += 1
+
+    def __iter__(self) -> Iterator[Frame]:
+        width, height = self.format.width, self.format.height
+        self._file.seek(0)
+        for _ in range(self.frame_count):
+            yield Frame.from_bytes(self._file.read(picture_bytes(width, height)), width, height)
+
+    def close(self) -> None:
+        """Let go of the frames."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,196 @@
+"""Raw 4:2:0 and y4m, in and out, files and pipes; and what any video is to its reader and writer."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import BinaryIO, Protocol
+
+from bcodec.bitstream import VideoFormat
+from bcodec.bitstream.sidecar import Beside
+from bcodec.errors import VideoError
+from bcodec.frame import Frame, picture_bytes
+
+FALLBACK_RATE = Fraction(25)  # Hz; what FFmpeg takes when a file does not say
+INTERLACED = "is interlaced, which is not supported; --deinterlace makes frames of its fields"
+NO_RATE_NOTICE = f"the input does not say its frame rate: taken as {FALLBACK_RATE} fps"
+
+# Values of H.273 and FFmpeg.
+UNKNOWN_COLOUR = 2
+LIMITED, FULL = 1, 2
+BT709, BT601 = 1, 6
+LEFT, CENTRE, TOP_LEFT = 1, 2, 3
+
+Y4M_MAGIC = b"YUV4MPEG2"
+Y4M_LINE = 1024  # bytes; no header that we believe is longer
+Y4M_SITING = {"C420": CENTRE, "C420jpeg": CENTRE, "C420mpeg2": LEFT, "C420paldv": TOP_LEFT}
+Y4M_RANGE = {"XCOLORRANGE=LIMITED": LIMITED, "XCOLORRANGE=FULL": FULL}
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass
+class Source:
+    """An open input: its pictures come once, in display order; `run_on` reads what lies beside the last."""
+
+    format: VideoFormat
+    frames: Iterator[Frame]
+    frame_count: int | None
+    close: Callable[[], None]
+    notices: list[str] = field(default_factory=list)
+    beside: Beside = field(default_factory=Beside)
+    run_on: Callable[[], None] = nothing
+
+
+class Sink(Protocol):
+    """An open output."""
+
+    notices: list[str]
+
+    def write(self, frame: Frame) -> None:
+        """Add one picture."""
+
+    def finish(self) -> None:
+        """Write what is held back."""
+
+    def close(self) -> None:
+        """Let the file go."""
+
+
+# ---------------------------------------------------------------- bare planes
+
+
+def open_raw(
+    stream: BinaryIO, name: str, bytes_there: int, size: tuple[int, int] | None, frame_rate: Fraction | None
+) -> Source:
+    """Open bare planes, `bytes_there` long; VideoError if that is not a whole number of pictures."""
+    if not size or not frame_rate:
+        raise VideoError(f"{name}: raw video does not say its size and frame rate; both must be given")
+    video = VideoFormat(*size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0))
+    each = picture_bytes(*size)
+    count, over = divmod(bytes_there, each)
+    if over:
+        raise VideoError(
+            f"{name}: {bytes_there} bytes are not a whole number of {size[0]}x{size[1]} frames"
+            f" of {each} bytes: {count} frames and {over} bytes over"
+        )
+    frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(count))
+    return Source(video, frames, count, stream.close)
+
+
+# ---------------------------------------------------------------- y4m
+
+
+def is_plain_y4m(stream: BinaryIO) -> bool:
+    """Whether a seekable stream is y4m of 8-bit 4:2:0, which needs no FFmpeg."""
+    tags = stream.readline(Y4M_LINE).decode("latin-1").split()
+    stream.seek(0)
+    return tags[:1] == [Y4M_MAGIC.decode()] and _y4m_sampling(tags) in Y4M_SITING
+
+
+def _y4m_sampling(tags: list[str]) -> str:
+    return next((tag for tag in tags if tag.startswith("C")), "C420")
+
+
+def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> Source:
+    """Open y4m from a file or a pipe (bytes_there None)."""
+    line = stream.readline(Y4M_LINE)
+    if not line:
+        raise VideoError(f"{name}: is empty")
+    if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
+        raise VideoError(f"{name}: is not y4m, which begins with {Y4M_MAGIC.decode()}")
+    video, notices = _parse_y4m(line.decode("latin-1").split(), name)
+    each = picture_bytes(video.width, video.height)
+    count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
+    return Source(video, _y4m_frames(stream, name, video), count, stream.close, notices)
+
+
+def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
+    sampling = _y4m_sampling(tags)
+    if sampling not in Y4M_SITING:
+        raise VideoError(
+            f"{name}: y4m through a pipe must be 8-bit 4:2:0, not {sampling}; name a file instead"
+        )
+    value = {tag[0]: tag[1:] for tag in tags[1:] if tag[0] in "WHFIA"}
+    if value.get("I", "p") not in ("p", "?"):
+        raise VideoError(f"{name}: {INTERLACED}")
+    try:
+        width, height = int(value["W"]), int(value["H"])
+        top, bottom = map(int, value.get("F", "0:0").split(":"))
+        across, down = map(int, value.get("A", "0:0").split(":"))
+    except (KeyError, ValueError):
+        raise VideoError(f"{name}: its y4m header is damaged: {' '.join(tags)}") from None
+    notices = []
+    rate = Fraction(top, bottom) if bottom else Fraction(0)
+    if not rate:
+        rate = FALLBACK_RATE
+        notices.append(NO_RATE_NOTICE)
+    video = VideoFormat(
+        width,
+        height,
+        rate,
+        1 / rate,
+        Fraction(across, down) if down else Fraction(0),
+        colour_range=next((Y4M_RANGE[tag] for tag in tags if tag in Y4M_RANGE), 0),
+        chroma_location=Y4M_SITING[sampling],
+    )
+    return video, notices
+
+
+def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Frame]:
+    each = picture_bytes(video.width, video.height)
+    count = 0
+    while line := stream.readline(Y4M_LINE):
+        data = stream.read(each) if line.startswith(b"FRAME") and line.endswith(b"\n") else b""
+        if len(data) != each:
+            raise VideoError(f"{name}: is damaged or cut short after {count} frames")
+        yield Frame.from_bytes(data, video.width, video.height)
+        count += 1
+
+
+class PlainSink:
+    """Planes as they are, with y4m's headers or bare; through a pipe each picture goes at once."""
+
+    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
+        self.keep_open = path == "-"
+        self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
+        self.before_each = b"FRAME\n" if kind == "y4m" else b""
+        self.beside = beside
+        left_out = ", ".join(map(str, beside.streams.values()))
+        self.notices = [f"{kind} holds pictures only, left out: {left_out}"] if left_out else []
+        if kind == "y4m":
+            self.stream.write(_y4m_header(format))
+
+    def write(self, frame: Frame) -> None:
+        """Add one picture."""
+        self.beside.until(None)  # and forget it
+        self.stream.write(self.before_each + frame.to_bytes())
+        if self.keep_open:
+            self.stream.flush()
+
+    def finish(self) -> None:
+        """Hand all that is buffered to the system."""
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Let the file go; standard output stays open."""
+        if not self.keep_open:
+            self.stream.close()
+
+
+def _y4m_header(format: VideoFormat) -> bytes:
+    rate, aspect = format.frame_rate, format.sample_aspect_ratio
+    siting = {LEFT: "C420mpeg2", TOP_LEFT: "C420paldv"}.get(format.chroma_location, "C420jpeg")
+    tags = [
+        Y4M_MAGIC.decode(),
+        f"W{format.width}",
+        f"H{format.height}",
+        f"F{rate.numerator}:{rate.denominator}",
+        "Ip",
+        f"A{aspect.numerator}:{aspect.denominator if aspect else 0}",
+        siting,
+        *(tag for tag, value in Y4M_RANGE.items() if value == format.colour_range),
+    ]
+    return " ".join(tags).encode() + b"\n"
