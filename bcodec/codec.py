@@ -1,4 +1,4 @@
-"""The codec core: frames to packets and back through the one path that encoder and decoder share."""
+"""The codec core: the one path that encoder and decoder share, and packets to frames by it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
-from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, Reference
-from bcodec.encoder.effort import PLAIN, Effort
-from bcodec.entropy.coder import RangeReader, Tables
+from bcodec.coding import CollocatedMotion, Encoder, Reference, SymbolCoder
+from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
+from bcodec.entropy.coder import RangeReader
+from bcodec.entropy.tables import Tables
 from bcodec.errors import (
     BitstreamError,
     CodecError,
@@ -29,16 +30,9 @@ from bcodec.errors import (
 )
 from bcodec.fixedpoint import exact_precision
 from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_tensor
-from bcodec.networks import (
-    Networks,
-    ReferencePicture,
-    SymbolCoder,
-    Track,
-    loop_filter,
-    sample_worth,
-)
+from bcodec.networks import Networks
+from bcodec.networks.loopfilter import loop_filter
 
-HIGHEST_QP = 63
 LATENT_PITCH = 16  # luma samples
 
 
@@ -61,21 +55,17 @@ class Decoded(NamedTuple):
     header: PacketHeader
     frame: Frame
     y_hat: Tensor
-    track: Track | None
+    motion: CollocatedMotion | None
 
 
 class FrameCodec:
-    """Codes one frame after the other, either way, with the decoded picture buffer between them."""
+    """Codes frames of one size, either way: the one path that encoder and decoder share."""
 
     def __init__(self, networks: Networks, width: int, height: int) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
         self.width, self.height = width, height
         rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
         self.latent_size = rows, columns
-        # Of the padded picture only what is shown deserves bits.
-        self.shown = torch.zeros(1, 1, rows, columns, dtype=torch.bool, device=networks.device)
-        self.shown[:, :, : -(-height // LATENT_PITCH), : -(-width // LATENT_PITCH)] = True
-        self.dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
 
     def qps(self, header: PacketHeader) -> tuple[Tensor, Tensor]:
         """The qp of a frame and of its chroma, each [1]."""
@@ -87,55 +77,38 @@ class FrameCodec:
         self,
         symbols: SymbolCoder,
         header: PacketHeader,
-        source: Tensor | None = None,
-        effort: Effort = PLAIN,
+        dpb: DecodedPictureBuffer[Reference],
+        encoder: Encoder | None = None,
     ) -> Decoded:
-        """The one path: the decoded picture; `source` [1, 6, H/2, W/2], padded, when encoding, with `effort`.
+        """The decoded picture, with references from the DPB; later frames can refer to it once it is kept.
 
-        Later frames can refer to it once it is kept. Raises MissingReference.
+        Raises MissingReference.
         """
         networks = self.networks
         qp, chroma_qp = self.qps(header)
-        track = None
+        motion = None
         if header.frame_type is FrameType.I:
-            x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, source, chroma_qp=chroma_qp)
+            x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, encoder, chroma_qp=chroma_qp)
         else:
-            past, future = self.dpb.references(header.poc)
+            past, future = dpb.references(header.poc)
             distances = (header.poc - past.poc, future.poc - header.poc)
-            x_hat, y_hat, track = networks.bframe(
-                symbols,
-                past.picture,
-                future.picture,
-                distances,
-                qp,
-                source,
-                chroma_qp=chroma_qp,
-                effort=effort,
+            x_hat, y_hat, motion = networks.bframe(
+                symbols, past.picture, future.picture, distances, qp, encoder, chroma_qp=chroma_qp
             )
         frame = to_frame(finish(x_hat), self.width, self.height)
-        frame = self._filter(symbols, header, frame, source, fit=effort.loop_filter)
-        return Decoded(header, frame, y_hat, track)
+        steps = networks.level_steps(header.qp, header.chroma_qp, intra=header.frame_type is FrameType.I)
+        filtered = Frame(*loop_filter(symbols, frame.planes, steps, encoder))
+        return Decoded(header, filtered, y_hat, motion)
 
     @torch.no_grad()
-    def keep(self, decoded: Decoded) -> None:
+    def keep(self, decoded: Decoded, dpb: DecodedPictureBuffer[Reference]) -> None:
         """Hold a decoded picture for later frames, if any refers to it."""
-        header, frame, y_hat, track = decoded
+        header, frame, y_hat, motion = decoded
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
             padded, (qp, _) = to_tensor(frame).to(self.networks.device), self.qps(header)
-            picture = self.networks.reference(padded, y_hat, qp, track)
-            self.dpb.insert(Reference(header.poc, header.temporal_layer, picture))
-
-    def _filter(
-        self, symbols: SymbolCoder, header: PacketHeader, frame: Frame, source: Tensor | None, *, fit: bool
-    ) -> Frame:
-        """The decoded frame with its loop filter applied, which is coded here."""
-        qps = header.qp, header.chroma_qp
-        steps = self.networks.level_steps(*qps, intra=header.frame_type is FrameType.I)
-        original = None if source is None else to_frame(source, self.width, self.height).planes
-        # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
-        worth = sample_worth(*qps) if fit else (0.0, 0.0, 0.0)
-        return Frame(*loop_filter(symbols, frame.planes, steps, original, worth))
+            reference = self.networks.reference(padded, y_hat, qp, motion)
+            dpb.insert(HeldPicture(header.poc, header.temporal_layer, reference))
 
 
 def decode(
@@ -149,6 +122,7 @@ def decode(
     check_header(header, networks)
     width, height = header.video.width, header.video.height
     codec = FrameCodec(networks, width, height)
+    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
     shown: DisplayOrder[Frame] | None = None
     first = 0
     for packet in packets:
@@ -162,7 +136,7 @@ def decode(
         if poc < first:
             continue
         try:
-            frame = _decode_frame(codec, packet)
+            frame = _decode_frame(codec, packet, dpb)
             ready = shown.push(poc, frame)
         except (EntropyError, MissingReference, MissingPicture, BitstreamError) as error:
             raise CodecError(f"frame {poc}: {error}") from error
@@ -171,12 +145,12 @@ def decode(
         raise CodecError(f"the stream ends while {len(shown)} frames wait for an earlier one")
 
 
-def _decode_frame(codec: FrameCodec, packet: Packet) -> Frame:
+def _decode_frame(codec: FrameCodec, packet: Packet, dpb: DecodedPictureBuffer[Reference]) -> Frame:
     symbols = RangeReader(codec.tables, packet.payload)
-    decoded = codec.code(symbols, packet.header)
+    decoded = codec.code(symbols, packet.header, dpb)
     if picture_hash(decoded.frame) != packet.picture_hash:
         raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
-    codec.keep(decoded)
+    codec.keep(decoded, dpb)
     return decoded.frame
 
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reference(Generic[T]):
+class HeldPicture(Generic[T]):
     """A decoded frame that later ones may refer to: display index, temporal layer, and the picture."""
 
     poc: int
@@ -23,12 +23,12 @@ class DecodedPictureBuffer(Generic[T]):
     """The frames held as references; at most two anchors and one frame of each temporal layer above 0."""
 
     def __init__(self) -> None:
-        self._held: list[Reference[T]] = []  # in coding order
+        self._held: list[HeldPicture[T]] = []  # in coding order
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def insert(self, reference: Reference[T]) -> None:
+    def insert(self, reference: HeldPicture[T]) -> None:
         """Hold a frame just coded, and let go of every frame that it makes dead.
 
         In pre-order, a frame of layer L > 0 comes after the subtrees of all earlier frames of layer >= L are
@@ -41,7 +41,7 @@ class DecodedPictureBuffer(Generic[T]):
             survivors = [held for held in self._held if held.temporal_layer < reference.temporal_layer]
         self._held = [*survivors, reference]
 
-    def references(self, poc: int) -> tuple[Reference[T], Reference[T]]:
+    def references(self, poc: int) -> tuple[HeldPicture[T], HeldPicture[T]]:
         """Return (past, future): the nearest held frames on either side of `poc`.
 
         Without a future it is the past twice. Raises MissingReference where no frame before `poc` is held.
@@ -93,5 +93,5 @@ class DisplayOrder(Generic[T]):
         return [self._waiting.pop(poc) for poc in order]
 
 
-def _poc(reference: Reference[T]) -> int:
+def _poc(reference: HeldPicture[T]) -> int:
     return reference.poc

@@ -13,10 +13,10 @@ from torch import Tensor
 Plane: TypeAlias = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64  # luma samples: sides of the padded picture are multiples of it
-MIDDLE = 128  # the sample that becomes 0
-STEPS = 64  # samples per unit: the pixel grid is the multiples of 1 / STEPS
-LOWEST = (0 - MIDDLE) / STEPS  # -2
-HIGHEST = (255 - MIDDLE) / STEPS  # 127 / 64
+MIDDLE = 128  # the 8-bit level that becomes 0
+LEVELS = 64  # 8-bit levels in a unit: the pixel grid is the multiples of 1 / LEVELS
+LOWEST = (0 - MIDDLE) / LEVELS  # -2
+HIGHEST = (255 - MIDDLE) / LEVELS  # 127 / 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def to_tensor(frame: Frame) -> Tensor:
     y, u, v = (_padded(p, *s) for p, s in zip(frame.planes, plane_shapes(width, height), strict=True))
     samples = torch.cat([F.pixel_unshuffle(y, 2), u, v], dim=1)
     # (p - 128) / 64 is exact in float32: an integer below 2^24 over a power of two.
-    return ((samples - MIDDLE) / STEPS).contiguous(memory_format=torch.channels_last)
+    return ((samples - MIDDLE) / LEVELS).contiguous(memory_format=torch.channels_last)
 
 
 def to_frame(tensor: Tensor, width: int, height: int) -> Frame:
@@ -114,7 +114,7 @@ def to_frame(tensor: Tensor, width: int, height: int) -> Frame:
     The tensor is float32 [1, 6, H' / 2, W' / 2] on any device, as `finish` leaves it: multiples of 1/64 in
     [-2, 127/64]; H' >= height, W' >= width. Raises ValueError for another shape.
     """
-    samples = (tensor.detach().cpu() * STEPS + MIDDLE).to(torch.uint8)
+    samples = (tensor.detach().cpu() * LEVELS + MIDDLE).to(torch.uint8)
     y = F.pixel_shuffle(samples[:, :4], 2)
     planes = (y[0, 0], samples[0, 4], samples[0, 5])
     return Frame(
@@ -127,7 +127,7 @@ def to_frame(tensor: Tensor, width: int, height: int) -> Frame:
 
 def finish(tensor: Tensor) -> Tensor:
     """Clamp to [-2, 127/64] and round to multiples of 1/64, halves to even; gives a new tensor."""
-    return torch.round(tensor.clamp(LOWEST, HIGHEST) * STEPS) / STEPS
+    return torch.round(tensor.clamp(LOWEST, HIGHEST) * LEVELS) / LEVELS
 
 
 def _padded(plane: Plane, height: int, width: int) -> Tensor:

@@ -33,11 +33,12 @@ from bcodec.bitstream import (
     VideoFormat,
 )
 from bcodec.codec import decode
+from bcodec.encoder import worth
 from bcodec.encoder.effort import PRESETS, Effort, Preset
 from bcodec.encoder.encode import Settings, encode, split
 from bcodec.encoder.group import CodedFrame, GroupCoder
 from bcodec.frame import Frame, picture_hash, plane_shapes
-from bcodec.networks import Networks, intra, load_networks
+from bcodec.networks import Networks, load_networks
 from bcodec.networks.motion import shift
 
 FILE = Path(__file__).with_name("pinned.bcv")
@@ -101,7 +102,7 @@ def coded(networks: Networks) -> Iterator[CodedFrame]:
             if number == PANNED:
                 stack.enter_context(patch("bcodec.networks.bframe.code_shifts", _panned))
             if number == FILTERED:
-                stack.enter_context(patch("bcodec.codec.sample_worth", _overpaid))
+                stack.enter_context(patch("bcodec.encoder.group.sample_worth", _overpaid))
             yield from coder.code(group, qp, before)
         before = qp
 
@@ -112,7 +113,7 @@ def _panned(symbols: Any, shifts: Any, *more: Any) -> Tensor:
 
 
 def _overpaid(*qps: Any) -> tuple[float, ...]:
-    return tuple(worth * WORTH for worth in intra.sample_worth(*qps))
+    return tuple(each * WORTH for each in worth.sample_worth(*qps))
 
 
 def make_file(networks: Networks) -> bytes:

@@ -1,6 +1,6 @@
 """One group of frames coded, in coding order: each frame by the one path, perhaps several times.
 
-TODO
+A frame may be coded more than once: to find the qp of chroma, and how precise and how dear motion should be.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from time import perf_counter
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from bcodec.bitstream import FrameType, Packet, PacketHeader
 from bcodec.codec import Decoded, FrameCodec
-from bcodec.dpb import DecodedPictureBuffer, Reference
+from bcodec.coding import Reference
+from bcodec.dpb import DecodedPictureBuffer, HeldPicture
+from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import chroma_offset, layer_qp
+from bcodec.encoder.rdoq import ThriftyWriter, shown
 from bcodec.encoder.tuning import Trial, Tuning
-from bcodec.entropy.coder import RangeWriter, Tables
+from bcodec.encoder.worth import latent_worth, sample_worth
 from bcodec.frame import Frame, picture_hash, to_tensor
 from bcodec.gop import Slot, intra_anchor
 from bcodec.metrics import Quality, mean_squared_error
-from bcodec.networks import Networks, ReferencePicture, sample_worth, usual_precision
-
-CONTENT_CALLS = 8  # to the symbol coder: hyper-latent, block sizes (3), the latent (4); motion comes before
-FILTER_CALLS = 2  # behind them: which filters there are, and their shares
+from bcodec.networks import Networks
+from bcodec.networks.motion.vectors import usual_precision
 
 
 class CodedFrame(NamedTuple):
@@ -42,6 +42,7 @@ class CodedFrame(NamedTuple):
     seconds: float = 0.0
 
 
+Dpb = DecodedPictureBuffer[Reference]
 _Tuning = Tuning[tuple[CodedFrame, Decoded]]
 
 
@@ -57,22 +58,22 @@ class GroupCoder:
         """The frames of a group in coding order; `past_qp`, of the group before it, is `qp` if not given."""
         first = group.frames[0]
         codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
-        offset = 0
+        offset, dpb = 0, Dpb()
         tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
         if group.past and not all(slot.intra for slot in group.slots):
             anchor = self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0))
             offset = anchor.chroma_offset
-            codec.dpb = DecodedPictureBuffer()
-            codec.dpb.insert(anchor.reference)
+            dpb.insert(anchor.picture)
         for slot in group.slots:
             own, frame = layer_qp(qp, slot.temporal_layer), group.frame(slot)
             if slot.intra and slot.referenced:
-                coded = self._code_anchor(codec, slot, frame, own)
-                offset = coded.packet.header.chroma_offset
+                coded, anchor = self._code_anchor(codec, slot, frame, own)
+                offset = anchor.chroma_offset
+                dpb.insert(anchor.picture)
             elif slot.intra:
-                coded, _ = _code_frame(codec, slot, frame, own, offset, self.preset.effort)
+                coded, _ = _code_frame(codec, dpb, slot, frame, own, offset, self.preset.effort)
             else:
-                coded = self._code_best(codec, slot, frame, own, offset, tuning)
+                coded = self._code_best(codec, dpb, slot, frame, own, offset, tuning)
             yield coded
 
     def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> _Anchor:
@@ -84,22 +85,31 @@ class GroupCoder:
         self.anchors[poc, qp] = self.anchors.pop((poc, qp))  # the last to be forgotten
         return self.anchors[poc, qp]
 
-    def _code_anchor(self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int) -> CodedFrame:
+    def _code_anchor(
+        self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int
+    ) -> tuple[CodedFrame, _Anchor]:
         """Code an I frame to which others refer, and remember it."""
-        began = perf_counter()
-        coded, decoded = _code_frame(codec, slot, frame, qp, 0, self.preset.effort)
+        began, dpb = perf_counter(), Dpb()
+        coded, decoded = _code_frame(codec, dpb, slot, frame, qp, 0, self.preset.effort)
         assert coded.quality
         offset = chroma_offset(coded.quality) if self.preset.chroma else 0
         if offset:
-            coded, decoded = _code_frame(codec, slot, frame, qp, offset, self.preset.effort)
-        codec.keep(decoded)
-        reference, _ = codec.dpb.references(slot.poc + 1)
-        anchor = _Anchor(reference, offset)
+            coded, decoded = _code_frame(codec, dpb, slot, frame, qp, offset, self.preset.effort)
+        codec.keep(decoded, dpb)
+        picture, _ = dpb.references(slot.poc + 1)
+        anchor = _Anchor(picture, offset)
         self.anchors = dict([*self.anchors.items(), ((slot.poc, qp), anchor)][-2:])
-        return coded._replace(seconds=perf_counter() - began)
+        return coded._replace(seconds=perf_counter() - began), anchor
 
-    def _code_best(  # noqa: PLR0917
-        self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, tuning: _Tuning | None
+    def _code_best(
+        self,
+        codec: FrameCodec,
+        dpb: Dpb,
+        slot: Slot,
+        frame: Frame,
+        qp: int,
+        offset: int,
+        tuning: _Tuning | None,
     ) -> CodedFrame:
         """Code a B frame; of what is tried, that with the least bits and errors, by their worth, is kept."""
         began = perf_counter()
@@ -108,7 +118,7 @@ class GroupCoder:
             trials = []
             for price in self.preset.prices:
                 priced = effort._replace(motion_price=effort.motion_price * price)
-                coded, decoded = _code_frame(codec, slot, frame, qp, offset, priced)
+                coded, decoded = _code_frame(codec, dpb, slot, frame, qp, offset, priced)
                 motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
                 trials.append(Trial(effort, rd_cost(coded, frame), motion, (coded, decoded)))
             return min(trials, key=lambda trial: trial.cost)
@@ -119,14 +129,14 @@ class GroupCoder:
         else:
             best = attempt(self.preset.effort)
         coded, decoded = best.coded
-        codec.keep(decoded)
+        codec.keep(decoded, dpb)
         return coded._replace(seconds=perf_counter() - began)
 
 
 class _Anchor(NamedTuple):
     """A decoded I frame, and the offset of its chroma's qp, which the frames around it share."""
 
-    reference: Reference[ReferencePicture]
+    picture: HeldPicture[Reference]
     chroma_offset: int
 
 
@@ -141,42 +151,25 @@ def rd_cost(coded: CodedFrame, frame: Frame) -> float:
     return 8 * len(coded.packet.payload) + sum(lost)
 
 
-def _code_frame(  # noqa: PLR0917
-    codec: FrameCodec, slot: Slot, frame: Frame, qp: int, offset: int, effort: Effort
+def _code_frame(
+    codec: FrameCodec, dpb: Dpb, slot: Slot, frame: Frame, qp: int, offset: int, effort: Effort
 ) -> tuple[CodedFrame, Decoded]:
     """Code a frame with an offset to the qp of chroma."""
     began = perf_counter()
     kind = FrameType.I if slot.intra else FrameType.B
     header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced, offset)
-    worth = codec.networks.worth(*codec.qps(header), referenced=slot.referenced)
-    symbols = _MeasuringWriter(codec.tables, codec.shown, worth)
-    decoded = codec.code(symbols, header, to_tensor(frame).to(codec.networks.device), effort)
+    networks, qps = codec.networks, codec.qps(header)
+    worth = latent_worth(*qps, networks.channels.y, referenced=slot.referenced)
+    symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
+    analyst = Analyst(
+        networks.intra if slot.intra else networks.bframe,
+        to_tensor(frame).to(networks.device),
+        effort,
+        frame if effort.loop_filter else None,
+        # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
+        sample_worth(header.qp, header.chroma_qp),
+    )
+    decoded = codec.code(symbols, header, dpb, analyst)
     packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
     quality = Quality.of(frame.planes, decoded.frame.planes)
     return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began), decoded
-
-
-class _MeasuringWriter(RangeWriter):
-    """A writer that knows how long the payload was before the content of the frame."""
-
-    def __init__(self, tables: Tables, shown: Tensor, worth: Tensor) -> None:
-        super().__init__(tables, shown, worth)
-        self.lengths = [0]  # bits before each call
-
-    def code(
-        self,
-        y: Tensor | None,
-        mean: Tensor,
-        scale: Tensor,
-        step: Tensor,
-        mask: Tensor | None = None,
-        *,
-        heavy: int = 0,
-    ) -> Tensor:
-        value = super().code(y, mean, scale, step, mask, heavy=heavy)
-        self.lengths.append(self.encoder.num_bits())
-        return value
-
-    @property
-    def motion_bits(self) -> int:
-        return self.lengths[-1 - CONTENT_CALLS - FILTER_CALLS]

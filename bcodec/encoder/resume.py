@@ -96,7 +96,7 @@ def _whole_packets(file: BinaryIO, reader: BitstreamReader) -> Iterator[Packet]:
         yield from reader.frames()
 
 
-def go_on(  # noqa: PLR0917
+def go_on(
     groups: Iterator[Group],
     kept: Iterator[Packet],
     qp: float,

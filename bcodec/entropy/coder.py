@@ -1,132 +1,32 @@
-"""Symbol coders: the answers to `symbols.code(y, mean, scale, step)`, the third in bcodec.entropy.meter.
+"""The range coder, either way: constriction's, with the tables of the weights.
 
-| coder       | y given | does                                                     | returns               |
-|-------------|---------|----------------------------------------------------------|-----------------------|
-| RangeWriter | yes     | rounds, writes the symbol                                | the dequantized value |
-| RangeReader | None    | reads the symbol                                         | the dequantized value |
-| RateMeter   | yes     | rounds with a straight-through gradient, adds up bits    | the dequantized value |
-
-The range coder is constriction's. Each of the 64 scale indices has a table of integer frequencies for each
-family of distributions, made once when weights are exported and shipped with them; index 0 means that the
-symbol is zero and nothing is coded. The last entry of a table is an escape, behind which the symbol follows
-in sixteen plain bits.
+Of all latents the symbols are coded position by position, grouped by table. A symbol beyond its table is an
+escape, behind which it follows in sixteen plain bits.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.entropy.distributions import FAMILIES, LOGISTIC
+from bcodec.coding import TABLES, Part, dequantize
+from bcodec.entropy.distributions import FAMILIES
+from bcodec.entropy.tables import Tables
 from bcodec.errors import EntropyError
-from bcodec.fixedpoint import LATENT, snap
 
-TABLES = 64  # of each family
-REACH = 13  # deviations, times that of the logistic distribution's scale, beyond which a symbol escapes
-LONGEST = 2200  # symbols on either side of zero in a table
-MAGNITUDES = 16  # of symbols that may be taken nearer to zero
-PRIOR = 300.0  # symbols that a table made of its family weighs against symbols counted
-TOTAL = 1 << 20  # sum of the frequencies of a table
 SLACK = 64  # bits of the range coder's state, which a payload may do without
 TOO_SHORT = "the payload ends before its last symbol"
 ESCAPE_RANGE = 1 << 15  # escaped symbols lie in [-2^15, 2^15)
 
 
-def scales(smallest: float, ratio: float) -> Tensor:
-    """Standard deviations [64] of the tables, in quantization steps."""
-    return smallest * ratio ** torch.arange(TABLES, dtype=torch.float64)
-
-
-def make_tables(smallest: float, ratio: float) -> list[np.ndarray]:
-    """Frequency tables, int32 [2 A + 2] with sum 2^20: symbols -A..A, then the escape; 64 for each family.
-
-    The distributions are integrated over each symbol; the range A leaves out about 2^-18 of the probability.
-    """
-    tables = []
-    for family in FAMILIES:
-        widest = max(multiple for _, multiple in family)
-        for sigma in scales(smallest, ratio).tolist():
-            reach = min(max(1, math.ceil(REACH * LOGISTIC * sigma * widest)), LONGEST)
-            edges = np.arange(-reach, reach + 2) - 0.5
-            cdf = np.zeros(len(edges))
-            for share, multiple in family:
-                cdf += share * _logistic(edges / (LOGISTIC * sigma * multiple))
-            mass = np.append(np.diff(cdf), 2 * cdf[0])
-            frequencies = 1 + np.floor(mass / mass.sum() * (TOTAL - len(mass))).astype(np.int32)
-            frequencies[reach] += TOTAL - frequencies.sum()
-            tables.append(frequencies)
-    return tables
-
-
-def fit_tables(tables: Sequence[np.ndarray], counts: Sequence[Counter[int]]) -> list[np.ndarray]:
-    """Tables nearer to the symbols counted under each, as many of either sign.
-
-    So they know what no family does: how often an encoder that weighs bits against errors takes zero.
-    """
-    fitted = []
-    for table, count in zip(tables, counts, strict=True):
-        reach = len(table) // 2 - 1
-        seen = np.zeros(len(table))
-        for symbol, number in count.items():
-            if abs(symbol) <= reach:
-                seen[reach + symbol] += number / 2
-                seen[reach - symbol] += number / 2
-            else:
-                seen[-1] += number
-        mass = (seen + PRIOR * table / TOTAL) / (seen.sum() + PRIOR)
-        frequencies = np.maximum(1, np.round(mass * TOTAL)).astype(np.int32)
-        frequencies[reach] += TOTAL - frequencies.sum()
-        fitted.append(frequencies)
-    return fitted
-
-
-def _logistic(x: np.ndarray) -> np.ndarray:
-    """The logistic distribution's function."""
-    return 1 / (1 + np.exp(-np.clip(x, -700, 700)))  # type: ignore[no-any-return]
-
-
-def dequantize(symbol: Tensor, mean: Tensor, step: Tensor) -> Tensor:
-    """mean + symbol * step on the latent grid."""
-    return snap(mean + symbol * step, LATENT)
-
-
 def table_of(scale: Tensor) -> Tensor:
     """Table numbers 0..63 for scale indices."""
     return torch.round(scale).clamp(0, TABLES - 1)
-
-
-def magnitude_bits(tables: Sequence[np.ndarray]) -> np.ndarray:
-    """Bits of the magnitudes 0..15 in each table, [N, 16]; what a table leaves out costs an escape."""
-    bits = np.full((len(tables), MAGNITUDES), 40.0)
-    for row, table in zip(bits, tables, strict=True):
-        reach = len(table) // 2 - 1
-        inside = -np.log2(table[reach : 2 * reach + 1][:MAGNITUDES] / TOTAL)
-        row[: len(inside)] = inside
-    return bits
-
-
-class Tables:
-    """The frequency tables as constriction's models. Raises TypeError for anything but integers."""
-
-    def __init__(self, tables: Sequence[np.ndarray]) -> None:
-        count = TABLES * len(FAMILIES)
-        if len(tables) != count or not all(np.issubdtype(t.dtype, np.integer) for t in tables):
-            raise TypeError(f"{count} tables of integers are needed")
-        self.reach = np.array([len(t) // 2 - 1 for t in tables])
-        self.models = [
-            constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in tables
-        ]
-        self.byte = constriction.stream.model.Uniform(256)
-        self.bits = magnitude_bits(tables)
-        # Bits of each letter, at the least: a model gives it up to 2^-23 of probability more than its table.
-        self.costs = [-np.log2((t + TOTAL / (1 << 23)) / TOTAL) for t in tables]
 
 
 def alike(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -138,37 +38,54 @@ def alike(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield table, order[low:high]
 
 
-def _flat(x: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
-    """The values of `x`, expanded to `shape`, in coding order: position by position, channels fastest."""
+def in_coding_order(x: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
+    """The values [N] of `x`, expanded to `shape` [1, C, H, W]: position by position, channels fastest.
+
+    Only those at the places `where` [N] among them, if given.
+    """
     values = x.expand(shape).permute(0, 2, 3, 1).reshape(-1)
     return values if where is None else values[where]
 
 
 def _unflat(values: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
-    """The inverse of `_flat`; zero where nothing was coded."""
+    """The inverse of `in_coding_order`; zero where nothing was coded."""
     if where is not None:
         values = torch.zeros(shape.numel(), device=values.device).index_copy_(0, where, values)
     batch, channels, height, width = shape
     return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-class _RangeCoder:
+class RangeCoder:
     """What writer and reader share: which symbols are coded, in what order, and what they mean."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
 
-    def choose(
-        self, ratio: Tensor, step: Tensor, indices: np.ndarray, shape: torch.Size, where: Tensor | None
-    ) -> np.ndarray:
-        """Symbols for the latent's distances from its mean, in steps."""
+    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+        """Write the symbols [N], or read them, with the tables [N]; return them as a reader does, int32."""
         raise NotImplementedError
 
-    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
-        raise NotImplementedError
+    def choose(
+        self,
+        part: Part,
+        ratio: Tensor,
+        step: Tensor,
+        indices: np.ndarray,
+        shape: torch.Size,
+        where: Tensor | None,
+    ) -> np.ndarray:
+        """The symbols [N], int32, for a latent's distances from its mean in steps [N]: the nearest.
+
+        `step` and `indices` (of tables) are [N], too; `shape` and `where` (None: everywhere) say where in the
+        latent they stand, see `in_coding_order`.
+        """
+        symbols = torch.round(ratio).clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1)
+        nearest: np.ndarray = symbols.to(torch.int32).cpu().numpy()
+        return nearest
 
     def code(
         self,
+        part: Part,
         y: Tensor | None,
         mean: Tensor,
         scale: Tensor,
@@ -177,50 +94,26 @@ class _RangeCoder:
         *,
         heavy: int = 0,
     ) -> Tensor:
-        """See bcodec.networks.latent.SymbolCoder; a batch of one."""
+        """See bcodec.coding.SymbolCoder; a batch of one."""
         shape = mean.shape
-        where = None if mask is None else _flat(mask, shape, None).nonzero().view(-1)
+        where = None if mask is None else in_coding_order(mask, shape, None).nonzero().view(-1)
         offset = TABLES * (torch.arange(shape[1], device=scale.device) < heavy).view(1, -1, 1, 1)
-        mean, scale, step = (_flat(x, shape, where) for x in (mean, table_of(scale) + offset, step))
+        mean, scale, step = (in_coding_order(x, shape, where) for x in (mean, table_of(scale) + offset, step))
         indices = scale.to(torch.uint8).cpu().numpy()
         symbols = None
         if y is not None:
-            ratio = (_flat(y.float(), shape, where) - mean) / step
-            symbols = self.choose(ratio, step, indices, shape, where)
+            ratio = (in_coding_order(y.float(), shape, where) - mean) / step
+            symbols = self.choose(part, ratio, step, indices, shape, where)
         decoded = torch.from_numpy(self.transfer(indices, symbols)).to(mean.device)
         return _unflat(dequantize(decoded.float(), mean, step), shape, where)
 
 
-class RangeWriter(_RangeCoder):
-    """Writes symbols; `payload` has the bytes of what was coded.
+class RangeWriter(RangeCoder):
+    """Writes symbols; `payload` has the bytes of what was coded."""
 
-    `shown` [1, 1, H, W] bool: latents of that size are given no symbols where it is False (padding).
-    `worth` [1, C, 1, 1]: the bits that a squared error of 1 is worth in latents of C channels; there a symbol
-    is taken one step nearer to zero where that saves more bits than its error is worth (RDOQ).
-    """
-
-    def __init__(self, tables: Tables, shown: Tensor | None = None, worth: Tensor | None = None) -> None:
+    def __init__(self, tables: Tables) -> None:
         super().__init__(tables)
-        self.shown, self.worth = shown, worth
         self.encoder = constriction.stream.queue.RangeEncoder()
-
-    def choose(
-        self, ratio: Tensor, step: Tensor, indices: np.ndarray, shape: torch.Size, where: Tensor | None
-    ) -> np.ndarray:
-        """The nearest symbols, none in the padding, thrifty ones where their worth is known."""
-        if self.shown is not None and self.shown.shape[2:] == shape[2:]:
-            ratio = ratio * _flat(self.shown, shape, where)
-        symbols = torch.round(ratio).clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1)
-        nearest: np.ndarray = symbols.to(torch.int32).cpu().numpy()
-        if self.worth is None or self.worth.shape[1] != shape[1]:
-            return nearest
-        places = np.flatnonzero((np.abs(nearest) < MAGNITUDES) & (nearest != 0))
-        picked = torch.from_numpy(places).to(ratio.device)
-        worth = (_flat(self.worth, shape, where)[picked] * step[picked].square()).cpu().numpy()
-        size, exact = np.abs(nearest[places]), ratio[picked].abs().cpu().numpy()
-        saved = self.tables.bits[indices[places], size] - self.tables.bits[indices[places], size - 1]
-        nearest[places] -= np.sign(nearest[places]) * (saved > worth * (2 * (exact - size) + 1))
-        return nearest
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         """Write `symbols` and return those that a reader will see (zero where nothing is coded)."""
@@ -270,7 +163,7 @@ def _round_up(value: int, bits: int) -> int:
     return -(-value >> bits) << bits
 
 
-class RangeReader(_RangeCoder):
+class RangeReader(RangeCoder):
     """Reads symbols from a payload; raises EntropyError if it ends too early.
 
     Behind the end the range coder would read on, for ever. Symbols that cannot have been written in so few

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.entropy.coder import MAGNITUDES, TABLES, TOTAL, dequantize, magnitude_bits, scales
+from bcodec.coding import OF_MOTION, TABLES, Part, dequantize, deviation
 from bcodec.entropy.distributions import FAMILIES, HEAVY, PLAIN, information
+from bcodec.entropy.tables import MAGNITUDES, TOTAL, magnitude_bits, scales
 
 SELDOM = 1e-3  # probability below which a table had too few symbols to count to be trusted
 
@@ -25,17 +25,16 @@ SELDOM = 1e-3  # probability below which a table had too few symbols to count to
 class SymbolCosts(nn.Module):
     """Bits of symbols as frequency tables have them, differentiable: between tables and symbols interpolated.
 
-    `tables` as of a weights file, or those of `make_tables`, of scales `smallest` * `ratio`^index.
+    `tables` as of a weights file, or those of `make_tables`.
     """
 
     bits: Tensor  # [families, 64, 16], of the magnitudes in each table
     excess: Tensor  # [families, 1, 64, 16], by how much they are more than the family's
 
-    def __init__(self, tables: Sequence[np.ndarray], smallest: float, ratio: float) -> None:
+    def __init__(self, tables: Sequence[np.ndarray]) -> None:
         super().__init__()
-        self.smallest, self.log_ratio = smallest, math.log(ratio)
         bits = torch.from_numpy(magnitude_bits(tables)).view(len(FAMILIES), TABLES, MAGNITUDES)
-        magnitudes, deviations = torch.arange(MAGNITUDES).double(), scales(smallest, ratio)[:, None]
+        magnitudes, deviations = torch.arange(MAGNITUDES).double(), scales()[:, None]
         family_bits = torch.stack([information(magnitudes, deviations, family) for family in FAMILIES])
         excess = bits - family_bits
         for row, table in zip(excess.view(-1, MAGNITUDES), tables, strict=True):
@@ -55,15 +54,14 @@ class SymbolCosts(nn.Module):
 
     def _of(self, family: int, symbol: Tensor, index: Tensor) -> Tensor:
         """The family's bits and the excess, linear between the tables' entries and constant beyond them."""
-        deviation = torch.exp(self.log_ratio * index) * self.smallest
         where = torch.stack([symbol.abs() * (2 / (MAGNITUDES - 1)), index * (2 / (TABLES - 1))], -1) - 1
         excess = F.grid_sample(
             self.excess[family][None], where.view(1, -1, 1, 2), padding_mode="border", align_corners=True
         )
-        return information(symbol, deviation, FAMILIES[family]) + excess.view(symbol.shape)
+        return information(symbol, deviation(index), FAMILIES[family]) + excess.view(symbol.shape)
 
     def thrifty(self, ratio: Tensor, index: Tensor, worth: Tensor) -> Tensor:
-        """The symbols that a RangeWriter takes; `worth` as there, in squared steps."""
+        """The symbols that an encoder's writer takes; `worth` as there, in squared steps."""
         symbol = torch.round(ratio)
         size = symbol.abs()
         places = torch.round(index).long() * MAGNITUDES + size.clamp(1, MAGNITUDES - 1).long()
@@ -91,7 +89,7 @@ class _Inside(torch.autograd.Function):
 
 
 class RateMeter:
-    """Measures: `bits` [B] sums what the symbols cost, `parts` has one tensor [B] for each call.
+    """Measures: `bits` [B] sums what the symbols cost, `motion_bits` [B] those of motion.
 
     The scale gets the gradient of just that. The latent and its mean get the gradient that uniform noise in
     place of rounding would give in the mean: as a measure, noise would count a tenth of a bit and more for
@@ -101,15 +99,21 @@ class RateMeter:
 
     def __init__(self, costs: SymbolCosts, worth: Tensor | None = None) -> None:
         self.costs, self.worth = costs, worth
-        self.parts: list[Tensor] = []
+        self.calls: list[tuple[Part, Tensor]] = []  # bits of each sample of the batch, [B]
 
     @property
     def bits(self) -> Tensor:
         """Bits of each sample of the batch, [B]."""
-        return torch.stack(self.parts).sum(0)
+        return torch.stack([bits for _, bits in self.calls]).sum(0)
+
+    @property
+    def motion_bits(self) -> Tensor:
+        """Bits of each sample's motion, [B]."""
+        return torch.stack([bits for part, bits in self.calls if part in OF_MOTION]).sum(0)
 
     def code(
         self,
+        part: Part,
         y: Tensor | None,
         mean: Tensor,
         scale: Tensor,
@@ -118,23 +122,21 @@ class RateMeter:
         *,
         heavy: int = 0,
     ) -> Tensor:
-        """See bcodec.networks.latent.SymbolCoder."""
+        """See bcodec.coding.SymbolCoder."""
         if y is None:
             raise TypeError("a rate meter needs the latent")
         index = _Inside.apply(scale, 0.0, TABLES - 1.0)  # type: ignore[no-untyped-call]
         ratio = (y.float() - mean) / step
-        symbol = self._choose(ratio.detach(), index.detach(), step.detach())
+        symbol = self._choose(part, ratio.detach(), index.detach(), step.detach())
         bits = self.costs(symbol, index, heavy)
-        coded = (
-            torch.round(index.detach()) > 0
-        )  # of table 0 nothing is; but the scale learns that it should be
+        coded = torch.round(index.detach()) > 0  # else nothing is; but the scale learns that it should be
         bits, symbol = bits - bits.detach() * ~coded, symbol * coded
         if ratio.requires_grad:
             bits = bits + (ratio - ratio.detach()) * self._slope(ratio, index, heavy)
         y_hat = dequantize(ratio + (symbol - ratio).detach(), mean, step)
         if mask is not None:
             bits, y_hat = bits * mask, y_hat * mask
-        self.parts.append(bits.flatten(1).sum(1))
+        self.calls.append((part, bits.flatten(1).sum(1)))
         return y_hat
 
     @torch.no_grad()
@@ -144,7 +146,7 @@ class RateMeter:
         slope: Tensor = high - low
         return slope
 
-    def _choose(self, ratio: Tensor, index: Tensor, step: Tensor) -> Tensor:
-        if self.worth is None or self.worth.shape[1] != ratio.shape[1]:
+    def _choose(self, part: Part, ratio: Tensor, index: Tensor, step: Tensor) -> Tensor:
+        if self.worth is None or part is not Part.CONTENT:
             return torch.round(ratio)
         return self.costs.thrifty(ratio, index.expand(ratio.shape), self.worth * step.square())

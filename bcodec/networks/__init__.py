@@ -7,33 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bcodec.errors import InexactWeights, WeightsError
 from bcodec.fixedpoint import Conv2d
+from bcodec.frame import LEVELS
 from bcodec.networks.bframe import BFrameCodec
-from bcodec.networks.context import Reference as ReferencePicture
-from bcodec.networks.context import ReferenceFeatures
-from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
-from bcodec.networks.latent import QStep, SymbolCoder
-from bcodec.networks.layers import LEVELS, Channels
-from bcodec.networks.loopfilter import loop_filter
-from bcodec.networks.motion.codec import Track
-from bcodec.networks.motion.vectors import usual_precision
+from bcodec.networks.intra import IntraCodec
+from bcodec.networks.latent import QStep
+from bcodec.networks.layers import Channels
+from bcodec.networks.reference import ReferenceFeatures
 from bcodec.networks.weights import from_arrays, read_weights, write_weights
 
 __all__ = [
     "Channels",
     "Networks",
-    "ReferencePicture",
-    "SymbolCoder",
-    "Track",
     "WeightsError",
     "load_networks",
-    "loop_filter",
-    "sample_worth",
     "save_networks",
-    "usual_precision",
 ]
 
 WEIGHTS_NAME = "bcodec.npz"
@@ -55,10 +46,6 @@ class Networks(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.reference.latent.weight.device
-
-    def worth(self, qp: Tensor, chroma_qp: Tensor, *, referenced: bool) -> Tensor:
-        """Bits that a squared error of 1 in the latents y is worth, [B, Y, 1, 1], for qps [B]."""
-        return latent_worth(qp, chroma_qp, self.channels.y, referenced=referenced)
 
     def level_steps(self, qp: int, chroma_qp: int, *, intra: bool) -> tuple[float, float, float]:
         """The quantization steps that filters of Y, U and V go by, in 8-bit levels."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bcodec.encoder.analyst import Analyst
 from bcodec.networks import Networks
 from bcodec.networks.budget import Usage, measure
 
@@ -21,4 +22,4 @@ def table(usage: Usage) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(table(measure(Networks()))))
+    print("\n".join(table(measure(Networks(), Analyst))))

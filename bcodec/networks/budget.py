@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bcodec.coding import Encoder, Rounder
 from bcodec.fixedpoint import Conv2d
 from bcodec.frame import finish
 from bcodec.networks import Networks
-from bcodec.networks.latent import Rounder
+from bcodec.networks.bframe import BFrameCodec
+from bcodec.networks.intra import IntraCodec
 
 DECODER_I = 40.0  # kMAC for each luma pixel of an I frame, decoding
 DECODER_B = 50.0
@@ -83,23 +85,26 @@ def counting(networks: Networks) -> Iterator[Count]:
 
 
 @torch.no_grad()
-def measure(networks: Networks) -> Usage:
-    """Code an I and a B frame between two references of SIDE x SIDE luma samples, both ways, and count."""
+def measure(networks: Networks, encoder: Callable[[IntraCodec | BFrameCodec, Tensor], Encoder]) -> Usage:
+    """Code an I and a B frame between two references of SIDE x SIDE luma samples, both ways, and count.
+
+    `encoder` makes one for a picture [1, 6, SIDE/2, SIDE/2] and the codec that will code it.
+    """
     symbols, qp, size = Rounder(), torch.tensor([32]), (SIDE // 16, SIDE // 16)
     source = finish(torch.randn(1, 6, SIDE // 2, SIDE // 2))
 
     with counting(networks) as encode_i:
-        networks.reference(*networks.intra(symbols, qp, size, source), qp)
+        networks.reference(*networks.intra(symbols, qp, size, encoder(networks.intra, source)), qp)
     with counting(networks) as decode_i:
         x_hat, y_hat = networks.intra(symbols, qp, size)
         reference = networks.reference(finish(x_hat), y_hat, qp)
 
-    def code_b(source: Tensor | None = None) -> None:
-        x_hat, y_hat, track = networks.bframe(symbols, reference, reference, (1, 1), qp, source)
-        networks.reference(x_hat, y_hat, qp, track)
+    def code_b(analyst: Encoder | None = None) -> None:
+        x_hat, y_hat, motion = networks.bframe(symbols, reference, reference, (1, 1), qp, analyst)
+        networks.reference(x_hat, y_hat, qp, motion)
 
     with counting(networks) as encode_b:
-        code_b(source)
+        code_b(encoder(networks.bframe, source))
     with counting(networks) as decode_b:
         code_b()
 

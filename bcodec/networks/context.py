@@ -8,106 +8,25 @@ refined.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, PICTURE, SEEN_LATENT, Conv2d, Grid, downsample, snap, upsample, warp
-from bcodec.networks.latent import as_seen
-from bcodec.networks.layers import LEVELS, MIDDLE, PLANES, Channels, Contexts, Down, ResBlock, fuse
-from bcodec.networks.motion.blocks import BLOCK, CELL, sample_blocks
-from bcodec.networks.motion.codec import Motion, Track
+from bcodec.coding import Reference
+from bcodec.fixedpoint import ACTIVATION, PICTURE, Conv2d, Grid, downsample, snap, upsample, warp
+from bcodec.frame import LEVELS, MIDDLE
+from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, fuse
+from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks
+from bcodec.networks.motion.codec import Motion
 
 PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
-STRIP = 256  # rows that are interpolated at once: large pictures take little memory beside the result
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
 CONDITIONS = 5
-# Interpolation of samples at 0, 1/4, 1/2 and 3/4, in 1/64: H.265, table 8-11.
-BEFORE, BEHIND = 3, 4
-TAPS = (
-    (0, 0, 0, 64, 0, 0, 0, 0),
-    (-1, 4, -10, 58, 17, -5, 1, 0),
-    (-1, 4, -11, 40, 40, -11, 4, -1),
-    (0, 1, -5, 17, 58, -10, 4, -1),
-)
 # The neighbour's share of a block's samples from the common edge inwards, and how far, in luma samples, its
 # vector may be from the block's.
 OVERLAP = (1 / 4, 1 / 8, 1 / 16, 1 / 32, 0, 0, 0, 0)
 NEAR = 4.0
-
-
-class Reference(NamedTuple):
-    """A decoded picture with everything that later frames take from it."""
-
-    picture: Tensor  # [B, 6, H/2, W/2], on the pixel grid
-    quarter_pel: Tensor  # [B, 1, 4H, 4W], luma interpolated to quarter samples, 0..255 by 1/4
-    features: tuple[Tensor, Tensor, Tensor]  # [B, C_l, ..] at 1/4, 1/8, 1/16
-    latent: Tensor  # [B, C_3, H/16, W/16], of y_hat
-    qp: Tensor  # [B]
-    track: Track | None = None  # of a B frame
-
-
-def luma(picture: Tensor) -> Tensor:
-    """[B, 6, H/2, W/2] -> [B, 1, H, W]."""
-    return F.pixel_shuffle(picture[:, :4], 2)
-
-
-def interpolate(plane: Tensor) -> Tensor:
-    """Luma at quarter samples by HEVC's taps, [B, 1, H, W] on the pixel grid -> [B, 1, 4 H, 4 W], 0..255.
-
-    Multiples of 1/4 in float16 (exact), or in float32 with a gradient if the plane has one. Sums stay below
-    2^22: exact.
-    """
-    padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
-    strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
-    with torch.autocast(plane.device.type, enabled=False):  # on CPUs it knows no float16
-        return torch.cat([_quarters(strip) for strip in strips], 2)
-
-
-def _quarters(strip: Tensor) -> Tensor:
-    """The samples and what lies between them, without those that were only padding."""
-    across = torch.stack([_filter(strip, 3, taps) for taps in TAPS], 4).flatten(3)
-    levels = []
-    for taps in TAPS:
-        level = _filter(across, 2, taps) / 4096
-        rounded = (torch.round(level.detach() * 4) / 4).clamp(0, 255)
-        levels.append(
-            level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.float16)
-        )
-    return torch.stack(levels, 3).flatten(2, 3)
-
-
-def _filter(x: Tensor, dim: int, taps: Sequence[int]) -> Tensor:
-    """Weighted sums along a dimension."""
-    size = x.shape[dim] - BEFORE - BEHIND
-    total = torch.zeros_like(x.narrow(dim, 0, size))
-    for place, tap in enumerate(taps):
-        if tap:
-            total = total.add(x.narrow(dim, place, size), alpha=tap)
-    return total
-
-
-class ReferenceFeatures(nn.Module):
-    """Multi-scale features of a decoded picture, extracted once."""
-
-    def __init__(self, channels: Channels) -> None:
-        super().__init__()
-        c1, c2, c3 = channels.level1, channels.level2, channels.level3
-        self.level1 = nn.Sequential(Conv2d(4 * PLANES, c1, activation=True), Conv2d(c1, c1, activation=True))
-        self.level2 = nn.Sequential(Down(c1, c2), Conv2d(c2, c2, activation=True))
-        self.level3 = nn.Sequential(Down(c2, c3), Conv2d(c3, c3, activation=True))
-        self.latent = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=SEEN_LATENT)
-
-    def forward(self, picture: Tensor, y_hat: Tensor, qp: Tensor, track: Track | None = None) -> Reference:
-        """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
-        one = self.level1(F.pixel_unshuffle(picture, 2))
-        two = self.level2(one)
-        features = (one, two, self.level3(two))
-        return Reference(
-            picture, interpolate(luma(picture).float()), features, self.latent(as_seen(y_hat)), qp, track
-        )
 
 
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
@@ -115,7 +34,7 @@ def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PICTURE)
     bright = overlapped_blocks(reference.quarter_pel, field).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
-    bright = (bright.reshape(batch, 1, rows * BLOCK, columns * BLOCK) - MIDDLE) / LEVELS
+    bright = (bright.reshape(batch, 1, rows * MOTION_BLOCK, columns * MOTION_BLOCK) - MIDDLE) / LEVELS
     return torch.cat([F.pixel_unshuffle(snap(bright, PICTURE), 2), chroma], 1)
 
 
@@ -125,7 +44,7 @@ def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
     Overlapped block motion compensation with the weights of JEM 7 (JVET-G1001), but only where the two
     vectors are near: where they are not, something ends there.
     """
-    own = sample_blocks(plane, field, BLOCK)
+    own = sample_blocks(plane, field, MOTION_BLOCK)
     rows, columns = field.shape[2:]
     padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
     ramp = torch.tensor(OVERLAP, device=plane.device)
@@ -138,7 +57,7 @@ def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
     ):
         other = padded[:, :, down : down + rows, across : across + columns]
         near = ((other - field).abs().amax(1) <= NEAR)[..., None, None]
-        total = total + weight * near * (sample_blocks(plane, other, BLOCK) - own)
+        total = total + weight * near * (sample_blocks(plane, other, MOTION_BLOCK) - own)
     return total
 
 
@@ -151,9 +70,11 @@ def warp_features(reference: Reference, field: Tensor) -> list[Tensor]:
 
 def flattened(picture: Tensor, where: Tensor) -> Tensor:
     """A picture [B, 6, H/2, W/2] with blocks of 16x16 replaced by their mean, [B, 1, H/16, W/16] bool."""
-    means = F.avg_pool2d(picture, CELL // 2)
+    means = F.avg_pool2d(picture, MACROBLOCK // 2)
     means = torch.cat([means[:, :4].mean(1, keepdim=True).expand(-1, 4, -1, -1), means[:, 4:]], 1)
-    return torch.where(upsample(where, CELL // 2), upsample(snap(means, PIXEL), CELL // 2), picture)
+    return torch.where(
+        upsample(where, MACROBLOCK // 2), upsample(snap(means, PIXEL), MACROBLOCK // 2), picture
+    )
 
 
 def conditions(past: Reference, future: Reference, distances: tuple[int, int], qp: Tensor) -> Tensor:

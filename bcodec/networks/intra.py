@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.coding import Encoder, SymbolCoder
 from bcodec.fixedpoint import (
     ACTIVATION,
     FINE,
@@ -32,15 +33,10 @@ from bcodec.fixedpoint import (
 )
 from bcodec.networks.blockdct import BLOCK, COEFFICIENTS, block_transform, channel_planes
 from bcodec.networks.deblock import deblock
-from bcodec.networks.latent import Hyperprior, QStep, SymbolCoder, as_seen, lagrangian
-from bcodec.networks.layers import LEVELS, PLANES, Channels, Contexts, Down, ResBlock, Up
+from bcodec.networks.latent import Hyperprior, QStep, as_seen
+from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, Up
 from bcodec.networks.prior import SpatialPrior
 
-INHERITED = 7.5  # what an error costs in all where later frames inherit it (measured)
-OWN = 1.8  # and where none does: the networks spread it
-# Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
-# a fraction of luma's.
-LUMA, CHROMA = 0.75, 2.0
 FIRST_AC = 1  # the channel of y whose step is a picture's
 PREDICTED = 0.25  # of deblocking's strength, where a picture is predicted: its blocks differ less (measured)
 
@@ -70,26 +66,6 @@ class PictureQStep(QStep):
 def coloured(c_y: int, device: torch.device) -> Tensor:
     """Which channels of y are of chroma, [Y] bool."""
     return torch.tensor([plane > 0 for plane, _ in channel_planes()[:c_y]], device=device)
-
-
-def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
-    """Bits that a squared error of one 8-bit level is worth in a sample of Y, U and V."""
-    share = INHERITED if referenced else OWN
-    luma, chroma = (float(lagrangian(torch.tensor(q))) * share for q in (qp, chroma_qp))
-    return luma * LUMA, chroma * CHROMA, chroma * CHROMA
-
-
-def latent_worth(qp: Tensor, chroma_qp: Tensor, c_y: int, *, referenced: bool) -> Tensor:
-    """Bits that a squared error of 1 in each channel of y is worth, [B, Y, 1, 1], for qps [B].
-
-    The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
-    LEVELS.
-    """
-    share = INHERITED if referenced else OWN
-    luma, chroma = share * lagrangian(qp)[:, None] * LUMA, share * lagrangian(chroma_qp)[:, None] * CHROMA
-    each = torch.where(coloured(c_y, qp.device), chroma, luma)
-    each[:, 0] *= 4
-    return (LEVELS**2 * each)[:, :, None, None]
 
 
 class Analysis(nn.Module):
@@ -215,16 +191,15 @@ class IntraCodec(nn.Module):
         symbols: SymbolCoder,
         qp: Tensor,
         size: tuple[int, int],
-        source: Tensor | None = None,
+        encoder: Encoder | None = None,
         *,
         chroma_qp: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decoded picture [B, 6, H/2, W/2] (not yet clamped) and latent [B, Y, H/16, W/16].
 
-        qp [B] in 0..63, of chroma `qp` if not given; `size` = (H/16, W/16), multiples of 4; `source` [B, 6,
-        H/2, W/2] when encoding.
+        qp [B] in 0..63, of chroma `qp` if not given; `size` = (H/16, W/16), multiples of 4.
         """
-        y = None if source is None else self.analysis(source)
+        y = None if encoder is None else self.analysis(encoder.source)
         features = self.hyperprior(symbols, y, qp, size)
-        y_hat, sizes = self.prior(symbols, y, features, self.step(qp, chroma_qp))
+        y_hat, sizes = self.prior(symbols, y, features, self.step(qp, chroma_qp), encoder)
         return self.synthesis(y_hat, sizes, qp, self.step.strengths(qp, chroma_qp)), y_hat

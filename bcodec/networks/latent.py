@@ -1,77 +1,21 @@
-"""Latents: quantization steps, hyperprior, and the call by which networks hand symbols to a coder.
-
-The networks know no bitstream. They call `symbols.code(y, mean, scale, step)`, and the coder that answers
-(writer, reader or rate meter) decides whether that encodes, decodes or measures.
-"""
+"""Latents: quantization steps, hyperprior, and the means and scales that networks give symbols."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from bcodec.bitstream import MAX_QP
+from bcodec.coding import Part, SymbolCoder, scale_index
 from bcodec.fixedpoint import ACTIVATION, LATENT, SEEN_LATENT, Conv2d, snap
 from bcodec.networks.layers import Down, ResBlock, Up
 
-SCALE_RATIO = 1.1355  # between the scales of neighbouring tables
-SMALLEST_SCALE = 0.1  # of table 0, in quantization steps: what has this scale is not coded but zero
 UNIT_SCALE = 0.26  # the latent's scale that a network output of 0 stands for
 STEP_GRID = 1 / 16384  # quantization steps are multiples of this, below 4
-QPS = 64
+QPS = MAX_QP + 1
 KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, ..., 63
-
-
-def lagrangian(qp: Tensor) -> Tensor:
-    """Lambda, in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
-    return 0.0012 * growth(qp)
-
-
-def growth(steps: Tensor) -> Tensor:
-    """By how much lambda grows over so many steps of qp."""
-    return torch.exp2(steps.float() / 7)
-
-
-class SymbolCoder(Protocol):
-    """What a network asks of a symbol coder; see bcodec.entropy.coder for the three that answer."""
-
-    def code(
-        self,
-        y: Tensor | None,
-        mean: Tensor,
-        scale: Tensor,
-        step: Tensor,
-        mask: Tensor | None = None,
-        *,
-        heavy: int = 0,
-    ) -> Tensor:
-        """Code (y - mean) / step, rounded, with the table of index `scale`; return the dequantized value.
-
-        y (None when decoding), mean [B, C, H, W] on the latent grid; scale [B, C, H, W] = index 0..63, not
-        yet rounded; step [B, C, 1, 1]; mask, if given, [1, C, H, W] bool: where to code, 0 is returned
-        elsewhere. The symbols of the first `heavy` channels are mostly zero, and far from it otherwise.
-        """
-        ...
-
-
-class Rounder:
-    """A symbol coder that writes and measures nothing: it rounds; without a latent it takes the mean."""
-
-    def code(
-        self,
-        y: Tensor | None,
-        mean: Tensor,
-        scale: Tensor,
-        step: Tensor,
-        mask: Tensor | None = None,
-        *,
-        heavy: int = 0,
-    ) -> Tensor:
-        """See SymbolCoder."""
-        y_hat = mean.clone() if y is None else mean + torch.round((y.float() - mean) / step) * step
-        y_hat = snap(y_hat, LATENT)
-        return y_hat if mask is None else y_hat * mask
 
 
 def as_seen(latent: Tensor) -> Tensor:
@@ -134,7 +78,7 @@ class QStep(nn.Module):
 
 def scale_offset(log_step: Tensor) -> Tensor:
     """Index of the table for a latent of UNIT_SCALE quantized with a step of the given logarithm."""
-    return (math.log(UNIT_SCALE / SMALLEST_SCALE) - log_step) / math.log(SCALE_RATIO)
+    return scale_index(math.log(UNIT_SCALE) - log_step)
 
 
 FLAG_OFFSET = round(16 * float(scale_offset(torch.zeros(())))) / 16  # for a step of 1
@@ -145,11 +89,6 @@ def table_index(output: Tensor, offset: Tensor) -> Tensor:
     return output.float() * 4 + offset
 
 
-def deviation(index: Tensor) -> Tensor:
-    """Deviation of a table's symbols, for scale indices as a coder takes them."""
-    return SMALLEST_SCALE * torch.exp(math.log(SCALE_RATIO) * index.clamp(0, QPS - 1))
-
-
 class Hyperprior(nn.Module):
     """Hyper-latent z at 1/4 of the latent's resolution and the features it gives to the entropy model.
 
@@ -157,8 +96,9 @@ class Hyperprior(nn.Module):
     W].
     """
 
-    def __init__(self, c_in: int, c_z: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_z: int, c_out: int, part: Part = Part.HYPER) -> None:
         super().__init__()
+        self.part = part
         self.analysis = nn.Sequential(
             Conv2d(c_in, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
             Down(c_out, c_out),
@@ -182,7 +122,7 @@ class Hyperprior(nn.Module):
         shape = (qp.shape[0], self.mean.shape[0], size[0] // 4, size[1] // 4)
         mean = channel_grid(self.mean, ACTIVATION.frac)[None, :, None, None].expand(shape)
         scale = channel_grid(self.scale, ACTIVATION.frac)[None, :, None, None].expand(shape)
-        z_hat = symbols.code(z, mean, table_index(scale, offset), step)
+        z_hat = symbols.code(self.part, z, mean, table_index(scale, offset), step)
         return self.synthesis(as_seen(z_hat))  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from bcodec.fixedpoint import ACTIVATION, Conv2d, Grid, hard_sigmoid, snap
 
 PLANES = 6  # four luma phases, U, V: at half resolution
-LEVELS, MIDDLE = 64, 128  # 8-bit levels in a unit of the pixel grid, and at 0
 
 
 @dataclass(frozen=True)

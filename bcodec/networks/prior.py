@@ -10,21 +10,18 @@ space and those in frequency are known to the later ones: the quadtree partition
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.entropy.distributions import information
-from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d, snap
+from bcodec.coding import ChosenSizes, Encoder, Part, SymbolCoder
+from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d
 from bcodec.networks.blockdct import SIZES, turn
-from bcodec.networks.latent import FLAG_OFFSET, Parameters, SymbolCoder, as_seen, deviation, table_index
+from bcodec.networks.latent import FLAG_OFFSET, Parameters, as_seen, table_index
 
-STEPS = 4
-SURE = 2.0  # bits that smaller transforms must save by this estimate (measured: 3 and 1 take 0.7 % more)
-SLOPE = 6 / math.log(2)  # bits that a squared error of one quantization step is worth, at high rates
+PRIOR_STEPS = 4
 
 
 class BlockSizes(nn.Module):
@@ -44,68 +41,47 @@ class BlockSizes(nn.Module):
             }
         )
         with torch.no_grad():
-            for one, other, weight in zip(self._layers("forth"), self._layers("back"), forth, strict=True):
+            for one, other, weight in zip(self.layers("forth"), self.layers("back"), forth, strict=True):
                 one.weight.copy_(weight)
                 other.weight.copy_(weight.transpose(0, 1))
         # Whether a block is divided, on the two colours of a checkerboard, and whether into sixteen.
         self.flags = nn.ModuleList(Parameters(c_prior + 1, 32, 1) for _ in range(3))
 
-    def _layers(self, way: str) -> list[Conv2d]:
+    def layers(self, way: str) -> list[Conv2d]:
+        """The layers that turn a latent to each smaller size, "forth" or "back"."""
         return list(cast("nn.ModuleList", self.transform[way]))  # type: ignore[arg-type]
-
-    def turned(self, y: Tensor) -> list[Tensor]:
-        """A latent in all sizes. Encoder only.
-
-        Weights are rounded: what turning back would miss is turned once more.
-        """
-        sized = [y]
-        with torch.autocast(y.device.type, enabled=False):
-            for forth, back in zip(self._layers("forth"), self._layers("back"), strict=True):
-                there = forth(y.float())
-                sized.append(snap(there + forth(snap(y - back(there), LATENT)), LATENT))
-        return sized
 
     def back(self, y: Tensor, size: Tensor) -> Tensor:
         """The latent whose coefficients of the given sizes are `y`."""
         with torch.autocast(y.device.type, enabled=False):
-            for number, layer in enumerate(self._layers("back"), 1):
+            for number, layer in enumerate(self.layers("back"), 1):
                 y = torch.where(size == number, layer(y), y)
         return y
 
-    def code(self, symbols: SymbolCoder, prior: Tensor, costs: Tensor | None) -> Tensor:
-        """The decoded sizes; `costs` [B, SIZES, H, W] in bits when encoding."""
-        large, medium, small = (None,) * 3 if costs is None else (costs[:, i : i + 1] for i in range(3))
-        divided = None if medium is None or small is None else torch.minimum(medium, small) + SURE
+    def code(self, symbols: SymbolCoder, prior: Tensor, chosen: ChosenSizes | None) -> Tensor:
+        """The decoded sizes, for features [B, F, H, W]; when encoding, of those chosen."""
         black = checkerboard(prior)
         known = torch.zeros_like(prior[:, :1])
-        for flag, mask in enumerate((black, ~black)):
-            known = known + self._flag(symbols, prior, known, flag, mask, large, divided)
-        finest = self._flag(symbols, prior, known, 2, known > 0, medium, small)
+        for number, mask in enumerate((black, ~black)):
+            known = known + self._flag(symbols, prior, known, number, mask, chosen)
+        finest = self._flag(symbols, prior, known, 2, known > 0, chosen)
         return (known > 0).float() + (finest > 0)
 
-    def _flag(  # noqa: PLR0917
+    def _flag(
         self,
         symbols: SymbolCoder,
         prior: Tensor,
         known: Tensor,
         number: int,
         mask: Tensor,
-        without: Tensor | None,
-        with_it: Tensor | None,
+        chosen: ChosenSizes | None,
     ) -> Tensor:
-        """Code a flag where the mask is, by what the block costs without and with it: -1 or 1, else 0."""
+        """Code a flag where the mask is: -1 or 1, else 0."""
         mean, scale = cast(Parameters, self.flags[number])(torch.cat([prior, known], 1))
         index = table_index(scale, torch.full_like(scale, FLAG_OFFSET))
-        flag = None
-        if without is not None and with_it is not None:
-            with torch.no_grad():
-                costs = [
-                    cost + information(torch.round(value - mean), deviation(index))
-                    for value, cost in enumerate((without, with_it))
-                ]
-                flag = (costs[1] < costs[0]).float()
+        flag = None if chosen is None else chosen.flag(number, mean, index)
         step = torch.ones(len(mean), 1, 1, 1, device=mean.device)
-        decoded = symbols.code(flag, mean, index, step, mask).detach()
+        decoded = symbols.code(Part.SIZES, flag, mean, index, step, mask).detach()
         return (2 * (decoded > 0.5).float() - 1) * mask
 
 
@@ -118,24 +94,25 @@ class SpatialPrior(nn.Module):
         self.spread = Conv2d(len(SIZES), c_prior, zero=True)
         self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=SEEN_LATENT)
         self.merge = nn.ModuleList(
-            Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in range(STEPS - 1)
+            Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in range(PRIOR_STEPS - 1)
         )
         self.steps = nn.ModuleList(
             Parameters(c_hidden if step else c_prior, c_hidden, c_latent, c_extra=len(SIZES))
-            for step in range(STEPS)
+            for step in range(PRIOR_STEPS)
         )
 
     def forward(
-        self, symbols: SymbolCoder, y: Tensor | None, prior: Tensor, qstep: tuple[Tensor, Tensor]
+        self,
+        symbols: SymbolCoder,
+        y: Tensor | None,
+        prior: Tensor,
+        qstep: tuple[Tensor, Tensor],
+        encoder: Encoder | None,
     ) -> tuple[Tensor, Tensor]:
         """Decoded latent [B, C, H, W] on the latent grid and block sizes, for prior features [B, F, H, W]."""
-        turned = None if y is None else self.sizes.turned(y)
-        costs = None if turned is None else self.costs(turned, prior, qstep)
-        size = self.sizes.code(symbols, prior, costs)
-        if turned is not None:
-            y = turned[0]
-            for number, other in enumerate(turned[1:], 1):
-                y = torch.where(size == number, other, y)
+        chosen = None if encoder is None or y is None else encoder.choose_sizes(y, prior, qstep)
+        size = self.sizes.code(symbols, prior, chosen)
+        y = None if chosen is None else chosen.turned(size)
         return self.sizes.back(self.coefficients(symbols, y, prior, size, qstep), size), size
 
     def coefficients(
@@ -158,26 +135,8 @@ class SpatialPrior(nn.Module):
                 known = self.merge[number - 1](torch.cat([prior, before], 1))
             mean, scale = parameters(known, kinds)
             mask = step_mask(number, mean)
-            decoded = decoded + symbols.code(y, mean, table_index(scale, offset), step, mask)
+            decoded = decoded + symbols.code(Part.CONTENT, y, mean, table_index(scale, offset), step, mask)
         return decoded
-
-    @torch.no_grad()
-    def costs(self, turned: list[Tensor], prior: Tensor, qstep: tuple[Tensor, Tensor]) -> Tensor:
-        """About the bits that each size takes, with the worth of what is lost: [B, SIZES, H, W].
-
-        As if all were coded in the first step.
-        """
-        step, offset = qstep
-        costs = []
-        for number, y in enumerate(turned):
-            kinds = one_hot(torch.full_like(prior[:, :1], number)).to(prior.dtype)
-            mean, scale = cast(Parameters, self.steps[0])(self.spread(kinds, residual=prior), kinds)
-            index = table_index(scale, offset)
-            ratio = (y.float() - mean) / step
-            symbol = torch.where(torch.round(index) > 0, torch.round(ratio), 0.0)
-            bits = information(symbol, deviation(index)) + SLOPE * (ratio - symbol).square()
-            costs.append(bits.sum(1, keepdim=True))
-        return torch.cat(costs, 1)
 
 
 def one_hot(size: Tensor) -> Tensor:
@@ -196,5 +155,5 @@ def step_mask(number: int, like: Tensor) -> Tensor:
     _, channels, height, width = like.shape
     down, across = torch.arange(height)[:, None] % 2, torch.arange(width)[None, :] % 2
     place = 2 * (down ^ across) + down
-    own = place[None] ^ (torch.arange(channels) % STEPS)[:, None, None]
+    own = place[None] ^ (torch.arange(channels) % PRIOR_STEPS)[:, None, None]
     return (own == number)[None].to(like.device)

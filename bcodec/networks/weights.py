@@ -30,11 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from bcodec.errors import WeightsError
-from bcodec.fixedpoint import Conv2d
-from bcodec.networks.latent import Hyperprior, QStep
+from bcodec.fixedpoint import ACTIVATION, Conv2d
+from bcodec.networks.latent import QPS, Hyperprior, QStep
 from bcodec.networks.layers import Channels
 
-UNIT = 64  # of means and scales of hyper-latents
+HYPER_UNIT = 1 << ACTIVATION.frac  # of means and scales of hyper-latents
 Arrays = dict[str, np.ndarray]
 
 
@@ -52,8 +52,8 @@ def to_arrays(net: nn.Module) -> Arrays:
             arrays[f"{name}.table"] = table.to(torch.int32).numpy()
             arrays[f"{name}.offsets"] = offsets.to(torch.int32).numpy()
         elif isinstance(module, Hyperprior):
-            arrays[f"{name}.mean"] = torch.round(module.mean.detach() * UNIT).to(torch.int32).numpy()
-            arrays[f"{name}.scale"] = torch.round(module.scale.detach() * UNIT).to(torch.int32).numpy()
+            arrays[f"{name}.mean"] = torch.round(module.mean.detach() * HYPER_UNIT).to(torch.int32).numpy()
+            arrays[f"{name}.scale"] = torch.round(module.scale.detach() * HYPER_UNIT).to(torch.int32).numpy()
     return arrays
 
 
@@ -75,12 +75,12 @@ def from_arrays(net: nn.Module, arrays: Arrays) -> None:
                 tensor(f"{name}.exponent", c_out),
             )
         elif isinstance(module, QStep):
-            shape = (64, *module.channel.shape)
+            shape = (QPS, *module.channel.shape)
             module.freeze(tensor(f"{name}.table", shape), tensor(f"{name}.offsets", shape))
         elif isinstance(module, Hyperprior):
             with torch.no_grad():
-                module.mean.copy_(tensor(f"{name}.mean", module.mean.shape) / UNIT)
-                module.scale.copy_(tensor(f"{name}.scale", module.scale.shape) / UNIT)
+                module.mean.copy_(tensor(f"{name}.mean", module.mean.shape) / HYPER_UNIT)
+                module.scale.copy_(tensor(f"{name}.scale", module.scale.shape) / HYPER_UNIT)
 
 
 def write_weights(path: Path, net: nn.Module, channels: Channels, tables: Sequence[np.ndarray]) -> bytes:

@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from bcodec.entropy.coder import fit_tables, make_tables
+from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.networks import load_networks, save_networks
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
 from bcodec.train.run import Run
@@ -83,7 +82,7 @@ def run(
 def export(checkpoint: Path, weights: Path) -> None:
     """Write the averaged weights of CHECKPOINT as integers, with tables, to WEIGHTS (.npz)."""
     net = start_networks(checkpoint)
-    save_networks(weights, net, make_tables(SMALLEST_SCALE, SCALE_RATIO))
+    save_networks(weights, net, make_tables())
     print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
 
 
@@ -98,7 +97,7 @@ def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) ->
     net = load_networks(source)
     sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
     counts = count_symbols(net, sampler, np.random.default_rng(0), groups)
-    save_networks(weights, net, fit_tables(make_tables(SMALLEST_SCALE, SCALE_RATIO), counts))
+    save_networks(weights, net, fit_tables(make_tables(), counts))
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 
 

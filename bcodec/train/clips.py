@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bcodec.frame import LEVELS, MIDDLE
 from bcodec.video import VideoReader
 
 HALVED = 0.2  # of the crops that a large clip gives are shown at half its size
@@ -55,7 +56,7 @@ def load_clips(folder: Path, cache: Path, smallest: int, device: str = "cpu") ->
 def to_planes(y: Tensor, uv: Tensor) -> Tensor:
     """y [.., H, W] and uv [.., 2, H/2, W/2], 0..255 -> [.., 6, H/2, W/2] float32, (p - 128) / 64."""
     luma = torch.nn.functional.pixel_unshuffle(y[..., None, :, :], 2)
-    return (torch.cat([luma, uv], -3).float() - 128) / 64
+    return (torch.cat([luma, uv], -3).float() - MIDDLE) / LEVELS
 
 
 class Sampler:

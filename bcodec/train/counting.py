@@ -8,8 +8,13 @@ import numpy as np
 
 from bcodec.bitstream import FrameType, PacketHeader
 from bcodec.codec import FrameCodec
+from bcodec.coding import Reference
+from bcodec.dpb import DecodedPictureBuffer
+from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.qp import layer_qp
-from bcodec.entropy.coder import RangeWriter, alike
+from bcodec.encoder.rdoq import ThriftyWriter
+from bcodec.encoder.worth import latent_worth
+from bcodec.entropy.coder import alike
 from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
@@ -19,11 +24,11 @@ from bcodec.train.losses import OFFSETS, frame_of
 Symbols = list[Counter[int]]  # for each table
 
 
-class _Counter(RangeWriter):
+class _Counter(ThriftyWriter):
     """A writer that counts, for each table, the symbols that it writes."""
 
     def __init__(self, codec: FrameCodec, header: PacketHeader, counts: Symbols) -> None:
-        worth = codec.networks.worth(*codec.qps(header), referenced=header.referenced)
+        worth = latent_worth(*codec.qps(header), codec.networks.channels.y, referenced=header.referenced)
         super().__init__(codec.tables, worth=worth)
         self.counts = counts
 
@@ -43,6 +48,7 @@ def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generato
         base, lift = int(generator.integers(QPS)), int(generator.integers(3))
         chroma = OFFSETS[int(generator.integers(len(OFFSETS)))]
         codec = FrameCodec(net, sampler.crop, sampler.crop)
+        dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
         last = batch.shape[1] - 1
         for slot in (intra_anchor(0, last), *window(0, last, last)):
             # In a GOP of 32 these frames would be the lowest layers, or the highest.
@@ -50,5 +56,6 @@ def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generato
             kind = FrameType.I if slot.intra else FrameType.B
             poc, layer = slot.poc * spacing, slot.temporal_layer
             header = PacketHeader(poc, kind, layer, qp, slot.referenced, chroma)
-            codec.keep(codec.code(_Counter(codec, header, counts), header, frame_of(batch, slot.poc)))
+            analyst = Analyst(net.intra if slot.intra else net.bframe, frame_of(batch, slot.poc))
+            codec.keep(codec.code(_Counter(codec, header, counts), header, dpb, analyst), dpb)
     return counts

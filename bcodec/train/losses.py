@@ -8,16 +8,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bcodec.dpb import DecodedPictureBuffer, Reference
-from bcodec.encoder.group import CONTENT_CALLS
+from bcodec.coding import Reference, Rounder
+from bcodec.dpb import DecodedPictureBuffer, HeldPicture
+from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.qp import LAYER_QP
-from bcodec.entropy.coder import make_tables
+from bcodec.encoder.worth import CHROMA, LUMA, growth, lagrangian, latent_worth
 from bcodec.entropy.meter import RateMeter, SymbolCosts
-from bcodec.frame import finish
+from bcodec.entropy.tables import make_tables
+from bcodec.frame import LEVELS, finish
 from bcodec.gop import Closing, window
-from bcodec.networks import Networks, ReferencePicture
-from bcodec.networks.intra import CHROMA, LUMA
-from bcodec.networks.latent import QPS, SCALE_RATIO, SMALLEST_SCALE, Rounder, growth, lagrangian
+from bcodec.networks import Networks
+from bcodec.networks.latent import QPS
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 TAILS = 0.25  # of the GOPs in training end without an I frame
@@ -29,7 +30,7 @@ Loss = Callable[[Networks, SymbolCosts, Tensor, int, Tensor], tuple[Tensor, Stat
 
 def symbol_costs(net: Networks) -> SymbolCosts:
     """What symbols cost with the networks' tables, or with those of the families while there are none."""
-    return SymbolCosts(net.tables or make_tables(SMALLEST_SCALE, SCALE_RATIO), SMALLEST_SCALE, SCALE_RATIO)
+    return SymbolCosts(net.tables or make_tables())
 
 
 def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
@@ -37,7 +38,7 @@ def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Ten
 
     `offset` [B] from the qp to that of chroma, if it has its own.
     """
-    error = ((x_hat - x) * 64).square().mean((2, 3))
+    error = ((x_hat - x) * LEVELS).square().mean((2, 3))
     luma, chroma = error[:, :4].sum(1) * (LUMA / 4), error[:, 4:].sum(1) * (CHROMA / 4)
     return luma + (chroma if offset is None else chroma * growth(offset))
 
@@ -66,8 +67,8 @@ def intra_loss(
     x = frame_of(batch, 0)
     offset = draw_offset(qp)
     size, chroma_qp = (x.shape[2] // 8, x.shape[3] // 8), chroma_qp_of(qp, offset)
-    rate = RateMeter(costs, net.worth(qp, chroma_qp, referenced=True))
-    x_hat, _ = net.intra(rate, qp, size, x, chroma_qp=chroma_qp)
+    rate = RateMeter(costs, latent_worth(qp, chroma_qp, net.channels.y, referenced=True))
+    x_hat, _ = net.intra(rate, qp, size, Analyst(net.intra, x), chroma_qp=chroma_qp)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, offset)
     return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
 
@@ -87,11 +88,11 @@ def finished(x_hat: Tensor) -> Tensor:
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
-def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> ReferencePicture:
+def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> Reference:
     """A reference coded by the intra codec, which is not trained here."""
     size = (x.shape[2] // 8, x.shape[3] // 8)
     with torch.no_grad():
-        x_hat, y_hat = net.intra(Rounder(), qp, size, x, chroma_qp=chroma_qp)
+        x_hat, y_hat = net.intra(Rounder(), qp, size, Analyst(net.intra, x), chroma_qp=chroma_qp)
         x_hat = finish(x_hat)
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 
@@ -102,7 +103,7 @@ def motion_loss(
     """Motion and prediction alone: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     x, rate = frame_of(batch, 1), RateMeter(costs)
-    contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
+    contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, Analyst(net.bframe, x))
     bpp, error = rate.bits / pixels(x), squared_error(contexts.predicted, x)
     # A residual will mend part of the error of P: what is left of it counts less than in the end.
     loss = rate_distortion(bpp, error / 2, qp).mean()
@@ -121,11 +122,11 @@ def triplet_loss(
     past = anchor(net, frame_of(batch, 0), raised(qp))
     tail = random.random() < 0.06
     future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
-    x, rate = frame_of(batch, 1), RateMeter(costs, net.worth(qp, qp, referenced=False))
+    x, rate = frame_of(batch, 1), RateMeter(costs, latent_worth(qp, qp, net.channels.y, referenced=False))
     distances = (spacing, -spacing if tail else spacing)
-    x_hat, *_ = net.bframe(rate, past, future, distances, qp, x)
+    x_hat, *_ = net.bframe(rate, past, future, distances, qp, Analyst(net.bframe, x))
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
-    motion = torch.stack(rate.parts[:-CONTENT_CALLS]).sum(0) / pixels(x)
+    motion = rate.motion_bits / pixels(x)
     loss = rate_distortion(bpp, error, qp).mean()
     return loss, {"bpp": bpp.mean(), "error": error.mean(), "motion": motion.mean()}
 
@@ -143,11 +144,11 @@ def cascade_loss(
     # In a GOP of 32 these frames would be the lowest layers, or the highest.
     lift = random.randint(0, 2)
     chroma = draw_offset(qp)
-    dpb: DecodedPictureBuffer[ReferencePicture] = DecodedPictureBuffer()
+    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
     first = (qp + offsets[0]).clamp(0, QPS - 1)
     for poc in (0, last) if slots[0].intra else (0,):
         picture = anchor(net, frame_of(batch, poc), first, chroma_qp_of(first, chroma))
-        dpb.insert(Reference(poc, 0, picture))
+        dpb.insert(HeldPicture(poc, 0, picture))
     losses, bits, errors = [], [], []
     for slot in slots:
         if slot.intra:
@@ -157,12 +158,13 @@ def cascade_loss(
         own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
         distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
         x, chroma_qp = frame_of(batch, slot.poc), chroma_qp_of(own, chroma)
-        rate = RateMeter(costs, net.worth(own, chroma_qp, referenced=slot.referenced))
+        rate = RateMeter(costs, latent_worth(own, chroma_qp, net.channels.y, referenced=slot.referenced))
         pictures = past.picture, future.picture
-        x_hat, y_hat, track = net.bframe(rate, *pictures, distances, own, x, chroma_qp=chroma_qp)
+        analyst = Analyst(net.bframe, x)
+        x_hat, y_hat, motion = net.bframe(rate, *pictures, distances, own, analyst, chroma_qp=chroma_qp)
         if slot.referenced:
-            picture = net.reference(finished(x_hat), y_hat, own, track)
-            dpb.insert(Reference(slot.poc, slot.temporal_layer, picture))
+            picture = net.reference(finished(x_hat), y_hat, own, motion)
+            dpb.insert(HeldPicture(slot.poc, slot.temporal_layer, picture))
         bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, chroma)
         losses.append(rate_distortion(bpp, error, own).mean())
         bits.append(bpp.mean())

@@ -1,4 +1,4 @@
-"""How a block is best predicted from two references: their weights, or one alone. Encoder only.
+"""How a block is best predicted from two references: their weights, or one alone.
 
 The search finds motion towards either reference. Where one of them shows something else, the best that it
 offers is still costly to describe and gains little beside the other: there its motion is left as expected.
@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.coding import Reference
 from bcodec.encoder.motion.search import WHOLE, damped, least_bits, neighbours
+from bcodec.encoder.worth import CHROMA, LUMA
 from bcodec.fixedpoint import downsample, upsample
-from bcodec.networks.context import Reference, warp_picture
-from bcodec.networks.intra import CHROMA, LUMA
-from bcodec.networks.layers import LEVELS, fuse
-from bcodec.networks.motion.blocks import BLOCK, CELL
+from bcodec.frame import LEVELS
+from bcodec.networks.context import warp_picture
+from bcodec.networks.layers import fuse
+from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK
 
 ONE_WAY = 5.0  # bits that it takes to say that one reference is to be ignored
 ROUNDS = 4
@@ -35,7 +37,7 @@ class Weighed(NamedTuple):
     @property
     def mean(self) -> Tensor:
         """The prediction that the preference alone makes of them, [B, 6, H/2, W/2]."""
-        return fuse(2 * upsample(self.preference, BLOCK // 2), *self.pictures)
+        return fuse(2 * upsample(self.preference, MOTION_BLOCK // 2), *self.pictures)
 
 
 def weigh(past: Reference, future: Reference, fields: Sequence[Tensor], source: Tensor) -> Weighed:
@@ -53,14 +55,14 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Te
     weight = torch.tensor([LUMA] * 4 + [CHROMA] * 2, device=source.device).view(1, -1, 1, 1) / 4
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d((x * weight).sum(1, keepdim=True), BLOCK // 2)
+        return F.avg_pool2d((x * weight).sum(1, keepdim=True), MOTION_BLOCK // 2)
 
     difference = past - future
     energy = mean(difference.square())
     return ((2 * mean((source - future) * difference) - energy) / (energy + RIDGE)).clamp(-1, 1), energy
 
 
-def useful_directions(  # noqa: PLR0917
+def useful_directions(
     past: Reference,
     future: Reference,
     found: Sequence[Tensor],
@@ -90,8 +92,8 @@ def useful_directions(  # noqa: PLR0917
 def error_bits(picture: Tensor, source: Tensor, weight: Tensor) -> Tensor:
     """What the luma of each block of 16x16 has of errors, in bits as the search counts them."""
     difference = (picture[:, :4] - source[:, :4]).abs().sum(1, keepdim=True)
-    total = F.avg_pool2d(difference, CELL // 2) * (LEVELS * (CELL // 2) ** 2)
-    return damped(total, weight, CELL) / weight
+    total = F.avg_pool2d(difference, MACROBLOCK // 2) * (LEVELS * (MACROBLOCK // 2) ** 2)
+    return damped(total, weight, MACROBLOCK) / weight
 
 
 def middle(field: Tensor) -> Tensor:

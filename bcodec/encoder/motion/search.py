@@ -1,4 +1,4 @@
-"""The encoder's motion search: one vector for each block of 16x16, four where they pay. Need not be exact.
+"""The motion search: one vector for each block of 16x16, four where they pay. Need not be exact.
 
 A coarse search over smooth windows finds where things went; then each block takes the vector of least
 
@@ -21,17 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.encoder.motion.lattice import segment_lattice
+from bcodec.encoder.motion.pan import even, likely_shifts
 from bcodec.fixedpoint import downsample, snap, upsample
-from bcodec.networks.motion.blocks import ALL, BLOCK, Lattice, blocks, sample, sample_blocks
-from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_lattice, segment_mask
-from bcodec.networks.motion.shift import even, likely_shifts
+from bcodec.networks.motion.blocks import ALL, MOTION_BLOCK, Lattice, sample, sample_blocks, windowed_sad
+from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_mask
 from bcodec.networks.motion.vectors import QUARTER
 
 PYRAMID = 3  # halvings: at the coarsest level a block is one sample
 REACH = 5  # of the full search at the coarsest level, in its samples: 40 luma samples
 NEIGHBOURS = ((0, -1), (-1, 0), (1, 0), (0, 1))
 RING = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0))
-STEPS = (1.0, 0.5, 0.25)
+SUBPEL_STEPS = (1.0, 0.5, 0.25)
 # Weights of a bit beside that of `search_weight`, by least rate and error on clips: in the coarse search,
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
@@ -60,7 +61,7 @@ class Target:
     def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
         """What is wrong in each block of size x size, in absolute differences: [B, 2, h, w] -> [B, 1, h, w].
 
-        The blocks are those in the cells of the lattice; what is wrong is damped.
+        The blocks are those in the macroblocks of the lattice; what is wrong is damped.
         """
         if (size, lattice) not in self.cut:
             self.cut[size, lattice] = self._blocks(vectors, size, lattice)
@@ -83,7 +84,7 @@ def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
 
     So do the bits of a residual grow: else, where nothing matches, much motion is coded for little.
     """
-    knee = weight * (KNEE * (size / BLOCK) ** 2)
+    knee = weight * (KNEE * (size / MOTION_BLOCK) ** 2)
     return torch.log1p(differences / knee) * knee
 
 
@@ -134,13 +135,13 @@ def coarse_search(
         anchored = snap(predicted + shift, QUARTER)
 
         def cost_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
-            size, anchors = BLOCK >> level, (anchored / (1 << level), surroundings(field))
+            size, anchors = MOTION_BLOCK >> level, (anchored / (1 << level), surroundings(field))
 
             def cost(field: Tensor) -> Tensor:
                 difference = sample(references[level], upsample(field, size)) - targets[level]
                 # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
                 rate = weight * COARSE * least_bits(field, anchors) * 4.0**-level
-                return blocks(difference, size, size) + rate
+                return windowed_sad(difference, size, size) + rate
 
             return cost
 
@@ -184,13 +185,13 @@ def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tens
         anchors = (known, surroundings(field))
 
         def cost(vectors: Tensor) -> Tensor:
-            return target.distortion(vectors, 2 * BLOCK) + weight * least_bits(vectors, anchors)
+            return target.distortion(vectors, 2 * MOTION_BLOCK) + weight * least_bits(vectors, anchors)
 
         return best(cost, field, candidates)[0]
 
     first, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
     field = improve(first, [*others, known, torch.zeros_like(first)])
-    for step in STEPS:
+    for step in SUBPEL_STEPS:
         field = improve(field, neighbours(field))
         field = improve(field, around(field, RING, step))
     # What costs little more as its neighbours do had better be like them.
@@ -207,11 +208,11 @@ def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tens
 
         def cost(vectors: Tensor, expected: Tensor = expected, lattice: Lattice = lattice) -> Tensor:
             rate = least_bits(vectors, (expected,))
-            return target.distortion(vectors, 2 * BLOCK, lattice) + weight * 1.5 * rate
+            return target.distortion(vectors, 2 * MOTION_BLOCK, lattice) + weight * 1.5 * rate
 
         nearest = snap(expected, QUARTER)
         between = snap((nearest + here) / 2, QUARTER)
-        settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, STEPS[-1])])
+        settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, SUBPEL_STEPS[-1])])
         mask = lattice.of(segment_mask(part, field.shape[2:], field.device))
         field = field.clone()
         lattice.of(field).copy_(torch.where(mask, settled, here))
@@ -222,11 +223,11 @@ def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tens
     """Four vectors for a block of 16x16 where they save more than their bits; `parent` [B, 2, H/8, W/8]."""
 
     def cost(field: Tensor) -> Tensor:
-        return target.distortion(field, BLOCK) + weight * PART * least_bits(field, (parent,))
+        return target.distortion(field, MOTION_BLOCK) + weight * PART * least_bits(field, (parent,))
 
-    together = target.distortion(parent, BLOCK)  # at no bits
+    together = target.distortion(parent, MOTION_BLOCK)  # at no bits
     field, lowest = best(cost, parent, [*candidates, *neighbours(parent)], together)
-    for step in STEPS:
+    for step in SUBPEL_STEPS:
         field, lowest = best(cost, field, around(field, RING, step), lowest)
     pays = F.avg_pool2d(together - lowest, 2) * 4 > SPLIT * weight
     return torch.where(upsample(pays), field, parent)
@@ -267,7 +268,7 @@ def full_search(values: Tensor, penalty: Tensor) -> Tensor:
     vector wins, then the first.
     """
     _, count, height, width = values.shape
-    cost = blocks(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
+    cost = windowed_sad(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
     side = torch.arange(-REACH, REACH + 1, device=values.device)
     window = torch.stack([side.repeat(2 * REACH + 1), side.repeat_interleave(2 * REACH + 1)])
     order = torch.argsort(window.square().sum(0), stable=True)

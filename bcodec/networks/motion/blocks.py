@@ -15,27 +15,27 @@ from torch import Tensor
 
 from bcodec.fixedpoint import Grid, downsample, snap, upsample
 
-BLOCK = 8  # luma samples
-CELL = 2 * BLOCK  # what a vector of the motion latent is for
+MOTION_BLOCK = 8  # luma samples a side, of what has a vector of its own
+MACROBLOCK = 2 * MOTION_BLOCK  # what a position of a latent is for
 MISMATCH = Grid(frac=2, bits=9)
 
 
 class Lattice(NamedTuple):
-    """Every so many cells of 16x16, both down and across, from a first one on."""
+    """Every so many macroblocks, both down and across, from a first one on."""
 
     first: int = 0
     every: int = 1
 
     def of(self, cells: Tensor) -> Tensor:
-        """These of all cells, [B, C, H/16, W/16]."""
+        """These of all macroblocks, [B, C, H/16, W/16]."""
         return cells[..., self.first :: self.every, self.first :: self.every]
 
     def origins(self, blocks: int, size: int, device: torch.device) -> Tensor:
         """First line (or column) of each of so many blocks in a row that lie in these cells, int32."""
-        inside = CELL // size
+        inside = MACROBLOCK // size
         cells = self.first + self.every * torch.arange(blocks // inside, dtype=torch.int32, device=device)
         parts = torch.arange(inside, dtype=torch.int32, device=device)
-        return (cells[:, None] * CELL + parts * size).view(-1)
+        return (cells[:, None] * MACROBLOCK + parts * size).view(-1)
 
 
 ALL = Lattice()
@@ -73,7 +73,7 @@ def sample_blocks(plane: Tensor, vectors: Tensor, size: int, lattice: Lattice = 
     return plane.reshape(-1).index_select(0, index.view(-1)).view(index.shape).float()
 
 
-def blocks(difference: Tensor, rows: int, columns: int) -> Tensor:
+def windowed_sad(difference: Tensor, rows: int, columns: int) -> Tensor:
     """Sum of absolute differences over blocks of rows x columns and, less, those around each, [B, 1, h, w].
 
     Overlapping windows (weights 4, 2, 1 on the block, its sides, its corners) keep the field smooth.
@@ -91,7 +91,11 @@ def mismatch(past: Tensor, future: Tensor, to_past: Tensor, to_future: Tensor) -
     below 64.
     """
     one, other = (
-        sample(downsample(plane), upsample(torch.round(field * 0.5), BLOCK // 2))
+        sample(downsample(plane), upsample(torch.round(field * 0.5), MOTION_BLOCK // 2))
         for plane, field in ((past, to_past), (future, to_future))
     )
-    return snap(blocks(one - other, BLOCK // 2, BLOCK // 2) * (1 / (16 * (BLOCK // 2) ** 2)), MISMATCH)
+    return snap(
+        windowed_sad(one - other, MOTION_BLOCK // 2, MOTION_BLOCK // 2)
+        * (1 / (16 * (MOTION_BLOCK // 2) ** 2)),
+        MISMATCH,
+    )

@@ -15,32 +15,24 @@ networks code what else helps, and make of all of it features for the contexts. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.entropy.distributions import HEAVY, PLAIN, Family, information
+from bcodec.coding import FoundMotion, Latents, Prediction, SymbolCoder
 from bcodec.fixedpoint import LATENT, SEEN_LATENT, Conv2d, gate, snap, upsample
-from bcodec.networks.latent import QStep, SymbolCoder, as_seen, deviation
+from bcodec.networks.latent import QStep, as_seen
 from bcodec.networks.layers import Channels, Down, Up
-from bcodec.networks.motion.blocks import Lattice
-from bcodec.networks.motion.prior import MotionEntropyModel, Prediction
-from bcodec.networks.motion.segments import segment_lattice, segment_mask
+from bcodec.networks.motion.prior import MotionEntropyModel
 from bcodec.networks.motion.vectors import (
     EXACT,
     FIELD_SCALE,
-    FLAGS,
     FLAT,
     FULL_PEL,
-    MEANS,
     PREFERENCE,
     PREFERENCES,
     QUARTER,
-    VECTORS,
     code_precision,
     latent_to_preference,
     latent_to_vectors,
@@ -48,13 +40,6 @@ from bcodec.networks.motion.vectors import (
     vectors_to_latent,
     with_fixed_steps,
 )
-
-COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
-TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
-
-# What motion loses, in bits, [B, 1, H/16, W/16]: for direction (0 past, 1 future), field [B, 2, H/8, W/8] of
-# some cells, and which they are.
-Price = Callable[[int, Tensor, Lattice], Tensor]
 
 
 class Motion(NamedTuple):
@@ -65,26 +50,6 @@ class Motion(NamedTuple):
     preference: Tensor  # [B, 1, H/8, W/8], -1 (take the future) to 1 (take the past), multiples of 1/16
     flat: Tensor  # [B, 1, H/16, W/16] bool, where the prediction is the mean of its block
     features: Tensor  # [B, 2 M, H/8, W/8]
-
-
-class Search(NamedTuple):
-    """What the encoder found: motion towards both references, and which of them to prefer where."""
-
-    past: Tensor  # [B, 2, H/8, W/8], luma samples
-    future: Tensor
-    preference: Tensor  # [B, 1, H/8, W/8], -1 (take the future) to 1 (take the past)
-    stakes: Tensor  # [B, 1, H/8, W/8], bits that a squared error of 1 in the preference costs
-    gains: Tensor  # [B, 2, H/16, W/16], bits that either flag saves
-    price: Price
-    precision: Tensor  # [B], of vectors: index of STEPS
-
-
-class Track(NamedTuple):
-    """The motion that a frame was coded with: what later frames between it and its references expect."""
-
-    past: Tensor  # [B, 2, H/8, W/8], luma samples
-    future: Tensor
-    distances: tuple[int, int]  # in frames, to where the fields point
 
 
 class Interaction(nn.Module):
@@ -130,29 +95,6 @@ class BranchDecoder(nn.Module):
         self.interact8 = Interaction(c)
 
 
-@torch.no_grad()
-def symbols_that_pay(
-    symbols: Tensor, deviations: Tensor, means: int, loss: Callable[[Tensor], Tensor], family: Family
-) -> Tensor:
-    """The symbols to code in place of [B, C, H, W]: all of a block's, its first `means`, the rest, or none.
-
-    Or the means, some of them one nearer to zero. What costs least bits, and loses least: `loss` gives that
-    in bits, [B, 1, H, W], for symbols.
-    """
-    number = torch.arange(symbols.shape[1], device=symbols.device).view(1, -1, 1, 1)
-    first = number < means
-    nearer = symbols - torch.sign(symbols)
-    candidates = [symbols, symbols * first, symbols * ~first, torch.zeros_like(symbols)]
-    candidates += [torch.where(number == i, nearer, symbols) * first for i in range(means)]
-    candidates += [nearer * first] * (means > 1)
-    costs = [
-        information(candidate, deviations, family).sum(1, keepdim=True) + loss(candidate)
-        for candidate in candidates
-    ]
-    best = torch.stack(costs).argmin(0, keepdim=True).expand(-1, -1, symbols.shape[1], -1, -1)
-    return torch.stack(candidates).gather(0, best)[0]
-
-
 class MotionCodec(nn.Module):
     """The interactive dual-branch motion auto-encoder with its entropy model."""
 
@@ -171,82 +113,31 @@ class MotionCodec(nn.Module):
         symbols: SymbolCoder,
         prediction: Prediction,
         qp: Tensor,
-        found: Search | None = None,
+        found: FoundMotion | None = None,
     ) -> Motion:
-        """Decoded motion; `found` by the search when encoding."""
-        latents, choose = None, None
-        if found is not None:
-            latents = self.encode(found, prediction, qp)
-            choose = partial(self.choose, latents, found, prediction)
-        precision = code_precision(symbols, qp, found.precision if found else None)
+        """Decoded motion; `found` by the encoder, if any."""
+        latents = None if found is None else self.analyse(found, prediction, qp)
+        precision = code_precision(symbols, qp, None if found is None else found.precision)
         qsteps = [with_fixed_steps(precision, step(qp)) for step in self.steps]
         # A mantissa of eight bits would blur quarter samples.
         with torch.autocast(qp.device.type, enabled=False):
-            m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps, choose)
-        return self.decode(m_f, m_b, prediction)
+            m_f, m_b = self.entropy(symbols, latents, prediction, qp, qsteps, found)
+        return self.synthesise(m_f, m_b, prediction)
 
-    def choose(  # noqa: PLR0917
-        self,
-        latents: tuple[Tensor, Tensor],
-        found: Search,
-        prediction: Prediction,
-        direction: int,
-        part: int,
-        mean: Tensor,
-        scale: Tensor,
-        step: Tensor,
-    ) -> Tensor:
-        """A direction's latent, with what does not pay for its bits left out.
-
-        Only where the segment is. Encoder only.
-        """
-        lattice = segment_lattice(part)
-        if direction == 0:
-            wanted = choose_flags(found.gains, latents[0][:, FLAGS], mean[:, FLAGS], scale[:, FLAGS])
-            own = segment_mask(part, mean.shape[2:], mean.device)
-            latents[0][:, FLAGS] = torch.where(own, wanted, latents[0][:, FLAGS])
-        flags = lattice.of(latents[0][:, FLAGS])
-        full_pel, textured = upsample(flags[:, :1] > 0.5), 1 - flags[:, 1:]
-        known = squares_of(prediction.future if direction else prediction.past, lattice)
-        y, expected, deviations = (
-            lattice.of(x).float() for x in (latents[direction], mean, deviation(torch.round(scale)))
-        )
-        symbol = torch.round((y - expected) / step) * (lattice.of(torch.round(scale)) > 0)
-
-        def lost_motion(symbols: Tensor) -> Tensor:
-            field = latent_to_vectors(expected[:, :VECTORS] + symbols * step[:, :VECTORS]) + known
-            field = torch.where(full_pel, torch.round(field), field)
-            return found.price(direction, field, lattice) * textured
-
-        def lost_preference(symbols: Tensor) -> Tensor:
-            coded = latent_to_preference(expected[:, PREFERENCE] + symbols * step[:, PREFERENCE])
-            off = coded - squares_of(found.preference, lattice)
-            return F.avg_pool2d(squares_of(found.stakes, lattice) * off.square(), 2) * 4 * textured
-
-        picked = y.clone()
-        groups = [(slice(0, VECTORS), MEANS, lost_motion, HEAVY), (PREFERENCE, 1, lost_preference, PLAIN)]
-        for group, means, loss, family in groups[: 2 - direction]:
-            best = symbols_that_pay(symbol[:, group], deviations[:, group], means, loss, family)
-            picked[:, group] = expected[:, group] + best * step[:, group]
-        chosen = mean.to(y.dtype).clone()
-        lattice.of(chosen).copy_(picked)
-        return chosen
-
-    def encode(self, found: Search, prediction: Prediction, qp: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, found: FoundMotion, prediction: Prediction, qp: Tensor) -> Latents:
         """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
         f, b = (cast(BranchEncoder, branch) for branch in self.encoders)
         predicted = (prediction.past, prediction.future)
-        off = [v - p for v, p in zip(found[:2], predicted, strict=True)]
+        off = [v - p for v, p in zip((found.past, found.future), predicted, strict=True)]
         inputs = [snap(torch.cat(pair, 1) * FIELD_SCALE) for pair in zip(off, predicted, strict=True)]
         h_f, h_b = f.head(inputs[0]), b.head(inputs[1])
         h_f, h_b = f.interact8(h_f, h_b), b.interact8(h_b, h_f)
         h_f, h_b = f.down(h_f), b.down(h_b)
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)
         nothing = torch.zeros_like(found.preference)
-        flags = smooth_choice(found.gains, COUPLING)
         exact = [
-            torch.cat([vectors_to_latent(off[0]), to_latent(found.preference) / 2, flags], 1),
-            torch.cat([vectors_to_latent(off[1]), to_latent(nothing) / 2, torch.zeros_like(flags)], 1),
+            torch.cat([vectors_to_latent(off[0]), to_latent(found.preference) / 2, found.flags], 1),
+            torch.cat([vectors_to_latent(off[1]), to_latent(nothing) / 2, torch.zeros_like(found.flags)], 1),
         ]
         learned = [
             branch.tail(h).float() * gain(qp)[0][:, EXACT:]
@@ -255,7 +146,7 @@ class MotionCodec(nn.Module):
         m_f, m_b = (snap(torch.cat(pair, 1), LATENT) for pair in zip(exact, learned, strict=True))
         return m_f, m_b
 
-    def decode(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
+    def synthesise(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
         """Motion fields and features at 1/8 from the decoded latents."""
         f, b = (cast(BranchDecoder, branch) for branch in self.decoders)
         h_f, h_b = f.head(as_seen(m_f)), b.head(as_seen(m_b))
@@ -271,32 +162,3 @@ class MotionCodec(nn.Module):
         preference = snap(latent_to_preference(m_f[:, PREFERENCE].float()), PREFERENCES)
         flat = m_f[:, FLAT : FLAT + 1] > 0.5
         return Motion(fields[0], fields[1], preference, flat, torch.cat([h_f, h_b], 1))
-
-
-@torch.no_grad()
-def choose_flags(gains: Tensor, liked: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Flags, 0 or 1, by the bits that they save and those they cost, all [B, C, H, W].
-
-    `liked` are the flags as they would best be all together, not knowing how they will be coded.
-    """
-    index = torch.round(scale)
-    bits = [information(torch.round(flag - mean) * (index > 0), deviation(index)) for flag in (0, 1)]
-    return (gains + COUPLING * (2 * liked - 1) + bits[0] - bits[1] > 0).float()
-
-
-def smooth_choice(gain: Tensor, coupling: float) -> Tensor:
-    """1 where a choice does not lose, in bits, else 0; a neighbour that chooses alike saves `coupling` bits.
-
-    [B, C, h, w], by iterated conditional modes.
-    """
-    gain = gain + TIE
-    choice = (gain > 0).float()
-    for _ in range(4):
-        agreement = F.avg_pool2d(F.pad(choice * 2 - 1, (1, 1, 1, 1), mode="replicate"), 3, 1) * 9
-        choice = (gain + coupling * (agreement - (choice * 2 - 1)) > 0).float()
-    return choice
-
-
-def squares_of(field: Tensor, lattice: Lattice) -> Tensor:
-    """Of the values of blocks of 8x8, [B, C, H/8, W/8], those in the cells of a lattice."""
-    return F.pixel_shuffle(lattice.of(F.pixel_unshuffle(field, 2)), 2)

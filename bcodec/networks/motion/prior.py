@@ -5,32 +5,21 @@ After https://arxiv.org/abs/2506.07709 (partitioned latent segments as direction
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.coding import FoundMotion, Latents, Part, Prediction, SymbolCoder
 from bcodec.fixedpoint import LATENT, Conv2d, hard_sigmoid, on_grid, snap
-from bcodec.networks.latent import Hyperprior, Parameters, SymbolCoder, table_index
+from bcodec.networks.latent import Hyperprior, Parameters, table_index
 from bcodec.networks.layers import Channels
 from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, nearest_four, segment_mask
 from bcodec.networks.motion.vectors import EXACT, FIELD_SCALE, FLAGS, MEANS, PREFERENCE, QUARTERS, VECTORS
 
 SURPRISE = 4.0  # largest distance from what was expected, in steps, that the entropy model tells from others
-
-# An encoder's choice of the latent to code: direction, segment, its mean, scale index and quantization step.
-Choice = Callable[[int, int, Tensor, Tensor, Tensor], Tensor]
-
-
-class Prediction(NamedTuple):
-    """Motion that the decoder predicts from its references: fields, and how far the two differ along them."""
-
-    past: Tensor  # [B, 2, H/8, W/8], luma samples
-    future: Tensor
-    mismatch: Tensor  # [B, 1, H/8, W/8], mean absolute difference in 8-bit units
-    mirror: float  # what straight motion towards the past is times to be motion towards the future
 
 
 class MotionEntropyModel(nn.Module):
@@ -45,7 +34,7 @@ class MotionEntropyModel(nn.Module):
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         c = channels.motion
-        self.hyperprior = Hyperprior(2 * c, c, 2 * c)
+        self.hyperprior = Hyperprior(2 * c, c, 2 * c, Part.MOTION_HYPER)
         self.embed = Conv2d(20, c, activation=True)
         seen = 5 * c + 2 * EXACT + MEANS
         self.segments = nn.ModuleList(Parameters(seen, 48, c) for _ in range(2 * SEGMENTS))
@@ -59,18 +48,18 @@ class MotionEntropyModel(nn.Module):
                 if index % 2 == 0:
                     bias[PREFERENCE], bias[FLAGS] = 1.0, 1.0
 
-    def forward(  # noqa: PLR0917
+    def forward(
         self,
         symbols: SymbolCoder,
-        latents: tuple[Tensor, Tensor] | None,
+        latents: Latents | None,
         prediction: Prediction,
         qp: Tensor,
         qsteps: Sequence[tuple[Tensor, Tensor]],
-        choose: Choice | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        found: FoundMotion | None = None,
+    ) -> Latents:
         """Decoded m_f and m_b, [B, C, H/16, W/16] on the latent grid.
 
-        `latents` and `choose` are given when encoding.
+        `latents` and `found` are given when encoding.
         """
         size = (prediction.mismatch.shape[2] // 2, prediction.mismatch.shape[3] // 2)
         both = None if latents is None else torch.cat(latents, 1)
@@ -99,9 +88,11 @@ class MotionEntropyModel(nn.Module):
             mean = torch.cat([on_grid(expected[:, :VECTORS], unit), rest], 1)
             step, offset = qsteps[direction]
             scale = table_index(scale, offset)
-            y = choose(direction, part, mean, scale, step) if choose else None
+            y = None
+            if found is not None and latents is not None:
+                y = found.choose(latents, prediction, direction, part, mean, scale, step)
             mask = segment_mask(part, size, prior.device).expand(1, mean.shape[1], *size)
-            coded = symbols.code(y, mean, scale, step, mask, heavy=VECTORS)
+            coded = symbols.code(Part.MOTION, y, mean, scale, step, mask, heavy=VECTORS)
             decoded[direction] = decoded[direction] + coded
             symbols_seen = torch.round((coded - mean)[:, :EXACT].detach() / step[:, :EXACT]).abs()
             own = slice(direction * EXACT, (direction + 1) * EXACT)

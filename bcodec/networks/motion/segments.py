@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.fixedpoint import upsample
-from bcodec.networks.motion.blocks import Lattice
 
 SEGMENTS = 5
 
@@ -30,11 +29,6 @@ def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor
     fine = torch.where((down - right) % 2 == 0, 3, 4)
     number = torch.where((down % 2 == 0) & (right % 2 == 0), coarse, fine)
     return (number == part)[None, None]
-
-
-def segment_lattice(part: int) -> Lattice:
-    """The cells among which those of a segment are."""
-    return Lattice(1, 2) if part == 3 else Lattice(0, 1 if part == 4 else 2)
 
 
 def interpolate_segments(decoded: Tensor, part: int) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.coding import Part, SymbolCoder
 from bcodec.fixedpoint import Grid
-from bcodec.networks.latent import SymbolCoder, scale_offset
+from bcodec.networks.latent import scale_offset
 
 FIELD_SCALE = 1 / 8  # from luma samples to activations
 QUARTER = Grid(frac=2, bits=12)  # luma samples: [-512, 512) in steps of 1/4
@@ -34,7 +35,7 @@ EXACT = FLAGS.stop  # so many channels have no network
 QUARTERS = (1 / 32,) * MEANS + (1 / 16,) * (VECTORS - MEANS)
 # Quantization steps by the precision of vectors (whole, half, quarter samples): of the vectors' mean and of
 # the rest, in quarter samples, and of the preference.
-STEPS = ((4, 4, 1.0), (2, 2, 1.0), (1, 2, 0.5))
+PRECISIONS = ((4, 4, 1.0), (2, 2, 1.0), (1, 2, 0.5))
 FINER_FROM = (4, 14)  # the qps from which on vectors usually are of half and of quarter samples
 PRECISION_INDEX = 10.0  # of the table for the difference from that
 
@@ -81,7 +82,7 @@ def latent_to_preference(latent: Tensor) -> Tensor:
 def fixed_steps() -> tuple[Tensor, Tensor]:
     """Quantization steps of the first channels and scale offsets, for each precision: [3, EXACT]."""
     rows = []
-    for mean, detail, preference in STEPS:
+    for mean, detail, preference in PRECISIONS:
         vectors = [unit * (mean if i < MEANS else detail) for i, unit in enumerate(QUARTERS)]
         rows.append([*vectors, *[preference] * (FULL_PEL - VECTORS), *[1.0] * (EXACT - FULL_PEL)])
     steps = torch.tensor(rows)
@@ -89,7 +90,7 @@ def fixed_steps() -> tuple[Tensor, Tensor]:
 
 
 def usual_precision(qp: Tensor) -> Tensor:
-    """The precision that vectors have at a qp unless they are coarser, [B]: index of STEPS."""
+    """The precision that vectors have at a qp unless they are coarser, [B]: index of PRECISIONS."""
     return (qp[:, None] >= torch.tensor(FINER_FROM, device=qp.device)).sum(1)
 
 
@@ -98,8 +99,8 @@ def code_precision(symbols: SymbolCoder, qp: Tensor, precision: Tensor | None) -
     usual = usual_precision(qp).float().view(-1, 1, 1, 1)
     y = None if precision is None else precision.float().view(-1, 1, 1, 1)
     scale = torch.full_like(usual, PRECISION_INDEX)
-    decoded = symbols.code(y, usual, scale, torch.ones_like(usual), heavy=1)
-    return decoded.flatten().clamp(0, len(STEPS) - 1).long()
+    decoded = symbols.code(Part.PRECISION, y, usual, scale, torch.ones_like(usual), heavy=1)
+    return decoded.flatten().clamp(0, len(PRECISIONS) - 1).long()
 
 
 def with_fixed_steps(precision: Tensor, learned: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,56 @@
+"""The encoder that networks ask: everything that is decided about one frame while it is coded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bcodec.coding import ExpectedMotion, Reference
+from bcodec.encoder.blocksizes import CheapestSizes
+from bcodec.encoder.effort import PLAIN, Effort
+from bcodec.encoder.filters import NOTHING, Fitted, fit_filters
+from bcodec.encoder.motion.choose import PayingMotion
+from bcodec.encoder.motion.find import find_motion
+from bcodec.frame import Frame, Plane
+from bcodec.networks.bframe import BFrameCodec
+from bcodec.networks.intra import IntraCodec
+
+
+class Analyst:
+    """Decides about a picture, or a batch of them, that `codec` is to code; see bcodec.coding.Encoder.
+
+    `source` [B, 6, H/2, W/2]; `effort` is how much is tried. Without `original`, the picture as it was, there
+    are no loop filters; `worth` are the bits that a squared error of a sample of Y, U and V is worth in them.
+    """
+
+    def __init__(
+        self,
+        codec: IntraCodec | BFrameCodec,
+        source: Tensor,
+        effort: Effort = PLAIN,
+        original: Frame | None = None,
+        worth: Sequence[float] = (),
+    ) -> None:
+        self.codec, self.source, self.effort = codec, source, effort
+        self.original, self.worth = original, worth
+
+    def find_motion(
+        self, past: Reference, future: Reference, expected: ExpectedMotion, qp: Tensor
+    ) -> tuple[Tensor, PayingMotion]:
+        """The shifts of the picture to code, [B, 4, 1, 1] in luma samples, and the motion beside them."""
+        if not isinstance(self.codec, BFrameCodec):
+            raise TypeError("an I frame has no motion")
+        with torch.autocast(qp.device.type, enabled=False):
+            return find_motion(self.codec, past, future, expected, qp, self.source, self.effort)
+
+    def choose_sizes(self, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> CheapestSizes:
+        """Block sizes for a latent [B, Y, H/16, W/16]."""
+        return CheapestSizes(self.codec.prior, y, prior, qstep)
+
+    def fit_filters(self, planes: Sequence[Plane], steps: Sequence[float]) -> list[Fitted]:
+        """Filters for the decoded planes Y, U, V; none where they are not wanted."""
+        if self.original is None:
+            return [NOTHING] * len(planes)
+        return fit_filters(planes, steps, self.original.planes, self.worth)

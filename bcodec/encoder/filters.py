@@ -1,0 +1,109 @@
+"""Loop filters fitted to a picture by least squares, as far as they pay.
+
+Sums are in float64, and all that decides is rounded alike on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bcodec.frame import Plane
+from bcodec.networks.loopfilter import SHAPES, SHARE_UNIT, FilteredPlane, FilterShape
+
+STEADINESS = 1e-2  # of the sums' diagonal, added to it: shares of what never differs stay small
+
+Sums = npt.NDArray[np.float64]
+Fitted = tuple[int, Tensor]  # the number of a shape among those of the plane, and the shares [classes, width]
+
+NOTHING: Fitted = (0, torch.zeros(0, 0))
+
+
+def fit_filters(
+    planes: Sequence[Plane], steps: Sequence[float], original: Sequence[Plane], worth: Sequence[float]
+) -> list[Fitted]:
+    """The filters by which the planes Y, U, V [H, W] come nearest to the original ones, as far as that pays.
+
+    `steps` are quantization steps in 8-bit levels; `worth` the bits that a squared error of a sample is worth
+    in each plane, 0 for no filter.
+    """
+    return [
+        fit(FilteredPlane(plane, step), shapes, source, each) if each else NOTHING
+        for plane, step, shapes, source, each in zip(planes, steps, SHAPES, original, worth, strict=True)
+    ]
+
+
+def fit(plane: FilteredPlane, shapes: Sequence[FilterShape], original: Plane, worth: float) -> Fitted:
+    """The filter of one plane, of the shapes given (the first is none)."""
+    best, most = NOTHING, 0.0
+    everything = correlate(plane, shapes[-1], torch.from_numpy(original).float())
+    for number, shape in enumerate(shapes[1:], 1):
+        sums = everything.of(shape)
+        shares = np.stack([solve(*pair) for pair in zip(*sums, strict=True)])
+        shares = np.clip(np.round(shares * SHARE_UNIT), -SHARE_UNIT, SHARE_UNIT)
+        removed = sum(map(error_removed, shares / SHARE_UNIT, *sums))
+        gain = worth * removed - sum(bits(int(share)) for share in shares.flat)
+        if gain > most:
+            best, most = (number, torch.from_numpy(shares).float()), gain
+    return best
+
+
+def correlate(plane: FilteredPlane, shape: FilterShape, original: Tensor) -> Correlations:
+    """What least squares need to know of a plane [H, W] for filters of a shape, or of a simpler one."""
+    squares = np.zeros((shape.classes, shape.width, shape.width))
+    products = np.zeros((shape.classes, shape.width))
+    classes = plane.classes(shape.classes)
+    for rows, differences in plane.strips(shape):
+        error = (original[rows] - plane.plane[rows]).double().numpy()
+        for number in range(shape.classes):
+            where = classes[rows] == number
+            picked = differences[:, where].double().numpy()
+            squares[number] += picked @ picked.T
+            products[number] += picked @ error[where.numpy()]
+    return Correlations(shape, squares, products)
+
+
+class Correlations(NamedTuple):
+    """By class, sums of the differences' products with one another [K, N, N] and with the error [K, N]."""
+
+    shape: FilterShape
+    squares: Sums
+    products: Sums
+
+    def of(self, shape: FilterShape) -> tuple[Sums, Sums]:
+        """Those of a shape with some of the taps and reaches, and as many classes or one."""
+        places = [i for i, tap in enumerate(self.shape.taps) if tap in shape.taps]
+        wanted = [self.shape.reaches * i + r for i in places for r in range(shape.reaches)]
+        squares, products = self.squares[:, wanted][:, :, wanted], self.products[:, wanted]
+        if shape.classes < self.shape.classes:
+            squares, products = squares.sum(0, keepdims=True), products.sum(0, keepdims=True)
+        return squares, products
+
+
+def solve(squares: Sums, products: Sums) -> Sums:
+    """x with squares x = products, by Gaussian elimination step by step: libraries round as machines do."""
+    size = len(products)
+    steady = STEADINESS * math.fsum(np.diag(squares)) / size + 1
+    rows = np.concatenate([squares + steady * np.eye(size), products[:, None]], 1)
+    for i in range(size):
+        rows[i] /= rows[i, i]
+        for j in range(size):
+            if j != i:
+                rows[j] -= rows[j, i] * rows[i]
+    return rows[:, -1]
+
+
+def error_removed(shares: Sums, squares: Sums, products: Sums) -> float:
+    """By how much shares lower the sum of squared errors, rounded alike on every machine."""
+    return math.fsum(2 * shares * products) - math.fsum((shares[:, None] * shares * squares).flat)
+
+
+def bits(share: int) -> int:
+    """About the bits of a share: those of its Exp-Golomb code."""
+    return 2 * (abs(share) + 1).bit_length() - (share == 0)

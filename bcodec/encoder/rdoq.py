@@ -1,0 +1,87 @@
+"""Rate-distortion optimised quantization (RDOQ): an encoder's writer chooses symbols by their worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bcodec.coding import OF_MOTION, PLACED, Part
+from bcodec.entropy.coder import RangeWriter, in_coding_order
+from bcodec.entropy.tables import MAGNITUDES, Tables
+from bcodec.frame import ALIGNMENT
+
+PITCH = 16  # luma samples between the positions of a latent
+
+
+def shown(width: int, height: int, device: torch.device | None = None) -> Tensor:
+    """Which positions of a latent are not all padding, [1, 1, H/16, W/16] bool, for a size in samples."""
+    rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // PITCH for side in (height, width))
+    inside = torch.zeros(1, 1, rows, columns, dtype=torch.bool, device=device)
+    inside[:, :, : -(-height // PITCH), : -(-width // PITCH)] = True
+    return inside
+
+
+class ThriftyWriter(RangeWriter):
+    """Writes the symbols that pay, none where nothing is shown, and knows the bits of each part.
+
+    `shown` [1, 1, H/16, W/16] bool, as of the function of that name. `worth` [1, Y, 1, 1]: the bits that a
+    squared error of 1 in the latent y is worth; there a symbol is taken one step nearer to zero where that
+    saves more bits than its error is worth.
+    """
+
+    def __init__(self, tables: Tables, shown: Tensor | None = None, worth: Tensor | None = None) -> None:
+        super().__init__(tables)
+        self.shown, self.worth = shown, worth
+        self.bits: Counter[Part] = Counter()  # whole 32-bit words, as far as the range coder had come
+
+    @property
+    def motion_bits(self) -> int:
+        """Bits of all that tells motion."""
+        return sum(self.bits[part] for part in OF_MOTION)
+
+    def code(
+        self,
+        part: Part,
+        y: Tensor | None,
+        mean: Tensor,
+        scale: Tensor,
+        step: Tensor,
+        mask: Tensor | None = None,
+        *,
+        heavy: int = 0,
+    ) -> Tensor:
+        """See bcodec.coding.SymbolCoder."""
+        before = self.encoder.num_bits()
+        value = super().code(part, y, mean, scale, step, mask, heavy=heavy)
+        self.bits[part] += self.encoder.num_bits() - before
+        return value
+
+    def choose(
+        self,
+        part: Part,
+        ratio: Tensor,
+        step: Tensor,
+        indices: np.ndarray,
+        shape: torch.Size,
+        where: Tensor | None,
+    ) -> np.ndarray:
+        """The nearest symbols, none in the padding, those of the content by their worth."""
+        if self.shown is not None and part in PLACED:
+            ratio = ratio * in_coding_order(self.shown, shape, where)
+        symbols = super().choose(part, ratio, step, indices, shape, where)
+        if self.worth is not None and part is Part.CONTENT:
+            worth = in_coding_order(self.worth, shape, where) * step.square()
+            self._save(symbols, ratio, worth, indices)
+        return symbols
+
+    def _save(self, symbols: np.ndarray, ratio: Tensor, worth: Tensor, indices: np.ndarray) -> None:
+        """Take symbols one step nearer to zero where that pays; `worth` is of a squared step."""
+        places = np.flatnonzero((np.abs(symbols) < MAGNITUDES) & (symbols != 0))
+        picked = torch.from_numpy(places).to(ratio.device)
+        value = worth[picked].cpu().numpy()
+        size, exact = np.abs(symbols[places]), ratio[picked].abs().cpu().numpy()
+        saved = self.tables.bits[indices[places], size] - self.tables.bits[indices[places], size - 1]
+        symbols[places] -= np.sign(symbols[places]) * (saved > value * (2 * (exact - size) + 1))

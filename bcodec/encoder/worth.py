@@ -1,0 +1,45 @@
+"""What errors are worth in bits: the Lagrangian of a qp, shared out to samples and latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bcodec.frame import LEVELS
+from bcodec.networks.intra import coloured
+
+INHERITED = 7.5  # what an error costs in all where later frames inherit it (measured)
+OWN = 1.8  # and where none does: the networks spread it
+# Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
+# a fraction of luma's.
+LUMA, CHROMA = 0.75, 2.0
+
+
+def lagrangian(qp: Tensor) -> Tensor:
+    """Lambda, in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
+    return 0.0012 * growth(qp)
+
+
+def growth(steps: Tensor) -> Tensor:
+    """By how much lambda grows over so many steps of qp."""
+    return torch.exp2(steps.float() / 7)
+
+
+def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
+    """Bits that a squared error of one 8-bit level is worth in a sample of Y, U and V."""
+    share = INHERITED if referenced else OWN
+    luma, chroma = (float(lagrangian(torch.tensor(q))) * share for q in (qp, chroma_qp))
+    return luma * LUMA, chroma * CHROMA, chroma * CHROMA
+
+
+def latent_worth(qp: Tensor, chroma_qp: Tensor, c_y: int, *, referenced: bool) -> Tensor:
+    """Bits that a squared error of 1 in each channel of y is worth, [B, Y, 1, 1], for qps [B].
+
+    The block transform is orthonormal, but for the mean of luma, which is halved, and a unit of the latent is
+    LEVELS.
+    """
+    share = INHERITED if referenced else OWN
+    luma, chroma = share * lagrangian(qp)[:, None] * LUMA, share * lagrangian(chroma_qp)[:, None] * CHROMA
+    each = torch.where(coloured(c_y, qp.device), chroma, luma)
+    each[:, 0] *= 4
+    return (LEVELS**2 * each)[:, :, None, None]

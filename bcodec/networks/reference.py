@@ -1,0 +1,88 @@
+"""What references are made of: a decoded picture, its quarter samples, and features at three scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bcodec.coding import CollocatedMotion, Reference
+from bcodec.fixedpoint import SEEN_LATENT, Conv2d
+from bcodec.frame import LEVELS, MIDDLE
+from bcodec.networks.latent import as_seen
+from bcodec.networks.layers import PLANES, Channels, Down
+
+STRIP = 256  # rows that are interpolated at once: large pictures take little memory beside the result
+# Interpolation of samples at 0, 1/4, 1/2 and 3/4, in 1/64: H.265, table 8-11.
+BEFORE, BEHIND = 3, 4
+TAPS = (
+    (0, 0, 0, 64, 0, 0, 0, 0),
+    (-1, 4, -10, 58, 17, -5, 1, 0),
+    (-1, 4, -11, 40, 40, -11, 4, -1),
+    (0, 1, -5, 17, 58, -10, 4, -1),
+)
+
+
+def luma(picture: Tensor) -> Tensor:
+    """[B, 6, H/2, W/2] -> [B, 1, H, W]."""
+    return F.pixel_shuffle(picture[:, :4], 2)
+
+
+def interpolate(plane: Tensor) -> Tensor:
+    """Luma at quarter samples by HEVC's taps, [B, 1, H, W] on the pixel grid -> [B, 1, 4 H, 4 W], 0..255.
+
+    Multiples of 1/4 in float16 (exact), or in float32 with a gradient if the plane has one. Sums stay below
+    2^22: exact.
+    """
+    padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
+    strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
+    with torch.autocast(plane.device.type, enabled=False):  # on CPUs it knows no float16
+        return torch.cat([_quarters(strip) for strip in strips], 2)
+
+
+def _quarters(strip: Tensor) -> Tensor:
+    """The samples and what lies between them, without those that were only padding."""
+    across = torch.stack([_filter(strip, 3, taps) for taps in TAPS], 4).flatten(3)
+    levels = []
+    for taps in TAPS:
+        level = _filter(across, 2, taps) / 4096
+        rounded = (torch.round(level.detach() * 4) / 4).clamp(0, 255)
+        levels.append(
+            level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.float16)
+        )
+    return torch.stack(levels, 3).flatten(2, 3)
+
+
+def _filter(x: Tensor, dim: int, taps: Sequence[int]) -> Tensor:
+    """Weighted sums along a dimension."""
+    size = x.shape[dim] - BEFORE - BEHIND
+    total = torch.zeros_like(x.narrow(dim, 0, size))
+    for place, tap in enumerate(taps):
+        if tap:
+            total = total.add(x.narrow(dim, place, size), alpha=tap)
+    return total
+
+
+class ReferenceFeatures(nn.Module):
+    """Multi-scale features of a decoded picture, extracted once."""
+
+    def __init__(self, channels: Channels) -> None:
+        super().__init__()
+        c1, c2, c3 = channels.level1, channels.level2, channels.level3
+        self.level1 = nn.Sequential(Conv2d(4 * PLANES, c1, activation=True), Conv2d(c1, c1, activation=True))
+        self.level2 = nn.Sequential(Down(c1, c2), Conv2d(c2, c2, activation=True))
+        self.level3 = nn.Sequential(Down(c2, c3), Conv2d(c3, c3, activation=True))
+        self.latent = Conv2d(channels.y, c3, kernel=1, activation=True, grid_in=SEEN_LATENT)
+
+    def forward(
+        self, picture: Tensor, y_hat: Tensor, qp: Tensor, motion: CollocatedMotion | None = None
+    ) -> Reference:
+        """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
+        one = self.level1(F.pixel_unshuffle(picture, 2))
+        two = self.level2(one)
+        features = (one, two, self.level3(two))
+        return Reference(
+            picture, interpolate(luma(picture).float()), features, self.latent(as_seen(y_hat)), qp, motion
+        )
