@@ -1,4 +1,54 @@
-"""bcodec: a neural B-frame video codec whose bitstreams decode to the same picture on every machine."""
+"""bcodec: a neural B-frame video codec whose bitstreams decode to the same picture on every machine.
+
+The house. An import only goes down: to a room below, or within a room to a file behind a ">".
+
+Faces:
+    __main__.py            python -m bcodec
+    cli/                   main > encode > decode compare demo info > arguments > console failures
+    train/                 __main__ > run stages counting draw > clips losses optimizers
+    networks/__main__.py   python -m bcodec.networks: what the networks take
+    __init__.py            the public names
+
+Files and pictures, without a screen:
+    pipeline/              batch compare encode > inspect journal output spool demo
+    video/                 __init__ > demux mux > y4m tracks matroska wholeness
+
+What only an encoder decides: bytes may change, files stay valid:
+    encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
+                           > motion filters > blocksizes worth effort qp scenes
+    encoder/motion/        find > choose directions flat > search > lattice pan
+
+What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
+    codec.py               FrameCodec, the one path; packets to frames by it
+    networks/              budget > __init__ > bframe loopfilter weights > context intra
+                           > reference motion prior deblock > latent blockdct > layers
+    networks/motion/       codec > prior shift > vectors segments > blocks
+    entropy/               coder meter > tables > distributions
+    coding.py              what networks are handed: SymbolCoder, Encoder
+    fixedpoint.py          exact layers
+    frame.py               one picture, and the tensor that networks see of it
+
+What the format says, and what all stand on:
+    bitstream/             sidecar > __init__ > reader writer > layout > records versions
+    gop.py                 coding order
+    dpb.py                 decoded picture buffer, display order
+    metrics.py             PSNR, MS-SSIM, BD-rate
+    errors.py              every error raised on purpose
+
+How a frame flows:
+
+    encode   file -> VideoReader -> Frame -> Group -> Slot -> FrameCodec.code(ThriftyWriter, Analyst)
+             -> Packet -> BitstreamWriter -> file
+    decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
+             -> Frame -> VideoWriter -> file
+    train    clip -> Frame -> networks(RateMeter, Analyst) -> loss
+
+Words: poc is the display index; coding order is the order of packets. An anchor is a frame of temporal layer
+0. past and future are the two references of a B frame (f and b in the paper), of B* the same one twice. y is
+a latent, z a hyper-latent, _hat is after quantization. qp is the user's 0..63, q_step the quantization step
+that it selects. A packet is one coded frame, its payload the range-coded bytes; side data is what lies beside
+the pictures. encode and decode are between frames and packets; `code` is either way.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -19,8 +19,6 @@ COLUMNS = {
     "bd_rate_x265_yuv,bd_rate_x265_luma,clips,frames,intra_period,note",
     "recipe": "step,stage,command,minutes,steps,machine,note",
 }
-# Set once every "(measured ...)" in the code names its evidence.
-CODE_NAMES_ITS_EVIDENCE = False
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -96,7 +94,6 @@ def test_the_readme_of_the_weights_stays_short() -> None:
     assert len((WEIGHTS / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-@pytest.mark.skipif(not CODE_NAMES_ITS_EVIDENCE, reason="comments do not name their evidence yet")
 @pytest.mark.parametrize("path", CODE, ids=lambda path: path.name)
 def test_what_code_calls_measured_has_evidence(path: Path) -> None:
     for claim in re.findall(r"\(measured[^)]*\)?", path.read_text(encoding="utf-8")):

@@ -141,7 +141,7 @@ class _Anchor(NamedTuple):
 
 
 def rd_cost(coded: CodedFrame, frame: Frame) -> float:
-    """Bits of a frame, and what its errors are worth in it: later frames' share is in its qp (measured)."""
+    """Bits of a frame, and what its errors are worth in it: later frames' share is in its qp."""
     assert coded.quality
     worth = sample_worth(coded.packet.header.qp, coded.packet.header.chroma_qp)
     lost = (
@@ -166,7 +166,7 @@ def _code_frame(
         to_tensor(frame).to(networks.device),
         effort,
         frame if effort.loop_filter else None,
-        # Where later frames refer to it, too: what they inherit of it is less than of symbols (measured).
+        # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
         sample_worth(header.qp, header.chroma_qp),
     )
     decoded = codec.code(symbols, header, dpb, analyst)

@@ -32,7 +32,8 @@ class Trial(NamedTuple, Generic[T]):
 class Tuning(Generic[T]):
     """The efforts of one group, by temporal layer: found in a layer's first frame, confirmed in its second.
 
-    The search begins with what suited the layer before. One frame alone is often misleading (measured).
+    The search begins with what suited the layer before. One frame alone often misleads (measured: E514 to
+    E519).
     """
 
     def __init__(self, effort: Effort) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 from bcodec.frame import LEVELS
 from bcodec.networks.intra import coloured
 
-INHERITED = 7.5  # what an error costs in all where later frames inherit it (measured)
-OWN = 1.8  # and where none does: the networks spread it
+INHERITED = 7.5  # what an error costs in all where later frames inherit it (measured: E286, E287)
+OWN = 1.8  # and where none does: the networks spread it (measured: E288)
 # Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0

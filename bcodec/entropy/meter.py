@@ -92,7 +92,7 @@ class RateMeter:
     """Measures: `bits` [B] sums what the symbols cost, `motion_bits` [B] those of motion.
 
     The scale gets the gradient of just that. The latent and its mean get the gradient that uniform noise in
-    place of rounding would give in the mean: as a measure, noise would count a tenth of a bit and more for
+    place of rounding would give in the mean: as a measure, noise would count bits for
     each symbol that is surely zero. `worth` [B, C, 1, 1] as of a RangeWriter: without it, symbols are just
     rounded.
     """

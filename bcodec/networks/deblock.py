@@ -17,7 +17,7 @@ from bcodec.networks.blockdct import BLOCK
 UNIT = 8  # samples between edges; what is filtered of one edge does not reach the next
 THRESHOLD = Grid(frac=8, bits=12)
 # In quantization steps, the largest change of a sample, and the roughness beyond which an edge is left alone,
-# beside what any qp leaves alone (measured).
+# beside what any qp leaves alone (by trial).
 CHANGE, ROUGHNESS, SMOOTHEST = 9 / 128, 13 / 16, 48 / 64
 
 

@@ -38,7 +38,9 @@ from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, U
 from bcodec.networks.prior import SpatialPrior
 
 FIRST_AC = 1  # the channel of y whose step is a picture's
-PREDICTED = 0.25  # of deblocking's strength, where a picture is predicted: its blocks differ less (measured)
+PREDICTED = (
+    0.25  # of deblocking's strength, where a picture is predicted: blocks differ less (measured: E254)
+)
 
 
 class PictureQStep(QStep):

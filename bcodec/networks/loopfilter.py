@@ -7,8 +7,8 @@ sample moves towards its neighbours by shares of the clipped differences from th
     x' = x + sum over taps k and reaches r of c_kr (clip_r(x(+k) - x) + clip_r(x(-k) - x)) / SHARE_UNIT
 
 where luma's shares may depend on how busy the block of 4x4 is. Two reaches beside each other remove twice the
-error that one removes (measured); thin lines want a third. All numbers are integers below 2^24, or sums of
-them in float64: exact, and the same files everywhere.
+error that one removes (measured: E238, E240); thin lines want a third. All numbers are integers below 2^24,
+or sums of them in float64: exact, and the same files everywhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ACTIVITY_BLOCK = 4  # samples a side of what is busy or not
 BUSY = (1 / 8, 3 / 8, 7 / 8)  # quantization steps of second differences at which a class ends
 REACHES = (5 / 16, 5 / 4, 5.0)  # quantization steps at which differences are clipped
 STRIP = 64  # rows filtered at once, a multiple of ACTIVITY_BLOCK: large pictures take little memory beside
-DEVIATIONS = (4.0, 3.0, 2.5)  # of shares, by the distance of their taps (measured)
+DEVIATIONS = (4.0, 3.0, 2.5)  # of shares, by the distance of their taps (by trial)
 SHAPE_DEVIATION = 1.5
 
 Offset = tuple[int, int]
