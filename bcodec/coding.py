@@ -75,7 +75,7 @@ class SymbolCoder(Protocol):
 
 
 def dequantize(symbol: Tensor, mean: Tensor, step: Tensor) -> Tensor:
-    """mean + symbol * step on the latent grid."""
+    """mean + symbol * step on the latent grid, all of one shape or broadcast to it ([N], [B, C, H, W])."""
     return snap(mean + symbol * step, LATENT)
 
 
@@ -93,7 +93,7 @@ class Rounder:
         *,
         heavy: int = 0,
     ) -> Tensor:
-        """See SymbolCoder."""
+        """See SymbolCoder; [B, C, H, W]."""
         y_hat = mean.clone() if y is None else mean + torch.round((y.float() - mean) / step) * step
         y_hat = snap(y_hat, LATENT)
         return y_hat if mask is None else y_hat * mask
@@ -113,7 +113,7 @@ def nearest_table(deviation: float) -> float:
 
 
 def deviation(index: Tensor) -> Tensor:
-    """Deviation of a table's symbols, in quantization steps, for scale indices as a coder takes them."""
+    """Deviations of tables' symbols, in quantization steps, for scale indices [..] as a coder takes them."""
     return SMALLEST_SCALE * torch.exp(math.log(SCALE_RATIO) * index.clamp(0, TABLES - 1))
 
 

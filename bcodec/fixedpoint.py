@@ -83,7 +83,7 @@ class _Round(torch.autograd.Function):
 
 
 def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
-    """Saturate `x` to the grid's range and round it to the grid, half to even; straight-through inside.
+    """Saturate `x` [..] to the grid's range and round it, half to even; straight-through inside.
 
     Without gradients `x` is overwritten. bfloat16 values are saturated only.
     """
@@ -97,12 +97,12 @@ def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """clamp(x / 4 + 1 / 2, 0, 1): for x on a grid of 2^-f the result is on the grid of 2^-(f + 2)."""
+    """clamp(x / 4 + 1 / 2, 0, 1), [..]: for x on a grid of 2^-f the result is on that of 2^-(f + 2)."""
     return torch.clamp(x * 0.25 + 0.5, 0.0, 1.0)
 
 
 def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
-    """hard_sigmoid(query) * value on the grid; both factors on activation grids, so the product is exact."""
+    """hard_sigmoid(query) * value, [..], on the grid; both are on activation grids, so this is exact."""
     return snap(hard_sigmoid(query) * value, grid)
 
 
@@ -122,7 +122,7 @@ def weight_steps(weight: Tensor, bias: Tensor, grid_in: Grid, residual_units: in
 
 
 def on_grid(x: Tensor, step: Tensor) -> Tensor:
-    """Round `x` to multiples of `step` (powers of two), with the gradient of the identity."""
+    """Round `x` [..] to multiples of `step` (powers of two), with the gradient of the identity."""
     rounded = torch.round(x / step) * step
     return x + (rounded - x).detach() if torch.is_grad_enabled() else rounded
 

@@ -157,6 +157,29 @@ def test_every_file_on_the_map_is_there() -> None:
     assert set(PLACES) <= set(FILES)
 
 
+def shapeless(tree: ast.Module) -> Iterator[str]:
+    """The public functions that take or give a tensor and state no shape, such as [B, C, H, W]."""
+    for outer in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        name = outer.name if isinstance(outer, ast.ClassDef) else ""
+        for node in outer.body if not name.startswith("_") else ():
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                arguments = [argument.annotation for argument in (*node.args.args, *node.args.kwonlyargs)]
+                types = " ".join(ast.unparse(each) for each in (*arguments, node.returns) if each)
+                documented = f"{ast.get_docstring(node)} {ast.get_docstring(outer) if name else ''}"
+                if "Tensor" in types and "[" not in documented:
+                    yield f"{name}.{node.name}".strip(".")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_public_functions_state_the_shapes_of_tensors(name: str) -> None:
+    assert list(shapeless(ast.parse(FILES[name].read_text(encoding="utf-8")))) == []
+
+
+def test_a_function_without_shapes_is_found() -> None:
+    source = 'def f(x: Tensor) -> None:\n    """Do it."""\nclass A:\n    def g(self) -> Tensor:\n        """[B]."""'
+    assert list(shapeless(ast.parse(source))) == ["f"]
+
+
 def test_the_storeys_are_in_order() -> None:
     order = list(MAP)
     expected = ["cli", "pipeline", "video", "encoder", "codec", "networks", "entropy", "coding", "errors"]

@@ -63,7 +63,7 @@ class CheapestSizes:
 
     @torch.no_grad()
     def flag(self, number: int, mean: Tensor, index: Tensor) -> Tensor:
-        """A flag by what the block costs without and with it, the flag's own bits included."""
+        """A flag [B, 1, H/16, W/16] by what the block costs without and with it, its own bits included."""
         without, with_it = (
             cost + information(torch.round(value - mean), deviation(index))
             for value, cost in enumerate(self.choices[number])
@@ -71,7 +71,7 @@ class CheapestSizes:
         return (with_it < without).float()
 
     def turned(self, size: Tensor) -> Tensor:
-        """The latent with each block's coefficients of its size."""
+        """The latent [B, Y, H/16, W/16] with each block's coefficients of its size [B, 1, H/16, W/16]."""
         y = self.sized[0]
         for number, other in enumerate(self.sized[1:], 1):
             y = torch.where(size == number, other, y)

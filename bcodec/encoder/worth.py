@@ -16,12 +16,12 @@ LUMA, CHROMA = 0.75, 2.0
 
 
 def lagrangian(qp: Tensor) -> Tensor:
-    """Lambda, in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
+    """Lambda [..], in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
     return 0.0012 * growth(qp)
 
 
 def growth(steps: Tensor) -> Tensor:
-    """By how much lambda grows over so many steps of qp."""
+    """By how much lambda grows over so many steps of qp, [..]."""
     return torch.exp2(steps.float() / 7)
 
 

@@ -25,7 +25,7 @@ ESCAPE_RANGE = 1 << 15  # escaped symbols lie in [-2^15, 2^15)
 
 
 def table_of(scale: Tensor) -> Tensor:
-    """Table numbers 0..63 for scale indices."""
+    """Table numbers 0..63 for scale indices [..]."""
     return torch.round(scale).clamp(0, TABLES - 1)
 
 
@@ -94,7 +94,7 @@ class RangeCoder:
         *,
         heavy: int = 0,
     ) -> Tensor:
-        """See bcodec.coding.SymbolCoder; a batch of one."""
+        """See bcodec.coding.SymbolCoder; a batch of one, [1, C, H, W]."""
         shape = mean.shape
         where = None if mask is None else in_coding_order(mask, shape, None).nonzero().view(-1)
         offset = TABLES * (torch.arange(shape[1], device=scale.device) < heavy).view(1, -1, 1, 1)

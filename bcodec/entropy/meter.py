@@ -61,7 +61,7 @@ class SymbolCosts(nn.Module):
         return information(symbol, deviation(index), FAMILIES[family]) + excess.view(symbol.shape)
 
     def thrifty(self, ratio: Tensor, index: Tensor, worth: Tensor) -> Tensor:
-        """The symbols that an encoder's writer takes; `worth` as there, in squared steps."""
+        """The symbols [B, C, H, W] that an encoder's writer takes; `worth` as there, in squared steps."""
         symbol = torch.round(ratio)
         size = symbol.abs()
         places = torch.round(index).long() * MAGNITUDES + size.clamp(1, MAGNITUDES - 1).long()

@@ -85,7 +85,7 @@ class BFrameCodec(nn.Module):
         qp: Tensor,
         encoder: Encoder | None,
     ) -> tuple[Contexts, Motion]:
-        """The prediction P and the contexts, and the motion that is coded on the way."""
+        """The prediction P and the contexts, and the motion that is coded on the way; qp [B]."""
         expected = expected_motion(past, future, distances)
         shifts, found = None, None
         if encoder is not None:
@@ -127,7 +127,7 @@ def expected_motion(past: Reference, future: Reference, distances: tuple[int, in
 def predict_motion(
     past: Reference, future: Reference, expected: ExpectedMotion, shifts: Tensor
 ) -> Prediction:
-    """What is expected, moved by the decoded shifts, and how far the references differ along it."""
+    """What is expected, moved by the decoded shifts [B, 4, 1, 1]; how far the references differ along it."""
     first, second = (luma(reference.picture).float() * LEVELS for reference in (past, future))
     one, other = (
         snap(field + shift, QUARTER) for field, shift in zip(expected[:2], shifts.chunk(2, 1), strict=True)

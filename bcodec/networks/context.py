@@ -126,7 +126,7 @@ class TemporalContexts(nn.Module):
         )
 
     def forward(self, past: Reference, future: Reference, motion: Motion, condition: Tensor) -> Contexts:
-        """P and the contexts."""
+        """P and the contexts; condition [B, 5, 1, 1]."""
         dtype = motion.features.dtype
         pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
         aligned = snap(F.pixel_unshuffle(torch.cat(pictures, 1), 2))

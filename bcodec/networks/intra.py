@@ -171,7 +171,7 @@ def injections(channels: Channels, grid: Grid = ACTIVATION) -> nn.ModuleList:
 
 
 def inject(layers: nn.ModuleList | None, level: int, h: Tensor, contexts: Sequence[Tensor]) -> Tensor:
-    """Add the context of a level to the features, or leave them as they are."""
+    """Add the context of a level to the features [B, C_l, ..], or leave them as they are."""
     return h if layers is None else layers[level](contexts[level], residual=h)
 
 

@@ -19,7 +19,7 @@ KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, 
 
 
 def as_seen(latent: Tensor) -> Tensor:
-    """A latent as networks see it, on a coarser grid; a new tensor."""
+    """A latent [B, C, H, W] as networks see it, on a coarser grid; a new tensor."""
     return snap(latent.clone(), SEEN_LATENT)
 
 
@@ -54,7 +54,7 @@ class QStep(nn.Module):
         return table, torch.round(16 * scale_offset(logarithm))
 
     def freeze(self, table: Tensor, offsets: Tensor) -> None:
-        """Fix the steps and offsets to integers; the parameters follow, for training to go on from them."""
+        """Fix the steps and offsets to integers [64, C]; the parameters follow, for training to go on."""
         self.table, self.offsets = table.float(), offsets.float()
         with torch.no_grad():
             logarithm = torch.log(self.table[:: (QPS - 1) // (KNOTS - 1)] * STEP_GRID)
@@ -77,7 +77,7 @@ class QStep(nn.Module):
 
 
 def scale_offset(log_step: Tensor) -> Tensor:
-    """Index of the table for a latent of UNIT_SCALE quantized with a step of the given logarithm."""
+    """Index [..] of the table for a latent of UNIT_SCALE quantized with a step of the given logarithm."""
     return scale_index(math.log(UNIT_SCALE) - log_step)
 
 
@@ -85,7 +85,7 @@ FLAG_OFFSET = round(16 * float(scale_offset(torch.zeros(())))) / 16  # for a ste
 
 
 def table_index(output: Tensor, offset: Tensor) -> Tensor:
-    """Scale index for a network's output: four tables a unit, moved by the quantization step's offset."""
+    """Scale index [B, C, H, W] for a network's output: four tables a unit, moved by the step's offset."""
     return output.float() * 4 + offset
 
 
@@ -127,7 +127,7 @@ class Hyperprior(nn.Module):
 
 
 def channel_grid(x: Tensor, frac: int) -> Tensor:
-    """A parameter rounded to multiples of 2^-frac, with the gradient of the identity."""
+    """A parameter [C] rounded to multiples of 2^-frac, with the gradient of the identity."""
     unit = math.ldexp(1.0, -frac)
     return x + (torch.round(x / unit) * unit - x).detach()
 

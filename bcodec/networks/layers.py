@@ -68,7 +68,7 @@ class Up(Conv2d):
 
 
 def fuse(query: Tensor, past: Tensor, future: Tensor, grid: Grid = ACTIVATION) -> Tensor:
-    """w past + (1 - w) future with w = hard_sigmoid(query), on a grid.
+    """w past + (1 - w) future with w = hard_sigmoid(query), [B, C, H, W] on a grid.
 
     `query` broadcasts over the channels; w reaches 0 and 1, so that one reference can be ruled out.
     """

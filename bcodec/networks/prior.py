@@ -123,7 +123,7 @@ class SpatialPrior(nn.Module):
         size: Tensor,
         qstep: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """The decoded coefficients of blocks of known sizes."""
+        """The decoded coefficients [B, C, H, W] of blocks of known sizes [B, 1, H, W]."""
         step, offset = qstep
         kinds = one_hot(size).to(prior.dtype)
         prior = self.spread(kinds, residual=prior)

@@ -79,17 +79,17 @@ def frame_of(batch: Tensor, index: int) -> Tensor:
 
 
 def pixels(x: Tensor) -> int:
-    """Luma pixels of one picture."""
+    """Luma pixels of one picture [B, 6, H/2, W/2]."""
     return 4 * x.shape[2] * x.shape[3]
 
 
 def finished(x_hat: Tensor) -> Tensor:
-    """A decoded picture as the DPB holds it, with a straight-through gradient."""
+    """A decoded picture [B, 6, H/2, W/2] as the DPB holds it, with a straight-through gradient."""
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
 def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> Reference:
-    """A reference coded by the intra codec, which is not trained here."""
+    """A reference coded by the intra codec, not trained here, of x [B, 6, H/2, W/2] with qp [B]."""
     size = (x.shape[2] // 8, x.shape[3] // 8)
     with torch.no_grad():
         x_hat, y_hat = net.intra(Rounder(), qp, size, Analyst(net.intra, x), chroma_qp=chroma_qp)
@@ -100,7 +100,7 @@ def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None
 def motion_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, Stats]:
-    """Motion and prediction alone: the rate of the motion and the error of P."""
+    """Motion and prediction alone, of [B, 3, 6, H/2, W/2]: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     x, rate = frame_of(batch, 1), RateMeter(costs)
     contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, Analyst(net.bframe, x))
@@ -111,14 +111,14 @@ def motion_loss(
 
 
 def raised(qp: Tensor) -> Tensor:
-    """The qp of references: better than the frame's by a random number of steps."""
+    """The qp of references, [B]: better than the frame's by a random number of steps."""
     return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
 def triplet_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, Stats]:
-    """One B frame between two intra frames, sometimes (B*) behind one."""
+    """One B frame between two intra frames, sometimes (B*) behind one, of [B, 3, 6, H/2, W/2]."""
     past = anchor(net, frame_of(batch, 0), raised(qp))
     tail = random.random() < 0.06
     future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
@@ -134,7 +134,7 @@ def triplet_loss(
 def cascade_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, Stats]:
-    """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer.
+    """A whole GOP of [B, T, 6, H/2, W/2], gradients through the DPB; qp and lambda fall with the layer.
 
     Sometimes it ends with a B* frame in place of an I frame.
     """

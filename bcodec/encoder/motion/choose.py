@@ -60,7 +60,7 @@ class PayingMotion:
         scale: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """A direction's latent, with what does not pay for its bits left out."""
+        """A direction's latent [B, C, H/16, W/16], with what does not pay for its bits left out."""
         lattice = segment_lattice(segment)
         if direction == 0:
             wanted = choose_flags(self.gains, latents[0][:, FLAGS], mean[:, FLAGS], scale[:, FLAGS])

@@ -41,7 +41,7 @@ class Weighed(NamedTuple):
 
 
 def weigh(past: Reference, future: Reference, fields: Sequence[Tensor], source: Tensor) -> Weighed:
-    """The references along their fields, weighed so that they are near to the source."""
+    """The references along their fields [B, 2, H/8, W/8], weighed to be near the source [B, 6, H/2, W/2]."""
     first, second = (warp_picture(r, v) for r, v in zip((past, future), fields, strict=True))
     return Weighed((first, second), *preference(first, second, source))
 
@@ -90,13 +90,16 @@ def useful_directions(
 
 
 def error_bits(picture: Tensor, source: Tensor, weight: Tensor) -> Tensor:
-    """What the luma of each block of 16x16 has of errors, in bits as the search counts them."""
+    """The errors of luma in each block of 16x16, in bits as the search counts them, [B, 1, H/16, W/16].
+
+    picture, source [B, 6, H/2, W/2]; weight [B, 1, 1, 1].
+    """
     difference = (picture[:, :4] - source[:, :4]).abs().sum(1, keepdim=True)
     total = F.avg_pool2d(difference, MACROBLOCK // 2) * (LEVELS * (MACROBLOCK // 2) ** 2)
     return damped(total, weight, MACROBLOCK) / weight
 
 
 def middle(field: Tensor) -> Tensor:
-    """Median of the four neighbours of each block, as the decoder expects a vector."""
+    """Median of the four neighbours of each block [B, 2, h, w], as the decoder expects a vector."""
     ordered = torch.stack(list(neighbours(field))).sort(0).values
     return ordered[1:3].mean(0)

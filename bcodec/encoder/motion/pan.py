@@ -45,11 +45,11 @@ def likely_shifts(current: Tensor, reference: Tensor, pitch: int) -> Tensor:
 
 
 def centred(side: int, device: torch.device) -> Tensor:
-    """0, 1, ..., -2, -1: the displacements that the places of a periodic correlation stand for."""
+    """0, 1, ..., -2, -1: the displacements [side] that the places of a periodic correlation stand for."""
     places = torch.arange(side, device=device)
     return torch.where(places < (side + 1) // 2, places, places - side)
 
 
 def even(shift: Tensor) -> Tensor:
-    """The nearest shift that can be coded."""
+    """The nearest shifts that can be coded, [..]."""
     return torch.round(shift / 2).clamp(-LONGEST // 2, LONGEST // 2) * 2

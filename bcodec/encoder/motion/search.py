@@ -80,7 +80,7 @@ class Target:
 
 
 def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
-    """Absolute differences of blocks of size x size, large ones counted by their logarithm.
+    """Absolute differences [B, 1, h, w] of blocks of size x size, large ones counted by their logarithm.
 
     So do the bits of a residual grow: else, where nothing matches, much motion is coded for little.
     """
@@ -114,7 +114,7 @@ def search(
 
 
 def within_reach(field: Tensor, known: Tensor, unit: int = 1) -> Tensor:
-    """Vectors, in `unit` luma samples, `known` in place of those that are too far from it to be coded."""
+    """Vectors [B, 2, h, w], in `unit` luma samples, `known` in place of those too far from it to be coded."""
     off = (field - known).abs().amax(1, keepdim=True) * unit
     return torch.where(off <= FARTHEST, field, known)
 
@@ -122,7 +122,7 @@ def within_reach(field: Tensor, known: Tensor, unit: int = 1) -> Tensor:
 def coarse_search(
     current: Tensor, reference: Tensor, predicted: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Smooth motion of blocks of 8x8, to two samples, from coarse to fine; and the shift, as in `search`.
+    """Smooth motion of blocks of 8x8, [B, 2, H/8, W/8], to two samples; and the shift, as in `search`.
 
     Of the shifts that are likely the one beside which the field costs least.
     """
@@ -200,7 +200,7 @@ def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tens
 
 
 def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
-    """Decide once more, segment by segment, now with what the decoder will expect from those before."""
+    """Decide once more, segment by segment, with what the decoder will expect, [B, 2, H/16, W/16]."""
     for part in range(SEGMENTS):
         lattice = segment_lattice(part)
         expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
@@ -236,7 +236,10 @@ def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tens
 def best(
     cost: Cost, start: Tensor, candidates: Iterable[Tensor], so_far: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The cheapest of `start` and the candidates in each block, and its cost; the first wins a tie."""
+    """The cheapest of `start` and the candidates in each block [B, 2, h, w], and its cost [B, 1, h, w].
+
+    The first wins a tie.
+    """
     field, lowest = start, cost(start) if so_far is None else so_far
     for candidate in candidates:
         value = cost(candidate)
@@ -247,13 +250,13 @@ def best(
 
 
 def around(field: Tensor, offsets: Iterable[tuple[int, int]], step: float = 1.0) -> Iterable[Tensor]:
-    """The field plus each offset times `step`."""
+    """The field [B, 2, h, w] plus each offset times `step`."""
     for offset in offsets:
         yield field + torch.tensor(offset, device=field.device).view(1, 2, 1, 1) * step
 
 
 def neighbours(field: Tensor) -> Iterable[Tensor]:
-    """The field of each of the four neighbours of a block."""
+    """The vectors of each of the four neighbours of all blocks, [B, 2, h, w]."""
     rows, columns = field.shape[2:]
     padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
     for x, y in NEIGHBOURS:
@@ -298,8 +301,8 @@ def window_length() -> Tensor:
 def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int) -> Tensor:
     """Take the neighbours' vectors, then a ring of one sample, so many times at each level down to `finest`.
 
-    `cost_at(level, field)` gives the cost near a field, in samples of that level; so is the result, of level
-    `finest`.
+    Fields are [B, 2, h, w]. `cost_at(level, field)` gives the cost near one, in samples of that level; so is
+    the result, of level `finest`.
     """
     for level in range(PYRAMID - 1, finest - 1, -1):
         field = field * 2
@@ -311,7 +314,7 @@ def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, r
 
 
 def pyramid(luma: Tensor) -> list[Tensor]:
-    """The plane and its halvings, finest first."""
+    """The plane [B, 1, H, W] and its halvings, finest first."""
     planes = [luma]
     for _ in range(PYRAMID):
         planes.append(downsample(planes[-1]))
@@ -319,13 +322,13 @@ def pyramid(luma: Tensor) -> list[Tensor]:
 
 
 def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
-    """About the bits of vectors that are coded by their distance from the nearest of some anchors."""
+    """About the bits [B, 1, h, w] of vectors coded by their distance from the nearest of some anchors."""
     each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(1, keepdim=True) for anchor in anchors]
     return torch.stack(each).amin(0)
 
 
 def surroundings(field: Tensor) -> Tensor:
-    """Mean vector of the four neighbours of each block."""
+    """Mean vector of the four neighbours of each block, [B, 2, h, w]."""
     return torch.stack(list(neighbours(field))).mean(0)
 
 

@@ -31,7 +31,7 @@ class Lattice(NamedTuple):
         return cells[..., self.first :: self.every, self.first :: self.every]
 
     def origins(self, blocks: int, size: int, device: torch.device) -> Tensor:
-        """First line (or column) of each of so many blocks in a row that lie in these cells, int32."""
+        """First line (or column) of each of so many blocks in a row that lie in these, int32 [N]."""
         inside = MACROBLOCK // size
         cells = self.first + self.every * torch.arange(blocks // inside, dtype=torch.int32, device=device)
         parts = torch.arange(inside, dtype=torch.int32, device=device)

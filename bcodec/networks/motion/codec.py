@@ -115,7 +115,7 @@ class MotionCodec(nn.Module):
         qp: Tensor,
         found: FoundMotion | None = None,
     ) -> Motion:
-        """Decoded motion; `found` by the encoder, if any."""
+        """Decoded motion, for qp [B]; `found` by the encoder, if any."""
         latents = None if found is None else self.analyse(found, prediction, qp)
         precision = code_precision(symbols, qp, None if found is None else found.precision)
         qsteps = [with_fixed_steps(precision, step(qp)) for step in self.steps]
@@ -125,7 +125,7 @@ class MotionCodec(nn.Module):
         return self.synthesise(m_f, m_b, prediction)
 
     def analyse(self, found: FoundMotion, prediction: Prediction, qp: Tensor) -> Latents:
-        """Latents m_f and m_b of the difference between found and predicted motion. Encoder only."""
+        """Latents m_f, m_b [B, C, H/16, W/16] of found motion less what is predicted. Encoder only."""
         f, b = (cast(BranchEncoder, branch) for branch in self.encoders)
         predicted = (prediction.past, prediction.future)
         off = [v - p for v, p in zip((found.past, found.future), predicted, strict=True)]
@@ -147,7 +147,7 @@ class MotionCodec(nn.Module):
         return m_f, m_b
 
     def synthesise(self, m_f: Tensor, m_b: Tensor, prediction: Prediction) -> Motion:
-        """Motion fields and features at 1/8 from the decoded latents."""
+        """Motion fields and features at 1/8 from the decoded latents [B, C, H/16, W/16]."""
         f, b = (cast(BranchDecoder, branch) for branch in self.decoders)
         h_f, h_b = f.head(as_seen(m_f)), b.head(as_seen(m_b))
         h_f, h_b = f.interact16(h_f, h_b), b.interact16(h_b, h_f)

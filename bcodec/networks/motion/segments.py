@@ -32,16 +32,16 @@ def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor
 
 
 def interpolate_segments(decoded: Tensor, part: int) -> Tensor:
-    """What the four nearest decoded positions let expect at those of a segment: their median; first 0.
+    """What the four nearest decoded positions let expect at those of a segment, [B, C, H, W]; first 0.
 
-    So across the edge of what moves, three outvote one.
+    It is their median: across the edge of what moves, three outvote one.
     """
     _, low, high, _ = nearest_four(decoded, part)
     return (low + high) * 0.5
 
 
 def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
-    """The four nearest decoded positions to each of a segment, from least to greatest; first 0."""
+    """The four nearest decoded positions to each, [B, C, H, W] from least to greatest; first 0."""
     if part == 0:
         return (torch.zeros_like(decoded),) * 4
     pitch = 2 if part <= 2 else 1

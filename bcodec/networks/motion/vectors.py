@@ -56,7 +56,7 @@ def to_latent(field: Tensor) -> Tensor:
 
 
 def from_latent(latent: Tensor) -> Tensor:
-    """The inverse of `to_latent`."""
+    """The inverse of `to_latent`, [B, 4 C, H, W] -> [B, C, 2 H, 2 W]."""
     batch, channels, height, width = latent.shape
     squares = haar(latent.reshape(batch, 4, channels // 4, height, width))
     return F.pixel_shuffle(squares.transpose(1, 2).flatten(1, 2), 2)
@@ -69,7 +69,7 @@ def vectors_to_latent(field: Tensor) -> Tensor:
 
 
 def latent_to_vectors(latent: Tensor) -> Tensor:
-    """The inverse of `vectors_to_latent`, of a latent with all its channels."""
+    """The inverse of `vectors_to_latent`, of a latent [B, C, H, W] with all its channels."""
     return from_latent(torch.cat([latent[:, :MEANS] * 2, latent[:, MEANS:VECTORS]], 1)) / FIELD_SCALE
 
 
