@@ -93,7 +93,7 @@ def loop_filter(
 
 
 def code_filters(symbols: SymbolCoder, fitted: list[tuple[int, Tensor]] | None) -> list[Filter]:
-    """The decoded filter of each plane; `fitted`: the number of its shape, and its shares [classes, width]."""
+    """The decoded filter of each plane; `fitted`: the number of its shape, its shares [classes, width]."""
     zeros = torch.zeros(1, len(SHAPES), 1, 1)
     numbers = None if fitted is None else torch.tensor([float(number) for number, _ in fitted]).view_as(zeros)
     index = torch.full_like(zeros, nearest_table(SHAPE_DEVIATION))
