@@ -25,8 +25,8 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     networks/motion/       codec > prior shift > vectors segments > blocks
     entropy/               coder meter > tables > distributions
     coding.py              what networks are handed: SymbolCoder, Encoder
-    fixedpoint.py          exact layers
     frame.py               one picture, and the tensor that networks see of it
+    fixedpoint.py          exact layers
 
 What the format says, and what all stand on:
     bitstream/             sidecar > __init__ > reader writer > layout > records versions

@@ -16,7 +16,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
-from bcodec.coding import CollocatedMotion, Encoder, Reference, SymbolCoder
+from bcodec.coding import LATENT_PITCH, CollocatedMotion, Encoder, Reference, SymbolCoder
 from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
 from bcodec.entropy.coder import RangeReader
 from bcodec.entropy.tables import Tables
@@ -32,8 +32,6 @@ from bcodec.fixedpoint import exact_precision
 from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_tensor
 from bcodec.networks import Networks
 from bcodec.networks.loopfilter import loop_filter
-
-LATENT_PITCH = 16  # luma samples
 
 
 def pick_device(name: str) -> str:

@@ -27,6 +27,7 @@ from torch import Tensor
 from bcodec.fixedpoint import LATENT, snap
 from bcodec.frame import Plane
 
+LATENT_PITCH = 16  # luma samples between the positions of a latent
 TABLES = 64  # frequency tables of a family, one for each scale index
 SMALLEST_SCALE = 0.1  # deviation of table 0, in quantization steps: what has it is not coded but zero
 SCALE_RATIO = 1.1355  # between the deviations of neighbouring tables

@@ -47,7 +47,8 @@ class Grid(NamedTuple):
         return math.ldexp(self.units - 1, -self.frac)
 
 
-ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64; a pixel p is (p - 128) / 64
+PIXEL = Grid(frac=6, bits=8)  # [-2, 2) in steps of 1/64: (p - 128) / 64 for an 8-bit level p
+ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64
 FINE = Grid(frac=7, bits=11)  # [-8, 8) in steps of 1/128: features that become a picture
 LATENT = Grid(frac=8, bits=14)  # [-32, 32) in steps of 1/256: blocks of text on a plain ground need the range
 SEEN_LATENT = Grid(frac=6, bits=12)  # [-32, 32) in steps of 1/64: latents as networks see them

@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.fixedpoint import PIXEL
+
 Plane: TypeAlias = npt.NDArray[np.uint8]
 
 ALIGNMENT = 64  # luma samples: sides of the padded picture are multiples of it
 MIDDLE = 128  # the 8-bit level that becomes 0
-LEVELS = 64  # 8-bit levels in a unit: the pixel grid is the multiples of 1 / LEVELS
+LEVELS = 1 << PIXEL.frac  # 8-bit levels in a unit: the pixel grid is the multiples of 1 / LEVELS
 LOWEST = (0 - MIDDLE) / LEVELS  # -2
 HIGHEST = (255 - MIDDLE) / LEVELS  # 127 / 64
 

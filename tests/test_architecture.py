@@ -159,9 +159,10 @@ def test_every_file_on_the_map_is_there() -> None:
 
 def shapeless(tree: ast.Module) -> Iterator[str]:
     """The public functions that take or give a tensor and state no shape, such as [B, C, H, W]."""
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")
-    for outer, told in ((tree, ""), *((each, ast.get_docstring(each) or "") for each in classes)):
-        for node in outer.body:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+    bodies = [("", tree.body), *((ast.get_docstring(each) or "", each.body) for each in classes)]
+    for told, body in bodies:
+        for node in body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 arguments = [argument.annotation for argument in (*node.args.args, *node.args.kwonlyargs)]
                 types = " ".join(ast.unparse(each) for each in (*arguments, node.returns) if each)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bcodec.bitstream import MAX_QP, Packet
+from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP, Packet
 from bcodec.encoder.effort import PRESETS, Preset
 from bcodec.encoder.group import CodedFrame, GroupCoder
 from bcodec.encoder.groups import Group, groups
@@ -29,8 +29,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= MAX_QP:
             raise ValueError(f"qp is {self.qp}, outside 0..{MAX_QP}")
-        if not 1 <= self.gop_size <= 64:
-            raise ValueError(f"GOP size is {self.gop_size}, outside 1..64")
+        if not 1 <= self.gop_size <= MAX_GOP_SIZE:
+            raise ValueError(f"GOP size is {self.gop_size}, outside 1..{MAX_GOP_SIZE}")
         if self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}, but {', '.join(PRESETS)}")
 

@@ -20,7 +20,7 @@ from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import chroma_offset, layer_qp
 from bcodec.encoder.rdoq import ThriftyWriter, shown
-from bcodec.encoder.tuning import Trial, Tuning
+from bcodec.encoder.tuning import Attempt, Tuning
 from bcodec.encoder.worth import latent_worth, sample_worth
 from bcodec.frame import Frame, picture_hash, to_tensor
 from bcodec.gop import Slot, intra_anchor
@@ -114,13 +114,13 @@ class GroupCoder:
         """Code a B frame; of what is tried, that with the least bits and errors, by their worth, is kept."""
         began = perf_counter()
 
-        def attempt(effort: Effort) -> Trial[tuple[CodedFrame, Decoded]]:
+        def attempt(effort: Effort) -> Attempt[tuple[CodedFrame, Decoded]]:
             trials = []
             for price in self.preset.prices:
                 priced = effort._replace(motion_price=effort.motion_price * price)
                 coded, decoded = _code_frame(codec, dpb, slot, frame, qp, offset, priced)
                 motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
-                trials.append(Trial(effort, rd_cost(coded, frame), motion, (coded, decoded)))
+                trials.append(Attempt(effort, rd_cost(coded, frame), motion, (coded, decoded)))
             return min(trials, key=lambda trial: trial.cost)
 
         if tuning:

@@ -34,7 +34,7 @@ PSNR_TRIALS = 9
 log = logging.getLogger("bcodec")
 
 
-class Trial(NamedTuple):
+class Probe(NamedTuple):
     """What was measured at a qp."""
 
     qp: float
@@ -49,16 +49,16 @@ def search(
     slope: float,
     tolerance: float,
     trials: int,
-) -> list[Trial]:
+) -> list[Probe]:
     """Make trials until `measure(qp)` is within `tolerance` of the target or as near as can be; all of them.
 
     `measure` should rise with qp, by about `slope` for each; where it does not, the search still ends.
     """
-    made: list[Trial] = []
-    below, above = Trial(-1, -math.inf), Trial(MAX_QP + 1, math.inf)
+    made: list[Probe] = []
+    below, above = Probe(-1, -math.inf), Probe(MAX_QP + 1, math.inf)
     qp = start
     while len(made) < trials and qp not in (trial.qp for trial in made):
-        made.append(Trial(qp, measure(qp)))
+        made.append(Probe(qp, measure(qp)))
         value = made[-1].value
         if abs(value - target) <= tolerance:
             break
@@ -70,7 +70,7 @@ def search(
     return made
 
 
-def _next(below: Trial, above: Trial, made: list[Trial], target: float, slope: float) -> float:
+def _next(below: Probe, above: Probe, made: list[Probe], target: float, slope: float) -> float:
     """The qp to try: between the two, or from the last along the slope, which may have been seen."""
     low, high = sorted((below.qp, above.qp))
     if math.isfinite(below.value) and math.isfinite(above.value):
@@ -102,7 +102,7 @@ def analyse(code_part: Callable[[float], float], start: float) -> float:
     return min(made, key=lambda trial: abs(trial.value)).qp
 
 
-def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> Trial:
+def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> Probe:
     """Code a file again and again until it is as large as it should be; the last time is the best.
 
     `code(qp)` codes all of it and returns its size as a share of the target. `at_most`: the size may not be
@@ -122,12 +122,12 @@ def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> 
     best = min(fitting or made, key=lambda trial: abs(trial.value - math.log(aim)))
     if best.qp != made[-1].qp:
         code(best.qp)
-    return Trial(best.qp, shares[best.qp])
+    return Probe(best.qp, shares[best.qp])
 
 
 def _search_size(
     measure: Callable[[float], float], aim: float, start: float, tolerance: float, trials: int
-) -> list[Trial]:
+) -> list[Probe]:
     log_tolerance = math.log1p(tolerance)
     return search(measure, math.log(aim), start, slope=SIZE_SLOPE, tolerance=log_tolerance, trials=trials)
 

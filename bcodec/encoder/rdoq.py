@@ -8,19 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.coding import OF_MOTION, PLACED, Part
+from bcodec.coding import LATENT_PITCH, OF_MOTION, PLACED, Part
 from bcodec.entropy.coder import RangeWriter, in_coding_order
 from bcodec.entropy.tables import MAGNITUDES, Tables
 from bcodec.frame import ALIGNMENT
 
-PITCH = 16  # luma samples between the positions of a latent
-
 
 def shown(width: int, height: int, device: torch.device | None = None) -> Tensor:
     """Which positions of a latent are not all padding, [1, 1, H/16, W/16] bool, for a size in samples."""
-    rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // PITCH for side in (height, width))
+    rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
     inside = torch.zeros(1, 1, rows, columns, dtype=torch.bool, device=device)
-    inside[:, :, : -(-height // PITCH), : -(-width // PITCH)] = True
+    inside[:, :, : -(-height // LATENT_PITCH), : -(-width // LATENT_PITCH)] = True
     return inside
 
 

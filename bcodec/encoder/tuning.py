@@ -20,7 +20,7 @@ DEAR = 3.0  # times its bits motion costs where few vectors suit
 T = TypeVar("T")
 
 
-class Trial(NamedTuple, Generic[T]):
+class Attempt(NamedTuple, Generic[T]):
     """A frame as it was coded with an effort, what it cost, and the share of motion in its bits."""
 
     effort: Effort
@@ -42,7 +42,7 @@ class Tuning(Generic[T]):
         self.doubted: dict[int, Effort] = {}  # what they have taken the place of
         self.in_vain = 0  # layers tried last without success
 
-    def code(self, layer: int, coarsest: int, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
+    def code(self, layer: int, coarsest: int, attempt: Callable[[Effort], Attempt[T]]) -> Attempt[T]:
         """The best of some attempts at a frame, which come in coding order; what `coarser` can be there."""
         best = first = attempt(self.settled.get(layer, self.latest))
         if layer in self.doubted:
@@ -56,7 +56,7 @@ class Tuning(Generic[T]):
         return best
 
 
-def _other_efforts(first: Trial[T], coarsest: int, attempt: Callable[[Effort], Trial[T]]) -> Trial[T]:
+def _other_efforts(first: Attempt[T], coarsest: int, attempt: Callable[[Effort], Attempt[T]]) -> Attempt[T]:
     """The best of a first attempt and its neighbours, first in precision, then in price."""
     own = min(first.effort.coarser, coarsest)
     best = first
@@ -67,5 +67,5 @@ def _other_efforts(first: Trial[T], coarsest: int, attempt: Callable[[Effort], T
     return _cheaper(best, attempt(best.effort._replace(motion_price=price)))
 
 
-def _cheaper(one: Trial[T], other: Trial[T], saving: float = SAVING) -> Trial[T]:
+def _cheaper(one: Attempt[T], other: Attempt[T], saving: float = SAVING) -> Attempt[T]:
     return other if other.cost < (1 - saving) * one.cost else one

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from bcodec.networks.layers import PLANES
 
-BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
-COEFFICIENTS = PLANES * BLOCK * BLOCK
-SIZES = ((16, 8), (8, 4), (4, 4))  # sides of luma and chroma transforms; the first is that of y
+DCT_BLOCK = 8  # side of a transform block in half-resolution samples: 16 luma samples
+COEFFICIENTS = PLANES * DCT_BLOCK * DCT_BLOCK
+TRANSFORM_SIZES = ((16, 8), (8, 4), (4, 4))  # sides of luma and chroma transforms; the first is that of y
 
 
 def dct_basis(size: int) -> Tensor:
@@ -57,7 +57,7 @@ def channel_planes() -> tuple[tuple[int, int], ...]:
 
     Twice the distance from zero frequency for chroma: it is smooth, half of it suffices.
     """
-    luma, chroma = plane_transform(2 * BLOCK, 2 * BLOCK)[1], plane_transform(BLOCK, BLOCK)[1]
+    luma, chroma = plane_transform(2 * DCT_BLOCK, 2 * DCT_BLOCK)[1], plane_transform(DCT_BLOCK, DCT_BLOCK)[1]
     keys = [(int(f), 0, place) for place, f in enumerate(luma)]
     keys += [(4 * int(f), plane, place) for place, f in enumerate(chroma) for plane in (1, 2)]
     return tuple((plane, place) for _, plane, place in sorted(keys))
@@ -66,7 +66,7 @@ def channel_planes() -> tuple[tuple[int, int], ...]:
 def sized_transform(size: tuple[int, int]) -> Tensor:
     """Orthonormal transform [384, 384] of planes Y (256 samples), U, V (64 each) with blocks of `size`."""
     rows = torch.zeros(COEFFICIENTS, COEFFICIENTS, dtype=torch.float64)
-    luma, chroma = plane_transform(2 * BLOCK, size[0])[0], plane_transform(BLOCK, size[1])[0]
+    luma, chroma = plane_transform(2 * DCT_BLOCK, size[0])[0], plane_transform(DCT_BLOCK, size[1])[0]
     for row, (plane, place) in zip(rows, channel_planes(), strict=True):
         if plane:
             row[256 + 64 * (plane - 1) : 256 + 64 * plane] = chroma[place]
@@ -77,8 +77,8 @@ def sized_transform(size: tuple[int, int]) -> Tensor:
 
 def block_transform(c_y: int) -> Tensor:
     """Orthonormal transform [c_y, 384] of an unshuffled block of 16x16: the lowest frequencies."""
-    rows = sized_transform(SIZES[0])[:c_y]
-    luma = rows[:, :256].view(-1, BLOCK, 2, BLOCK, 2).permute(0, 2, 4, 1, 3).reshape(c_y, 256)
+    rows = sized_transform(TRANSFORM_SIZES[0])[:c_y]
+    luma = rows[:, :256].view(-1, DCT_BLOCK, 2, DCT_BLOCK, 2).permute(0, 2, 4, 1, 3).reshape(c_y, 256)
     return torch.cat([luma, rows[:, 256:]], 1).float()
 
 
@@ -87,4 +87,4 @@ def turn(c_y: int, size: tuple[int, int]) -> Tensor:
 
     The mean of the whole block is the first of either.
     """
-    return (sized_transform(size) @ sized_transform(SIZES[0]).t())[:c_y, :c_y].float()
+    return (sized_transform(size) @ sized_transform(TRANSFORM_SIZES[0]).t())[:c_y, :c_y].float()

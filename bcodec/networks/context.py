@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.coding import Reference
-from bcodec.fixedpoint import ACTIVATION, PICTURE, Conv2d, Grid, downsample, snap, upsample, warp
+from bcodec.fixedpoint import ACTIVATION, PICTURE, PIXEL, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, fuse
 from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks
 from bcodec.networks.motion.codec import Motion
 
-PIXEL = Grid(frac=6, bits=8)  # (p - 128) / 64 for p in 0..255
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
 CONDITIONS = 5
 # The neighbour's share of a block's samples from the common edge inwards, and how far, in luma samples, its

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.fixedpoint import PIXEL_RESIDUAL, Grid, snap, upsample
-from bcodec.networks.blockdct import BLOCK
+from bcodec.networks.blockdct import DCT_BLOCK
 
-UNIT = 8  # samples between edges; what is filtered of one edge does not reach the next
+EDGE_PITCH = 8  # samples between edges; what is filtered of one edge does not reach the next
 THRESHOLD = Grid(frac=8, bits=12)
 # In quantization steps, the largest change of a sample, and the roughness beyond which an edge is left alone,
 # beside what any qp leaves alone (by trial).
@@ -27,7 +27,7 @@ def deblock(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Te
     `residual` [B, 6, H/2, W/2] is what of it was coded; `size` [B, 1, H/16, W/16] are the block sizes (0 for
     16x16, more for smaller); `step` [B, 2, 1, 1] are the quantization steps of luma and chroma.
     """
-    coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), BLOCK) > 0
+    coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), DCT_BLOCK) > 0
     change = snap(step * CHANGE, THRESHOLD)
     roughness = snap(step * ROUGHNESS, THRESHOLD) + SMOOTHEST
     luma, chroma = F.pixel_shuffle(picture[:, :4], 2), picture[:, 4:]
@@ -35,8 +35,8 @@ def deblock(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Te
         # Along rows, then, with all transposed, along columns.
         edges = coded[..., :-1] | coded[..., 1:]
         inner = torch.stack([(size > 0) & coded, F.pad(edges, (0, 1))], -1).flatten(3)[..., :-1]
-        luma = smooth(luma, upsample(inner, 2 * BLOCK, 1), change[:, :1], roughness[:, :1]).mT
-        chroma = smooth(chroma, upsample(edges, BLOCK, 1), change[:, 1:], roughness[:, 1:]).mT
+        luma = smooth(luma, upsample(inner, 2 * DCT_BLOCK, 1), change[:, :1], roughness[:, :1]).mT
+        chroma = smooth(chroma, upsample(edges, DCT_BLOCK, 1), change[:, 1:], roughness[:, 1:]).mT
         coded, size = coded.mT, size.mT
     return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
 
@@ -46,7 +46,7 @@ def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> T
 
     `edges` [B, 1, H, W/8 - 1]: which of them to filter.
     """
-    blocks = plane.view(*plane.shape[:3], -1, UNIT)
+    blocks = plane.view(*plane.shape[:3], -1, EDGE_PITCH)
     p3, p2, p1, p0 = blocks[..., :-1, 4:].unbind(-1)
     q0, q1, q2, q3 = blocks[..., 1:, :4].unbind(-1)
     bend_p, bend_q = (p2 - 2 * p1 + p0).abs(), (q2 - 2 * q1 + q0).abs()

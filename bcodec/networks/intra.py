@@ -31,7 +31,7 @@ from bcodec.fixedpoint import (
     Grid,
     snap,
 )
-from bcodec.networks.blockdct import BLOCK, COEFFICIENTS, block_transform, channel_planes
+from bcodec.networks.blockdct import COEFFICIENTS, DCT_BLOCK, block_transform, channel_planes
 from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, as_seen
 from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, Up
@@ -98,7 +98,7 @@ class Analysis(nn.Module):
     def linear(self, x: Tensor) -> Tensor:
         """What the transform alone makes of it."""
         with torch.autocast(x.device.type, enabled=False):
-            return self.transform(F.pixel_unshuffle(x, BLOCK))  # type: ignore[no-any-return]
+            return self.transform(F.pixel_unshuffle(x, DCT_BLOCK))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
         """The latent y."""
@@ -150,7 +150,7 @@ class Synthesis(nn.Module):
         `sizes` [B, 1, H/16, W/16] of blocks, qp [B], and the steps that deblocking goes by [B, 2, 1, 1].
         """
         with torch.autocast(y_hat.device.type, enabled=False):
-            residual = F.pixel_shuffle(self.transform(y_hat), BLOCK)
+            residual = F.pixel_shuffle(self.transform(y_hat), DCT_BLOCK)
         picture = contexts.predicted + residual if contexts else residual
         known = snap(F.pixel_unshuffle(picture, 2), FINE)
         fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *known.shape[2:])

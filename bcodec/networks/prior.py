@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bcodec.coding import ChosenSizes, Encoder, Part, SymbolCoder
 from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d
-from bcodec.networks.blockdct import SIZES, turn
+from bcodec.networks.blockdct import TRANSFORM_SIZES, turn
 from bcodec.networks.latent import FLAG_OFFSET, Parameters, as_seen, table_index
 
 PRIOR_STEPS = 4
@@ -27,12 +27,12 @@ PRIOR_STEPS = 4
 class BlockSizes(nn.Module):
     """Which transform each block is coded with, and the way there and back.
 
-    Latents are [B, C, H, W] on the latent grid, sizes [B, 1, H, W] numbers of SIZES.
+    Latents are [B, C, H, W] on the latent grid, sizes [B, 1, H, W] numbers of TRANSFORM_SIZES.
     """
 
     def __init__(self, c_prior: int, c_latent: int) -> None:
         super().__init__()
-        forth = [turn(c_latent, size)[:, :, None, None] for size in SIZES[1:]]
+        forth = [turn(c_latent, size)[:, :, None, None] for size in TRANSFORM_SIZES[1:]]
         kwargs = {"kernel": 1, "grid_in": LATENT, "grid_out": LATENT, "sums": FLOAT64}
         self.transform = nn.ModuleDict(
             {
@@ -91,13 +91,13 @@ class SpatialPrior(nn.Module):
     def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
         super().__init__()
         self.sizes = BlockSizes(c_prior, c_latent)
-        self.spread = Conv2d(len(SIZES), c_prior, zero=True)
+        self.spread = Conv2d(len(TRANSFORM_SIZES), c_prior, zero=True)
         self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=SEEN_LATENT)
         self.merge = nn.ModuleList(
             Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in range(PRIOR_STEPS - 1)
         )
         self.steps = nn.ModuleList(
-            Parameters(c_hidden if step else c_prior, c_hidden, c_latent, c_extra=len(SIZES))
+            Parameters(c_hidden if step else c_prior, c_hidden, c_latent, c_extra=len(TRANSFORM_SIZES))
             for step in range(PRIOR_STEPS)
         )
 
@@ -140,8 +140,8 @@ class SpatialPrior(nn.Module):
 
 
 def one_hot(size: Tensor) -> Tensor:
-    """Sizes [B, 1, H, W] as [B, SIZES, H, W], 1 where they are."""
-    return F.one_hot(size[:, 0].long(), len(SIZES)).permute(0, 3, 1, 2).float()
+    """Sizes [B, 1, H, W] as [B, TRANSFORM_SIZES, H, W], 1 where they are."""
+    return F.one_hot(size[:, 0].long(), len(TRANSFORM_SIZES)).permute(0, 3, 1, 2).float()
 
 
 def checkerboard(like: Tensor) -> Tensor:
