@@ -43,7 +43,31 @@ class CodedFrame(NamedTuple):
 
 
 Dpb = DecodedPictureBuffer[Reference]
+_Attempts = Attempt[tuple[CodedFrame, Decoded]]
 _Tuning = Tuning[tuple[CodedFrame, Decoded]]
+
+
+class Task(NamedTuple):
+    """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's."""
+
+    slot: Slot
+    frame: Frame
+    qp: int
+    chroma_offset: int = 0
+
+    @property
+    def header(self) -> PacketHeader:
+        """The header of its packet."""
+        slot = self.slot
+        kind = FrameType.I if slot.intra else FrameType.B
+        return PacketHeader(slot.poc, kind, slot.temporal_layer, self.qp, slot.referenced, self.chroma_offset)
+
+
+class _Anchor(NamedTuple):
+    """A decoded I frame, and the offset of its chroma's qp, which the frames around it share."""
+
+    picture: HeldPicture[Reference]
+    chroma_offset: int
 
 
 class GroupCoder:
@@ -61,71 +85,62 @@ class GroupCoder:
         offset, dpb = 0, Dpb()
         tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
         if group.past and not all(slot.intra for slot in group.slots):
-            anchor = self._anchor(codec, group, layer_qp(qp if past_qp is None else past_qp, 0))
+            own = layer_qp(qp if past_qp is None else past_qp, 0)
+            anchor = self._anchor(codec, Task(intra_anchor(group.start - 1, 2), group.past, own))
             offset = anchor.chroma_offset
             dpb.insert(anchor.picture)
         for slot in group.slots:
-            own, frame = layer_qp(qp, slot.temporal_layer), group.frame(slot)
+            task = Task(slot, group.frame(slot), layer_qp(qp, slot.temporal_layer), offset)
             if slot.intra and slot.referenced:
-                coded, anchor = self._code_anchor(codec, slot, frame, own)
+                coded, anchor = self._code_anchor(codec, task)
                 offset = anchor.chroma_offset
                 dpb.insert(anchor.picture)
             elif slot.intra:
-                coded, _ = _code_frame(codec, dpb, slot, frame, own, offset, self.preset.effort)
+                coded, _ = code_frame(codec, dpb, task, self.preset.effort)
             else:
-                coded = self._code_best(codec, dpb, slot, frame, own, offset, tuning)
+                coded = self._code_best(codec, dpb, task, tuning)
             yield coded
 
-    def _anchor(self, codec: FrameCodec, group: Group, qp: int) -> _Anchor:
+    def _anchor(self, codec: FrameCodec, task: Task) -> _Anchor:
         """The I frame before a group, from memory or coded again: always the same."""
-        poc = group.start - 1
-        if (poc, qp) not in self.anchors:
-            assert group.past
-            self._code_anchor(codec, intra_anchor(poc, 2), group.past, qp)
-        self.anchors[poc, qp] = self.anchors.pop((poc, qp))  # the last to be forgotten
-        return self.anchors[poc, qp]
+        key = task.slot.poc, task.qp
+        if key not in self.anchors:
+            self._code_anchor(codec, task)
+        self.anchors[key] = self.anchors.pop(key)  # the last to be forgotten
+        return self.anchors[key]
 
-    def _code_anchor(
-        self, codec: FrameCodec, slot: Slot, frame: Frame, qp: int
-    ) -> tuple[CodedFrame, _Anchor]:
+    def _code_anchor(self, codec: FrameCodec, task: Task) -> tuple[CodedFrame, _Anchor]:
         """Code an I frame to which others refer, and remember it."""
         began, dpb = perf_counter(), Dpb()
-        coded, decoded = _code_frame(codec, dpb, slot, frame, qp, 0, self.preset.effort)
+        task = task._replace(chroma_offset=0)
+        coded, decoded = code_frame(codec, dpb, task, self.preset.effort)
         assert coded.quality
         offset = chroma_offset(coded.quality) if self.preset.chroma else 0
         if offset:
-            coded, decoded = _code_frame(codec, dpb, slot, frame, qp, offset, self.preset.effort)
+            task = task._replace(chroma_offset=offset)
+            coded, decoded = code_frame(codec, dpb, task, self.preset.effort)
         codec.keep(decoded, dpb)
-        picture, _ = dpb.references(slot.poc + 1)
+        picture, _ = dpb.references(task.slot.poc + 1)
         anchor = _Anchor(picture, offset)
-        self.anchors = dict([*self.anchors.items(), ((slot.poc, qp), anchor)][-2:])
+        self.anchors = dict([*self.anchors.items(), ((task.slot.poc, task.qp), anchor)][-2:])
         return coded._replace(seconds=perf_counter() - began), anchor
 
-    def _code_best(
-        self,
-        codec: FrameCodec,
-        dpb: Dpb,
-        slot: Slot,
-        frame: Frame,
-        qp: int,
-        offset: int,
-        tuning: _Tuning | None,
-    ) -> CodedFrame:
+    def _code_best(self, codec: FrameCodec, dpb: Dpb, task: Task, tuning: _Tuning | None) -> CodedFrame:
         """Code a B frame; of what is tried, that with the least bits and errors, by their worth, is kept."""
         began = perf_counter()
 
-        def attempt(effort: Effort) -> Attempt[tuple[CodedFrame, Decoded]]:
-            trials = []
+        def attempt(effort: Effort) -> _Attempts:
+            attempts = []
             for price in self.preset.prices:
                 priced = effort._replace(motion_price=effort.motion_price * price)
-                coded, decoded = _code_frame(codec, dpb, slot, frame, qp, offset, priced)
+                coded, decoded = code_frame(codec, dpb, task, priced)
                 motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
-                trials.append(Attempt(effort, rd_cost(coded, frame), motion, (coded, decoded)))
-            return min(trials, key=lambda trial: trial.cost)
+                attempts.append(Attempt(effort, rd_cost(coded, task.frame), motion, (coded, decoded)))
+            return min(attempts, key=lambda made: made.cost)
 
         if tuning:
-            coarsest = int(usual_precision(torch.tensor([qp])))
-            best = tuning.code(slot.temporal_layer, coarsest, attempt)
+            coarsest = int(usual_precision(torch.tensor([task.qp])))
+            best = tuning.code(task.slot.temporal_layer, coarsest, attempt)
         else:
             best = attempt(self.preset.effort)
         coded, decoded = best.coded
@@ -133,11 +148,24 @@ class GroupCoder:
         return coded._replace(seconds=perf_counter() - began)
 
 
-class _Anchor(NamedTuple):
-    """A decoded I frame, and the offset of its chroma's qp, which the frames around it share."""
-
-    picture: HeldPicture[Reference]
-    chroma_offset: int
+def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple[CodedFrame, Decoded]:
+    """Code one frame with references from the DPB, which stays as it is."""
+    began = perf_counter()
+    networks, header, frame = codec.networks, task.header, task.frame
+    worth = latent_worth(*codec.qps(header), networks.channels.y, referenced=header.referenced)
+    symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
+    analyst = Analyst(
+        networks.intra if task.slot.intra else networks.bframe,
+        to_tensor(frame).to(networks.device),
+        effort,
+        frame if effort.loop_filter else None,
+        # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
+        sample_worth(header.qp, header.chroma_qp),
+    )
+    decoded = codec.code(symbols, header, dpb, analyst)
+    packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
+    quality = Quality.of(frame.planes, decoded.frame.planes)
+    return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began), decoded
 
 
 def rd_cost(coded: CodedFrame, frame: Frame) -> float:
@@ -149,27 +177,3 @@ def rd_cost(coded: CodedFrame, frame: Frame) -> float:
         for each, plane, psnr in zip(worth, frame.planes, coded.quality.planes, strict=True)
     )
     return 8 * len(coded.packet.payload) + sum(lost)
-
-
-def _code_frame(
-    codec: FrameCodec, dpb: Dpb, slot: Slot, frame: Frame, qp: int, offset: int, effort: Effort
-) -> tuple[CodedFrame, Decoded]:
-    """Code a frame with an offset to the qp of chroma."""
-    began = perf_counter()
-    kind = FrameType.I if slot.intra else FrameType.B
-    header = PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced, offset)
-    networks, qps = codec.networks, codec.qps(header)
-    worth = latent_worth(*qps, networks.channels.y, referenced=slot.referenced)
-    symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
-    analyst = Analyst(
-        networks.intra if slot.intra else networks.bframe,
-        to_tensor(frame).to(networks.device),
-        effort,
-        frame if effort.loop_filter else None,
-        # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
-        sample_worth(header.qp, header.chroma_qp),
-    )
-    decoded = codec.code(symbols, header, dpb, analyst)
-    packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
-    quality = Quality.of(frame.planes, decoded.frame.planes)
-    return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began), decoded
