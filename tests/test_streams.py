@@ -36,12 +36,12 @@ from bcodec.bitstream.sidecar import (
     KEY,
     NO_DTS,
     NO_PTS,
-    Beside,
     FileHeader,
     InterleavedWriter,
-    Kind,
+    SideData,
     StreamHeader,
-    Window,
+    StreamKind,
+    TimeRange,
     leading,
 )
 from bcodec.cli.main import main
@@ -260,7 +260,7 @@ def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> No
     with (tmp_path / "a.bcv").open("rb") as file:
         reader = BitstreamReader(file)
         headers, rest = leading(reader)
-        stream = Beside.of(headers).streams[1]
+        stream = SideData.of(headers).streams[1]
         shown = Fraction(-1)
         between = 0
         for packet in rest:
@@ -281,8 +281,8 @@ def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: P
     rate = Fraction(30000, 1001)
     codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
     format = VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3), rotation=90, **codes)
-    tags = Beside(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
-    with VideoWriter(tmp_path / "clip.mp4", format, beside=tags) as writer:
+    tags = SideData(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
+    with VideoWriter(tmp_path / "clip.mp4", format, side_data=tags) as writer:
         for level in (60, 70, 80):
             writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(64, 48))))
     assert run("encode", tmp_path / "clip.mp4", "-o", tmp_path / "a.bcv").status == 0
@@ -291,15 +291,15 @@ def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: P
     with VideoReader(tmp_path / "clip.mp4") as before, VideoReader(tmp_path / f"b.{after}") as reader:
         assert before.format == format
         assert reader.format == format
-        assert {key.lower(): value for key, value in reader.beside.file.tags.items()} == tags.file.tags
+        assert {key.lower(): value for key, value in reader.side_data.file.tags.items()} == tags.file.tags
 
 
-# ---------------------------------------------------------------- headers and windows as bytes
+# ---------------------------------------------------------------- headers and times as bytes
 
 
 AUDIO = StreamHeader(
     3,
-    Kind.AUDIO,
+    StreamKind.AUDIO,
     "aac",
     Fraction(1, 48000),
     5,
@@ -311,7 +311,7 @@ AUDIO = StreamHeader(
 
 
 def test_headers_come_back() -> None:
-    for header in (AUDIO, StreamHeader(255, Kind.SUBTITLE, "subrip", MS)):
+    for header in (AUDIO, StreamHeader(255, StreamKind.SUBTITLE, "subrip", MS)):
         packet = header.to_packet()
         assert (packet.stream, packet.flags) == (header.index, HEADER)
         assert StreamHeader.parse(packet.stream, packet.payload) == header
@@ -324,7 +324,7 @@ def test_headers_come_back() -> None:
 
 
 def test_bytes_of_a_header_are_as_the_diagram_says() -> None:
-    header = StreamHeader(1, Kind.AUDIO, "aac", Fraction(1, 48000), 1, 44100, "mono", {"a": "bc"}, b"T")
+    header = StreamHeader(1, StreamKind.AUDIO, "aac", Fraction(1, 48000), 1, 44100, "mono", {"a": "bc"}, b"T")
     assert header.to_packet().payload.hex(" ") == (
         "00 01 00 00 00 80 bb 00 00 01 00 00 00 44 ac 00 00 03 04 06 00"
         " 61 61 63 6d 6f 6e 6f 01 02 00 61 62 63 54"
@@ -343,39 +343,41 @@ def test_no_header_is_trusted() -> None:
         for parse in (FileHeader.parse, lambda data: StreamHeader.parse(1, data)):
             with suppress(BitstreamError):
                 parse(data)
-    beside = Beside.of([AuxiliaryPacket(1, HEADER, 0, 0, 0, b"\x07" + payload[1:]), AUDIO.to_packet()])
-    assert list(beside.streams) == [3]
-    assert beside.notices == ["auxiliary stream 1 is left out: stream 1 is of kind 7 with time base 1/48000"]
+    side_data = SideData.of([AuxiliaryPacket(1, HEADER, 0, 0, 0, b"\x07" + payload[1:]), AUDIO.to_packet()])
+    assert list(side_data.streams) == [3]
+    assert side_data.notices == [
+        "auxiliary stream 1 is left out: stream 1 is of kind 7 with time base 1/48000"
+    ]
 
 
 def at(pts: int, duration: int = 20, flags: int = KEY, stream: int = 1) -> AuxiliaryPacket:
     return AuxiliaryPacket(stream, flags, pts, pts, duration, b"data")
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_window_moves_and_cuts(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(StreamKind))
+def test_a_time_range_moves_and_cuts(kind: StreamKind) -> None:
     stream = StreamHeader(1, kind, "codec", MS)
-    window = Window.of_frames(Fraction(1), Fraction(1, 10), start=2, frames=3)
-    assert (window.begin, window.end, window.back) == (Fraction(12, 10), Fraction(15, 10), Fraction(2, 10))
-    assert window.cut(at(1200), stream) == at(1000)
-    assert window.cut(at(1499), stream) == at(1299)
-    assert window.cut(at(1500), stream) is None
-    assert window.cut(at(1180), stream) is None
-    assert window.cut(at(1190), stream) == (at(1000, 10) if kind is Kind.SUBTITLE else None)
+    wanted = TimeRange.of_frames(Fraction(1), Fraction(1, 10), start=2, frames=3)
+    assert (wanted.begin, wanted.end, wanted.back) == (Fraction(12, 10), Fraction(15, 10), Fraction(2, 10))
+    assert wanted.cut(at(1200), stream) == at(1000)
+    assert wanted.cut(at(1499), stream) == at(1299)
+    assert wanted.cut(at(1500), stream) is None
+    assert wanted.cut(at(1180), stream) is None
+    assert wanted.cut(at(1190), stream) == (at(1000, 10) if kind is StreamKind.SUBTITLE else None)
     timeless = replace(at(0), flags=NO_PTS | NO_DTS)
-    assert window.cut(timeless, stream) == timeless
-    assert Window().cut(at(-5), stream) == at(-5)
+    assert wanted.cut(timeless, stream) == timeless
+    assert TimeRange().cut(at(-5), stream) == at(-5)
 
 
 def test_packets_wait_for_their_place() -> None:
     format = VideoFormat(64, 48, Fraction(10), Fraction(1, 10))
-    stream = StreamHeader(1, Kind.AUDIO, "codec", MS)
-    beside = Beside(FileHeader(Fraction(1), {}), {1: stream})
+    stream = StreamHeader(1, StreamKind.AUDIO, "codec", MS)
+    side_data = SideData(FileHeader(Fraction(1), {}), {1: stream})
     file = io.BytesIO()
-    with InterleavedWriter(file, SequenceHeader(format, 2, 1, bytes(8)), beside) as writer:
+    with InterleavedWriter(file, SequenceHeader(format, 2, 1, bytes(8)), side_data) as writer:
         for time in (900, 1000, 1100, 1250, 1300):
-            beside.add(at(time))
-        beside.add(at(1000, stream=2))  # of a stream that is not kept
+            side_data.add(at(time))
+        side_data.add(at(1000, stream=2))  # of a stream that is not kept
         for poc, kind, layer in [
             (0, FrameType.I, 0),
             (2, FrameType.I, 0),
@@ -392,12 +394,12 @@ def test_packets_wait_for_their_place() -> None:
 
 
 def test_what_is_read_ahead_of_a_picture_waits_for_it() -> None:
-    beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
+    side_data = SideData(streams={1: StreamHeader(1, StreamKind.AUDIO, "codec", MS)})
     for pts, before in [(100, 0), (200, 4), (300, 5)]:
-        beside.add(at(pts), before)
-    assert beside.until(Fraction(1), 3) == [at(100)]
-    assert beside.until(Fraction(1), 4) == [at(200)]
-    assert beside.until(None) == [at(300)]
+        side_data.add(at(pts), before)
+    assert side_data.until(Fraction(1), 3) == [at(100)]
+    assert side_data.until(Fraction(1), 4) == [at(200)]
+    assert side_data.until(None) == [at(300)]
 
 
 def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path) -> None:
@@ -409,12 +411,12 @@ def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path
 
 def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bcodec.bitstream.sidecar.MOST_WAITING", 10)
-    beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
-    beside.add(at(5000))
-    beside.add(at(6000))
-    assert beside.until(Fraction(1)) == []
-    beside.add(at(7000))
-    assert len(beside.until(Fraction(1))) == 3
+    side_data = SideData(streams={1: StreamHeader(1, StreamKind.AUDIO, "codec", MS)})
+    side_data.add(at(5000))
+    side_data.add(at(6000))
+    assert side_data.until(Fraction(1)) == []
+    side_data.add(at(7000))
+    assert len(side_data.until(Fraction(1))) == 3
 
 
 # ---------------------------------------------------------------- hostile sound
@@ -437,7 +439,7 @@ def test_hostile_streams_do_not_keep_the_pictures_from_coming(
     assert run("encode", source, "-o", tmp_path / "a.bcv", "--frames", 3).status == 0
     with (tmp_path / "a.bcv").open("rb") as file, (tmp_path / "bad.bcv").open("wb") as bad:
         reader = BitstreamReader(file)
-        with InterleavedWriter(bad, reader.header, Beside()) as writer:
+        with InterleavedWriter(bad, reader.header, SideData()) as writer:
             for each in reader:
                 if isinstance(each, Packet) and each.header.poc == 0 and not packet.flags & HEADER:
                     writer.write(each)
@@ -461,7 +463,7 @@ def test_hostile_streams_do_not_keep_the_pictures_from_coming(
 # ---------------------------------------------------------------- info
 
 
-def test_info_tells_of_all_that_lies_beside(
+def test_info_tells_of_all_side_data(
     run: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")

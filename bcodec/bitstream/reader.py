@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import BinaryIO
 
 from bcodec.bitstream.layout import (
-    Kind,
-    Source,
+    ByteSource,
+    PacketKind,
     footer_to_bytes,
     index_from_trailer,
     index_to_bytes,
@@ -32,7 +32,7 @@ class BitstreamReader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._source = Source(file)
+        self._source = ByteSource(file)
         self.header = read_header(self._source)
         self._seen: Index | None = Index()  # None once seek has passed over packets
         self._ended = False
@@ -99,10 +99,10 @@ class BitstreamReader:
 
     def _read(self, offset: int) -> Packet | AuxiliaryPacket | None:
         kind, body = read_packet(self._source)
-        if kind is Kind.TRAILER:
+        if kind is PacketKind.TRAILER:
             self._check_end(body, self._source.position - offset)
             return None
-        if kind is Kind.AUXILIARY:
+        if kind is PacketKind.AUXILIARY:
             return parse(read_auxiliary, body)
         packet = parse(read_frame, body)
         if self._seen is not None:

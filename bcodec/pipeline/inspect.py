@@ -16,7 +16,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
-from bcodec.bitstream.sidecar import HEADER, Beside
+from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 
 COLOUR_RANGES = ("unspecified", "limited", "full")
@@ -100,7 +100,7 @@ class Inspection:
     def note(self, packet: AuxiliaryPacket, size: int) -> None:
         """Count a packet of `size` bytes that lies beside the pictures, and read it if it is a header."""
         if packet.flags & HEADER:
-            beside = Beside.of([packet])
+            beside = SideData.of([packet])
             self.tags.update(beside.file.tags)
             names = [*map(str, beside.streams.values()), *beside.notices] or ["the file's tags"]
             self.streams[packet.stream] = Sidecar(names[0])

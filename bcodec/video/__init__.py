@@ -17,7 +17,7 @@ from typing import Self
 import av
 
 from bcodec.bitstream import VideoFormat
-from bcodec.bitstream.sidecar import Beside, Kind
+from bcodec.bitstream.sidecar import SideData, StreamKind
 from bcodec.errors import BitstreamError, VideoError
 from bcodec.frame import Frame, picture_bytes
 from bcodec.video.demux import Decoder
@@ -41,13 +41,13 @@ class VideoReader:
 
     path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
     frame_rate in Hz are then required, and else refused); `-` for y4m on the standard input.
-    start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams beside the
-    pictures whose packets are kept (None: none of them, and a notice): take them from `beside`, or they heap
-    up. deinterlace: make a frame of two fields; else interlaced video is refused.
+    start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
+    are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
+    deinterlace: make a frame of two fields; else interlaced video is refused.
 
     format: how the pictures are to be shown; rotation is counter-clockwise, in degrees; a sample aspect
     ratio of 0 is unknown; the time base is the frame period.
-    beside: the headers of the streams kept and the file's tags; their packets come as pictures are read.
+    side_data: the headers of the streams kept and the file's tags; their packets come as pictures are read.
     frame_count: how many pictures will come, exactly or nearly; None if unknown.
     notices: lines that the user must be told; more may come while pictures are read.
     Raises VideoError, at the start or, after the undamaged pictures, where damage is met.
@@ -56,7 +56,7 @@ class VideoReader:
     format: VideoFormat
     frame_count: int | None
     notices: list[str]
-    beside: Beside
+    side_data: SideData
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class VideoReader:
         frame_rate: Fraction | None = None,
         start: int = 0,
         frames: int | None = None,
-        keep: Collection[Kind] | None = None,
+        keep: Collection[StreamKind] | None = None,
         deinterlace: bool = False,
     ) -> None:
         self._name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
@@ -77,7 +77,7 @@ class VideoReader:
             self._source = _open(os.fspath(path), self._name, size, frame_rate, decoder=decoder)
         self._frames = self._window(start, frames)
         self.format, self.notices = self._source.format, self._source.notices
-        self.beside = self._source.beside
+        self.side_data = self._source.side_data
         self.frame_count = self._source.frame_count
         if self.frame_count is not None:
             left = max(self.frame_count - start, 0)
@@ -197,7 +197,7 @@ class VideoWriter:
     path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for y4m on
     the standard output. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264, lossy, even sizes
     only), else as the path's ending says. format: written along as far as the kind can hold it; so are
-    the tags and streams of `beside`, whose packets are taken from there as the time of the pictures goes on.
+    the tags and streams of `side_data`, whose packets are taken as the time of the pictures goes on.
     notices: lines that the user must be told; more may come. Raises VideoError.
     """
 
@@ -208,21 +208,21 @@ class VideoWriter:
         path: str | os.PathLike[str],
         format: VideoFormat,
         kind: str | None = None,
-        beside: Beside | None = None,
+        side_data: SideData | None = None,
     ) -> None:
         self._name = "standard output" if os.fspath(path) == "-" else os.fspath(path)
         self._size = format.width, format.height
         kind = kind or output_kind(path)
-        beside = beside or Beside()
+        side_data = side_data or SideData()
         if kind == "mp4" and (format.width % 2 or format.height % 2):
             odd = f"{format.width}x{format.height}"
             raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")
         with _translated(self._name):
-            make: Callable[[str, VideoFormat, str, Beside], Sink]
+            make: Callable[[str, VideoFormat, str, SideData], Sink]
             make = PlainSink if kind in ("yuv", "y4m") else EncoderSink
-            self._sink = make(os.fspath(path), format, kind, beside)
+            self._sink = make(os.fspath(path), format, kind, side_data)
         self.notices = self._sink.notices
-        self.notices[:0] = [*_unsaid(format, kind), *beside.notices]
+        self.notices[:0] = [*_unsaid(format, kind), *side_data.notices]
 
     def write(self, frame: Frame) -> None:
         """Add one picture; ValueError if it is not of the format's size."""

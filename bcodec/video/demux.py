@@ -20,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import Beside, FileHeader, Kind, StreamHeader, Window
+from bcodec.bitstream.sidecar import FileHeader, SideData, StreamHeader, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, Plane, plane_shapes
 from bcodec.video.tracks import find_tracks, kept_tags, taken
@@ -47,7 +47,7 @@ LATEST = Fraction(
 
 
 class Decoder:
-    """The first video stream of a file, decoded by FFmpeg and brought to 8-bit 4:2:0; what lies beside."""
+    """The first video stream of a file, decoded by FFmpeg and brought to 8-bit 4:2:0; and its side data."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Decoder:
         *,
         start: int,
         frames: int | None,
-        keep: Collection[Kind] | None,
+        keep: Collection[StreamKind] | None,
         deinterlace: bool,
     ) -> None:
         self.name, self.missing, self.notices = name, missing, list[str]()
@@ -70,8 +70,8 @@ class Decoder:
         try:
             self.stream = self._choose_stream()
             self.tracks = self._choose_tracks(keep)
-            beside = [s for s in self.container.streams if s.index in self.tracks]
-            self.packets = self.container.demux(self.stream, *beside)
+            side_data = [s for s in self.container.streams if s.index in self.tracks]
+            self.packets = self.container.demux(self.stream, *side_data)
             self.pictures = self._deinterlaced() if deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
@@ -79,7 +79,7 @@ class Decoder:
             self.first = first
             self.reformatter = VideoReformatter()
             self.format = self._describe()
-            self.beside = self._describe_beside(start, frames)
+            self.side_data = self._describe_side_data(start, frames)
         except BaseException:
             self.container.close()
             raise
@@ -92,7 +92,7 @@ class Decoder:
             self._count(),
             self.container.close,
             self.notices,
-            self.beside,
+            self.side_data,
             self._run_on,
         )
 
@@ -103,9 +103,9 @@ class Decoder:
             raise VideoError(f"{self.name}: has no video in it, {what}")
         return moving[0]
 
-    def _choose_tracks(self, keep: Collection[Kind] | None) -> dict[int, StreamHeader]:
+    def _choose_tracks(self, keep: Collection[StreamKind] | None) -> dict[int, StreamHeader]:
         tracks, notices = find_tracks(self.container, keep or ())
-        by_choice = [] if keep is None else [kind.name.lower() for kind in Kind]
+        by_choice = [] if keep is None else [kind.name.lower() for kind in StreamKind]
         others = [s.type for s in self.container.streams if s is not self.stream and s.type not in by_choice]
         if others:
             notices.append(f"only the first video stream is coded, left out: {', '.join(others)}")
@@ -165,7 +165,7 @@ class Decoder:
 
     def _run_on(self) -> None:
         """Behind the last wanted picture, read what belongs beside the wanted ones and comes later."""
-        end = self.beside.window.end
+        end = self.side_data.time_range.end
         with suppress(av.FFmpegError):
             for packet in self.packets if self.tracks and end is not None else ():
                 if packet.stream.index in self.tracks:
@@ -178,19 +178,19 @@ class Decoder:
         """What was put aside before this picture, counted from the first wanted one, lies beside it."""
         self.last = picture
         for packet in self.early:
-            self.beside.add(packet, picture)
+            self.side_data.add(packet, picture)
         self.early.clear()
 
-    def _describe_beside(self, start: int, frames: int | None) -> Beside:
+    def _describe_side_data(self, start: int, frames: int | None) -> SideData:
         """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
         first, zero = self.first, Fraction(0)
         shown = first.pts * first.time_base if first.pts is not None and first.time_base else zero
         if self.container.format.name in BROADCAST and self.container.start_time:
             zero = Fraction(self.container.start_time, av.time_base)
-        window = Window.of_frames(shown, self.format.time_base, start, frames)
-        window = replace(window, back=window.back + zero)
+        time_range = TimeRange.of_frames(shown, self.format.time_base, start, frames)
+        time_range = replace(time_range, back=time_range.back + zero)
         file = FileHeader(shown - zero, kept_tags(self.container.metadata))
-        return Beside(file, {track.index: track for track in self.tracks.values()}, window)
+        return SideData(file, {track.index: track for track in self.tracks.values()}, time_range)
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""

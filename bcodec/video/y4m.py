@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import BinaryIO, Protocol
 
 from bcodec.bitstream import VideoFormat
-from bcodec.bitstream.sidecar import Beside
+from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
 
@@ -40,7 +40,7 @@ class Source:
     frame_count: int | None
     close: Callable[[], None]
     notices: list[str] = field(default_factory=list)
-    beside: Beside = field(default_factory=Beside)
+    side_data: SideData = field(default_factory=SideData)
     run_on: Callable[[], None] = nothing
 
 
@@ -153,19 +153,19 @@ def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Fra
 class PlainSink:
     """Planes as they are, with y4m's headers or bare; through a pipe each picture goes at once."""
 
-    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
+    def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         self.keep_open = path == "-"
         self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
         self.before_each = b"FRAME\n" if kind == "y4m" else b""
-        self.beside = beside
-        left_out = ", ".join(map(str, beside.streams.values()))
+        self.side_data = side_data
+        left_out = ", ".join(map(str, side_data.streams.values()))
         self.notices = [f"{kind} holds pictures only, left out: {left_out}"] if left_out else []
         if kind == "y4m":
             self.stream.write(_y4m_header(format))
 
     def write(self, frame: Frame) -> None:
         """Add one picture."""
-        self.beside.until(None)  # and forget it
+        self.side_data.until(None)  # and forget it
         self.stream.write(self.before_each + frame.to_bytes())
         if self.keep_open:
             self.stream.flush()
