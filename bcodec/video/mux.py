@@ -1,4 +1,4 @@
-"""Video files written by FFmpeg: pictures encoded, and muxed with what lies beside them."""
+"""Video files written by FFmpeg: pictures encoded, and muxed with the side data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.frame import Frame
 from bcodec.video.matroska import write_aspect
-from bcodec.video.tracks import add_tracks, given
+from bcodec.video.tracks import add_tracks, to_container
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
@@ -22,8 +22,8 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, e
 }
 
 
-class EncoderSink:
-    """A container written by FFmpeg, with what lies beside the pictures."""
+class ContainerOutput:
+    """An open output that FFmpeg writes: a container with pictures and side data."""
 
     def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         container, codec, options = ENCODERS[kind]
@@ -59,7 +59,7 @@ class EncoderSink:
         context.time_base = self.tick
 
     def write(self, frame: Frame) -> None:
-        """Add one picture, and what lies beside those before it."""
+        """Add one picture, and before it the side data that belongs there."""
         rows, columns = frame.y.shape
         picture = VideoFrame(columns, rows, "yuv420p")
         for plane, samples in zip(picture.planes, frame.planes, strict=True):
@@ -79,7 +79,7 @@ class EncoderSink:
             if stream is None or track is None:
                 continue
             try:
-                self.container.mux(given(packet, stream, track))
+                self.container.mux(to_container(packet, stream, track))
             except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
                 self.notices.append(f"the {track} ends early: {getattr(error, 'strerror', error)}")
                 del self.tracks[packet.stream]

@@ -102,7 +102,7 @@ def _describe(stream: SideStream, kind: StreamKind, index: int, template: bytes)
     )
 
 
-def taken(packet: Packet[Stream], track: StreamHeader) -> AuxiliaryPacket:
+def from_container(packet: Packet[Stream], track: StreamHeader) -> AuxiliaryPacket:
     """What FFmpeg's demuxer gave, as it is."""
     flags = packet.is_keyframe * KEY | (packet.pts is None) * NO_PTS | (packet.dts is None) * NO_DTS
     times = packet.pts or 0, packet.dts or 0, max(packet.duration or 0, 0)
@@ -147,7 +147,7 @@ def _add(container: OutputContainer, template: SideStream) -> SideStream:
     return container.add_stream_from_template(template)
 
 
-def given(packet: AuxiliaryPacket, stream: Stream, track: StreamHeader) -> Packet[Stream]:
+def to_container(packet: AuxiliaryPacket, stream: Stream, track: StreamHeader) -> Packet[Stream]:
     """The packet for FFmpeg's muxer."""
     result = Packet(packet.payload)
     result.stream, result.time_base = stream, track.time_base
