@@ -30,7 +30,7 @@ class BitstreamWriter:
         self._position = file.write(header_to_bytes(header))
 
     def write(self, packet: Packet | AuxiliaryPacket) -> int:
-        """Append a packet and return its size in bytes.
+        """Append a packet and return its size in bytes, framing included.
 
         Raises BitstreamError if the writer is closed, and if I frames do not come in ascending poc.
         """
