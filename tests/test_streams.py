@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -53,12 +54,14 @@ from bcodec.video import VideoReader, VideoWriter
 RATE, COUNT = 25, 12
 SOUND = 48000  # Hz
 MS = Fraction(1, 1000)
+QUICKLY = "--threads", "1", "--preset", "fast"
+SOUND_STREAM = 2  # its index where there are subtitles
 
 
 @pytest.fixture
 def run(run: Command) -> Command:
-    """As everywhere, on one thread: tiny pictures gain nothing from more."""
-    return lambda *words: run(*words, "--threads", 1)
+    """As everywhere, on one thread and with the fast preset: side data is not coded."""
+    return lambda name, *words: run(name, *words, *QUICKLY[: 2 if name == "decode" else None])
 
 
 # ---------------------------------------------------------------- clips with sound and subtitles
@@ -145,6 +148,23 @@ def payloads(found: list[tuple[bytes, Fraction]]) -> list[bytes]:
     return [data for data, _ in found]
 
 
+class Coded(NamedTuple):
+    """A clip with subtitles and sound, and what it was encoded to, in GOPs of 8."""
+
+    source: Path
+    file: Path
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Coded:
+    folder = tmp_path_factory.mktemp("coded")
+    source, file = make_clip(folder / "clip.mkv", subtitles="subrip"), folder / "a.bcv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
+        assert main(["encode", str(source), "-o", str(file), "--gop", "8", *QUICKLY]) == 0
+    return Coded(source, file)
+
+
 # ---------------------------------------------------------------- through the codec
 
 
@@ -186,14 +206,14 @@ def test_subtitles_come_back(run: Command, tmp_path: Path, before: str, codec: s
     assert kept == [p for p in packets(source, "subtitle") if p[0] != b"\0\0"]
 
 
-def test_what_the_container_cannot_hold_is_left_out_and_told(run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
-    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
-    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mp4")
+def test_what_the_container_cannot_hold_is_left_out_and_told(
+    run: Command, tmp_path: Path, coded: Coded
+) -> None:
+    result = run("decode", coded.file, "-o", tmp_path / "b.mp4")
     assert result.status == 0
     assert re.match(r"bcodec: mp4 cannot hold the subtitle subrip: it is left out\n", result.err)
-    assert payloads(packets(tmp_path / "b.mp4")) == payloads(packets(source))
-    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.y4m")
+    assert payloads(packets(tmp_path / "b.mp4")) == payloads(packets(coded.source))
+    result = run("decode", coded.file, "-o", tmp_path / "b.y4m")
     assert result.err.startswith(
         "bcodec: y4m holds pictures only, left out: subtitle subrip, audio aac 48000 Hz mono"
     )
@@ -201,14 +221,14 @@ def test_what_the_container_cannot_hold_is_left_out_and_told(run: Command, tmp_p
 
 
 @pytest.mark.parametrize("where", ["encode", "decode"])
-def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, where: str) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
+def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, coded: Coded, where: str) -> None:
     options = ("--no-audio", "--no-subtitles")
-    extra = options if where == "encode" else ()
-    result = run("encode", source, "-o", tmp_path / "a.bcv", *extra)
+    if where == "decode":
+        result = run("decode", coded.file, "-o", tmp_path / "b.mkv", *options)
+    else:
+        result = run("encode", coded.source, "-o", tmp_path / "a.bcv", *options)
+        assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv").status == 0
     assert (result.status, result.err.count("\n")) == (0, 1)
-    extra = options if where == "decode" else ()
-    assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv", *extra).status == 0
     with av.open(str(tmp_path / "b.mkv")) as container:
         assert [s.type for s in container.streams] == ["video"]
 
@@ -245,13 +265,11 @@ def test_the_first_picture_keeps_its_time(run: Command, tmp_path: Path) -> None:
 
 
 def test_sound_through_pipes_is_the_same(
-    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Command, tmp_path: Path, coded: Coded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = make_clip(tmp_path / "clip.mkv")
-    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "a.bcv").read_bytes())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(coded.file.read_bytes())))
     assert run("decode", "-", "-o", tmp_path / "b.mkv").status == 0
-    assert payloads(packets(tmp_path / "b.mkv")) == payloads(packets(source))
+    assert payloads(packets(tmp_path / "b.mkv")) == payloads(packets(coded.source))
 
 
 def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> None:
@@ -402,11 +420,9 @@ def test_what_is_read_ahead_of_a_picture_waits_for_it() -> None:
     assert side_data.until(None) == [at(300)]
 
 
-def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
-    for name in ("a.bcv", "b.bcv"):
-        assert run("encode", source, "-o", tmp_path / name, "--frames", 3).status == 0
-    assert (tmp_path / "a.bcv").read_bytes() == (tmp_path / "b.bcv").read_bytes()
+def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path, coded: Coded) -> None:
+    assert run("encode", coded.source, "-o", tmp_path / "a.bcv", "--gop", 8).status == 0
+    assert (tmp_path / "a.bcv").read_bytes() == coded.file.read_bytes()
 
 
 def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,19 +441,17 @@ def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "packet",
     [
-        AuxiliaryPacket(1, HEADER, 0, 0, 0, AUDIO.to_packet().payload),  # a template of nonsense
-        AuxiliaryPacket(1, KEY, 2**62, -(2**62), 2**62, b"x"),
-        AuxiliaryPacket(1, KEY, -(2**63), 2**63 - 1, 0, b""),
+        AuxiliaryPacket(SOUND_STREAM, HEADER, 0, 0, 0, AUDIO.to_packet().payload),  # a template of nonsense
+        AuxiliaryPacket(SOUND_STREAM, KEY, 2**62, -(2**62), 2**62, b"x"),
+        AuxiliaryPacket(SOUND_STREAM, KEY, -(2**63), 2**63 - 1, 0, b""),
         AuxiliaryPacket(9, KEY, 0, 0, 0, b"of no stream"),
         AuxiliaryPacket(0, HEADER, 0, 0, 0, (2**62).to_bytes(8, "little") + b"\1\0\0\0"),
     ],
 )
 def test_hostile_streams_do_not_keep_the_pictures_from_coming(
-    run: Command, tmp_path: Path, packet: AuxiliaryPacket
+    run: Command, tmp_path: Path, coded: Coded, packet: AuxiliaryPacket
 ) -> None:
-    source = make_clip(tmp_path / "clip.mkv")
-    assert run("encode", source, "-o", tmp_path / "a.bcv", "--frames", 3).status == 0
-    with (tmp_path / "a.bcv").open("rb") as file, (tmp_path / "bad.bcv").open("wb") as bad:
+    with coded.file.open("rb") as file, (tmp_path / "bad.bcv").open("wb") as bad:
         reader = BitstreamReader(file)
         with InterleavedWriter(bad, reader.header, SideData()) as writer:
             for each in reader:
@@ -457,18 +471,14 @@ def test_hostile_streams_do_not_keep_the_pictures_from_coming(
     assert "Traceback" not in result.err
     if result.status == 0:
         with VideoReader(tmp_path / "out.mkv") as pictures:
-            assert len(list(pictures)) == 3
+            assert len(list(pictures)) == COUNT
 
 
 # ---------------------------------------------------------------- info
 
 
-def test_info_tells_of_all_side_data(
-    run: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
-    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 8).status == 0
-    assert main(["info", str(tmp_path / "a.bcv")]) == 0
+def test_info_tells_of_all_side_data(coded: Coded, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["info", str(coded.file)]) == 0
     lines = capsysbinary.readouterr().out.decode().splitlines()
     assert any(re.fullmatch("title +Größe", line) for line in lines)
     assert any(re.match("beside +subtitle subrip: 3 packets, ", line) for line in lines)
@@ -480,7 +490,7 @@ def test_info_tells_of_all_side_data(
         "     2    B   B",
         "     3   B B B B",
     ]
-    assert main(["info", "--json", str(tmp_path / "a.bcv")]) == 0
+    assert main(["info", "--json", str(coded.file)]) == 0
     found = json.loads(capsysbinary.readouterr().out)
     assert found["tags"]["title"] == "Größe"
     assert {stream["description"] for stream in found["streams"]} == {
