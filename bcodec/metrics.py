@@ -40,7 +40,7 @@ class Quality(NamedTuple):
 
     @classmethod
     def of(cls, source: Iterable[Plane], decoded: Iterable[Plane], *, with_ms_ssim: bool = False) -> Self:
-        """Compare the planes (Y, U, V) of one picture; ValueError if their shapes differ."""
+        """Compare the planes (Y, U, V) of one picture, each [H, W]; ValueError if shapes differ."""
         pairs = list(zip(source, decoded, strict=True))
         y, u, v = (psnr(a, b) for a, b in pairs)
         return cls(y, u, v, ms_ssim(*pairs[0]) if with_ms_ssim else math.nan)
@@ -55,7 +55,7 @@ class Quality(NamedTuple):
 
 
 def psnr(a: Plane, b: Plane) -> float:
-    """Give the PSNR of two planes of 8-bit samples in dB, 100 if they are equal.
+    """Give the PSNR of two planes [H, W] of 8-bit samples in dB, 100 if they are equal.
 
     10 log10(255^2 / MSE). Raises ValueError if the shapes differ.
     """
@@ -71,7 +71,7 @@ def mean_squared_error(psnr: float) -> float:
 
 
 def ms_ssim(a: Plane, b: Plane) -> float:
-    """Give the multi-scale structural similarity of two planes of 8-bit samples: 0 to 1, 1 for equal planes.
+    """Give the multi-scale structural similarity of two planes [H, W] of 8-bit samples: 0 to 1, 1 if equal.
 
     nan if a side is below 176. Raises ValueError if the shapes differ.
     Source: Wang, Simoncelli, Bovik, "Multi-scale structural similarity for image quality assessment", 2003.
@@ -109,9 +109,9 @@ def bd_rate(
 ) -> float:
     """Give the mean change of rate at equal quality from anchor to test, in percent; below 0, test is better.
 
-    Rates are positive and of one unit, qualities of one scale (usually dB); the points come in any order.
-    Points that spend more for no more quality are left out. nan if either curve then has fewer than four
-    points, or if the two share no range of quality.
+    Of each curve as many rates as qualities, point by point in any order: rates positive and of one unit,
+    qualities of one scale (usually dB). Points that spend more for no more quality are left out. nan if a
+    curve then has fewer than four points, or if the two share no range of quality.
 
     Sources: Bjontegaard, VCEG-M33, 2001 (the mean difference of log rate over the shared range of quality);
     ITU-T HSTP-VID-WPOM, 2020 (piecewise cubic instead of one polynomial).

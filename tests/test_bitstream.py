@@ -72,9 +72,6 @@ class Pipe(io.RawIOBase):
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int = -1) -> bytes:
         return self._data.read(min(size, 3))
 
@@ -141,6 +138,20 @@ def test_golden_bytes_of_packets_and_trailer() -> None:
 
 def test_smallest_frame_packet_costs_eleven_bytes() -> None:
     assert len(written([frame(1, 1)])) - len(written([])) == 11
+
+
+def test_sizes_are_the_same_written_and_read_and_make_up_the_file() -> None:
+    data = written(PACKETS)
+    writer = BitstreamWriter(io.BytesIO(), HEADER)
+    reader = BitstreamReader(Pipe(data))  # type: ignore[arg-type]
+    sizes = [reader.last_size]
+    assert sizes == [HEADER_SIZE]
+    for packet in reader:
+        assert reader.last_size == writer.write(packet)
+        sizes.append(reader.last_size)
+    sizes.append(reader.last_size)  # of the trailer
+    assert len(sizes) == len(PACKETS) + 2
+    assert sum(sizes) == len(data)
 
 
 def test_writing_and_reading_need_no_seek() -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -36,12 +37,12 @@ from bcodec.bitstream.sidecar import (
     KEY,
     NO_DTS,
     NO_PTS,
-    Beside,
     FileHeader,
     InterleavedWriter,
-    Kind,
+    SideData,
     StreamHeader,
-    Window,
+    StreamKind,
+    TimeRange,
     leading,
 )
 from bcodec.cli.main import main
@@ -53,12 +54,14 @@ from bcodec.video import VideoReader, VideoWriter
 RATE, COUNT = 25, 12
 SOUND = 48000  # Hz
 MS = Fraction(1, 1000)
+QUICKLY = "--threads", "1", "--preset", "fast"
+SOUND_STREAM = 2  # its index where there are subtitles
 
 
 @pytest.fixture
 def run(run: Command) -> Command:
-    """As everywhere, on one thread: tiny pictures gain nothing from more."""
-    return lambda *words: run(*words, "--threads", 1)
+    """As everywhere, on one thread and with the fast preset: side data is not coded."""
+    return lambda name, *words: run(name, *words, *QUICKLY[: 2 if name == "decode" else None])
 
 
 # ---------------------------------------------------------------- clips with sound and subtitles
@@ -145,6 +148,23 @@ def payloads(found: list[tuple[bytes, Fraction]]) -> list[bytes]:
     return [data for data, _ in found]
 
 
+class Coded(NamedTuple):
+    """A clip with subtitles and sound, and what it was encoded to, in GOPs of 8."""
+
+    source: Path
+    file: Path
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Coded:
+    folder = tmp_path_factory.mktemp("coded")
+    source, file = make_clip(folder / "clip.mkv", subtitles="subrip"), folder / "a.bcv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
+        assert main(["encode", str(source), "-o", str(file), "--gop", "8", *QUICKLY]) == 0
+    return Coded(source, file)
+
+
 # ---------------------------------------------------------------- through the codec
 
 
@@ -186,14 +206,14 @@ def test_subtitles_come_back(run: Command, tmp_path: Path, before: str, codec: s
     assert kept == [p for p in packets(source, "subtitle") if p[0] != b"\0\0"]
 
 
-def test_what_the_container_cannot_hold_is_left_out_and_told(run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
-    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
-    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mp4")
+def test_what_the_container_cannot_hold_is_left_out_and_told(
+    run: Command, tmp_path: Path, coded: Coded
+) -> None:
+    result = run("decode", coded.file, "-o", tmp_path / "b.mp4")
     assert result.status == 0
     assert re.match(r"bcodec: mp4 cannot hold the subtitle subrip: it is left out\n", result.err)
-    assert payloads(packets(tmp_path / "b.mp4")) == payloads(packets(source))
-    result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.y4m")
+    assert payloads(packets(tmp_path / "b.mp4")) == payloads(packets(coded.source))
+    result = run("decode", coded.file, "-o", tmp_path / "b.y4m")
     assert result.err.startswith(
         "bcodec: y4m holds pictures only, left out: subtitle subrip, audio aac 48000 Hz mono"
     )
@@ -201,14 +221,14 @@ def test_what_the_container_cannot_hold_is_left_out_and_told(run: Command, tmp_p
 
 
 @pytest.mark.parametrize("where", ["encode", "decode"])
-def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, where: str) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
+def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, coded: Coded, where: str) -> None:
     options = ("--no-audio", "--no-subtitles")
-    extra = options if where == "encode" else ()
-    result = run("encode", source, "-o", tmp_path / "a.bcv", *extra)
+    if where == "decode":
+        result = run("decode", coded.file, "-o", tmp_path / "b.mkv", *options)
+    else:
+        result = run("encode", coded.source, "-o", tmp_path / "a.bcv", *options)
+        assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv").status == 0
     assert (result.status, result.err.count("\n")) == (0, 1)
-    extra = options if where == "decode" else ()
-    assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv", *extra).status == 0
     with av.open(str(tmp_path / "b.mkv")) as container:
         assert [s.type for s in container.streams] == ["video"]
 
@@ -245,13 +265,11 @@ def test_the_first_picture_keeps_its_time(run: Command, tmp_path: Path) -> None:
 
 
 def test_sound_through_pipes_is_the_same(
-    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Command, tmp_path: Path, coded: Coded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = make_clip(tmp_path / "clip.mkv")
-    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "a.bcv").read_bytes())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(coded.file.read_bytes())))
     assert run("decode", "-", "-o", tmp_path / "b.mkv").status == 0
-    assert payloads(packets(tmp_path / "b.mkv")) == payloads(packets(source))
+    assert payloads(packets(tmp_path / "b.mkv")) == payloads(packets(coded.source))
 
 
 def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> None:
@@ -260,7 +278,7 @@ def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> No
     with (tmp_path / "a.bcv").open("rb") as file:
         reader = BitstreamReader(file)
         headers, rest = leading(reader)
-        stream = Beside.of(headers).streams[1]
+        stream = SideData.of(headers).streams[1]
         shown = Fraction(-1)
         between = 0
         for packet in rest:
@@ -281,8 +299,8 @@ def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: P
     rate = Fraction(30000, 1001)
     codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
     format = VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3), rotation=90, **codes)
-    tags = Beside(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
-    with VideoWriter(tmp_path / "clip.mp4", format, beside=tags) as writer:
+    tags = SideData(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
+    with VideoWriter(tmp_path / "clip.mp4", format, side_data=tags) as writer:
         for level in (60, 70, 80):
             writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(64, 48))))
     assert run("encode", tmp_path / "clip.mp4", "-o", tmp_path / "a.bcv").status == 0
@@ -291,15 +309,15 @@ def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: P
     with VideoReader(tmp_path / "clip.mp4") as before, VideoReader(tmp_path / f"b.{after}") as reader:
         assert before.format == format
         assert reader.format == format
-        assert {key.lower(): value for key, value in reader.beside.file.tags.items()} == tags.file.tags
+        assert {key.lower(): value for key, value in reader.side_data.file.tags.items()} == tags.file.tags
 
 
-# ---------------------------------------------------------------- headers and windows as bytes
+# ---------------------------------------------------------------- headers and times as bytes
 
 
 AUDIO = StreamHeader(
     3,
-    Kind.AUDIO,
+    StreamKind.AUDIO,
     "aac",
     Fraction(1, 48000),
     5,
@@ -311,7 +329,7 @@ AUDIO = StreamHeader(
 
 
 def test_headers_come_back() -> None:
-    for header in (AUDIO, StreamHeader(255, Kind.SUBTITLE, "subrip", MS)):
+    for header in (AUDIO, StreamHeader(255, StreamKind.SUBTITLE, "subrip", MS)):
         packet = header.to_packet()
         assert (packet.stream, packet.flags) == (header.index, HEADER)
         assert StreamHeader.parse(packet.stream, packet.payload) == header
@@ -324,7 +342,7 @@ def test_headers_come_back() -> None:
 
 
 def test_bytes_of_a_header_are_as_the_diagram_says() -> None:
-    header = StreamHeader(1, Kind.AUDIO, "aac", Fraction(1, 48000), 1, 44100, "mono", {"a": "bc"}, b"T")
+    header = StreamHeader(1, StreamKind.AUDIO, "aac", Fraction(1, 48000), 1, 44100, "mono", {"a": "bc"}, b"T")
     assert header.to_packet().payload.hex(" ") == (
         "00 01 00 00 00 80 bb 00 00 01 00 00 00 44 ac 00 00 03 04 06 00"
         " 61 61 63 6d 6f 6e 6f 01 02 00 61 62 63 54"
@@ -343,39 +361,41 @@ def test_no_header_is_trusted() -> None:
         for parse in (FileHeader.parse, lambda data: StreamHeader.parse(1, data)):
             with suppress(BitstreamError):
                 parse(data)
-    beside = Beside.of([AuxiliaryPacket(1, HEADER, 0, 0, 0, b"\x07" + payload[1:]), AUDIO.to_packet()])
-    assert list(beside.streams) == [3]
-    assert beside.notices == ["auxiliary stream 1 is left out: stream 1 is of kind 7 with time base 1/48000"]
+    side_data = SideData.of([AuxiliaryPacket(1, HEADER, 0, 0, 0, b"\x07" + payload[1:]), AUDIO.to_packet()])
+    assert list(side_data.streams) == [3]
+    assert side_data.notices == [
+        "auxiliary stream 1 is left out: stream 1 is of kind 7 with time base 1/48000"
+    ]
 
 
 def at(pts: int, duration: int = 20, flags: int = KEY, stream: int = 1) -> AuxiliaryPacket:
     return AuxiliaryPacket(stream, flags, pts, pts, duration, b"data")
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_window_moves_and_cuts(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(StreamKind))
+def test_a_time_range_moves_and_cuts(kind: StreamKind) -> None:
     stream = StreamHeader(1, kind, "codec", MS)
-    window = Window.of_frames(Fraction(1), Fraction(1, 10), start=2, frames=3)
-    assert (window.begin, window.end, window.back) == (Fraction(12, 10), Fraction(15, 10), Fraction(2, 10))
-    assert window.cut(at(1200), stream) == at(1000)
-    assert window.cut(at(1499), stream) == at(1299)
-    assert window.cut(at(1500), stream) is None
-    assert window.cut(at(1180), stream) is None
-    assert window.cut(at(1190), stream) == (at(1000, 10) if kind is Kind.SUBTITLE else None)
+    wanted = TimeRange.of_frames(Fraction(1), Fraction(1, 10), start=2, frames=3)
+    assert (wanted.begin, wanted.end, wanted.back) == (Fraction(12, 10), Fraction(15, 10), Fraction(2, 10))
+    assert wanted.cut(at(1200), stream) == at(1000)
+    assert wanted.cut(at(1499), stream) == at(1299)
+    assert wanted.cut(at(1500), stream) is None
+    assert wanted.cut(at(1180), stream) is None
+    assert wanted.cut(at(1190), stream) == (at(1000, 10) if kind is StreamKind.SUBTITLE else None)
     timeless = replace(at(0), flags=NO_PTS | NO_DTS)
-    assert window.cut(timeless, stream) == timeless
-    assert Window().cut(at(-5), stream) == at(-5)
+    assert wanted.cut(timeless, stream) == timeless
+    assert TimeRange().cut(at(-5), stream) == at(-5)
 
 
 def test_packets_wait_for_their_place() -> None:
     format = VideoFormat(64, 48, Fraction(10), Fraction(1, 10))
-    stream = StreamHeader(1, Kind.AUDIO, "codec", MS)
-    beside = Beside(FileHeader(Fraction(1), {}), {1: stream})
+    stream = StreamHeader(1, StreamKind.AUDIO, "codec", MS)
+    side_data = SideData(FileHeader(Fraction(1), {}), {1: stream})
     file = io.BytesIO()
-    with InterleavedWriter(file, SequenceHeader(format, 2, 1, bytes(8)), beside) as writer:
+    with InterleavedWriter(file, SequenceHeader(format, 2, 1, bytes(8)), side_data) as writer:
         for time in (900, 1000, 1100, 1250, 1300):
-            beside.add(at(time))
-        beside.add(at(1000, stream=2))  # of a stream that is not kept
+            side_data.add(at(time))
+        side_data.add(at(1000, stream=2))  # of a stream that is not kept
         for poc, kind, layer in [
             (0, FrameType.I, 0),
             (2, FrameType.I, 0),
@@ -392,29 +412,27 @@ def test_packets_wait_for_their_place() -> None:
 
 
 def test_what_is_read_ahead_of_a_picture_waits_for_it() -> None:
-    beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
+    side_data = SideData(streams={1: StreamHeader(1, StreamKind.AUDIO, "codec", MS)})
     for pts, before in [(100, 0), (200, 4), (300, 5)]:
-        beside.add(at(pts), before)
-    assert beside.until(Fraction(1), 3) == [at(100)]
-    assert beside.until(Fraction(1), 4) == [at(200)]
-    assert beside.until(None) == [at(300)]
+        side_data.add(at(pts), before)
+    assert side_data.until(Fraction(1), 3) == [at(100)]
+    assert side_data.until(Fraction(1), 4) == [at(200)]
+    assert side_data.until(None) == [at(300)]
 
 
-def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
-    for name in ("a.bcv", "b.bcv"):
-        assert run("encode", source, "-o", tmp_path / name, "--frames", 3).status == 0
-    assert (tmp_path / "a.bcv").read_bytes() == (tmp_path / "b.bcv").read_bytes()
+def test_sound_is_coded_to_the_same_bytes_each_time(run: Command, tmp_path: Path, coded: Coded) -> None:
+    assert run("encode", coded.source, "-o", tmp_path / "a.bcv", "--gop", 8).status == 0
+    assert (tmp_path / "a.bcv").read_bytes() == coded.file.read_bytes()
 
 
 def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bcodec.bitstream.sidecar.MOST_WAITING", 10)
-    beside = Beside(streams={1: StreamHeader(1, Kind.AUDIO, "codec", MS)})
-    beside.add(at(5000))
-    beside.add(at(6000))
-    assert beside.until(Fraction(1)) == []
-    beside.add(at(7000))
-    assert len(beside.until(Fraction(1))) == 3
+    side_data = SideData(streams={1: StreamHeader(1, StreamKind.AUDIO, "codec", MS)})
+    side_data.add(at(5000))
+    side_data.add(at(6000))
+    assert side_data.until(Fraction(1)) == []
+    side_data.add(at(7000))
+    assert len(side_data.until(Fraction(1))) == 3
 
 
 # ---------------------------------------------------------------- hostile sound
@@ -423,21 +441,19 @@ def test_too_much_that_waits_goes_early(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "packet",
     [
-        AuxiliaryPacket(1, HEADER, 0, 0, 0, AUDIO.to_packet().payload),  # a template of nonsense
-        AuxiliaryPacket(1, KEY, 2**62, -(2**62), 2**62, b"x"),
-        AuxiliaryPacket(1, KEY, -(2**63), 2**63 - 1, 0, b""),
+        AuxiliaryPacket(SOUND_STREAM, HEADER, 0, 0, 0, AUDIO.to_packet().payload),  # a template of nonsense
+        AuxiliaryPacket(SOUND_STREAM, KEY, 2**62, -(2**62), 2**62, b"x"),
+        AuxiliaryPacket(SOUND_STREAM, KEY, -(2**63), 2**63 - 1, 0, b""),
         AuxiliaryPacket(9, KEY, 0, 0, 0, b"of no stream"),
         AuxiliaryPacket(0, HEADER, 0, 0, 0, (2**62).to_bytes(8, "little") + b"\1\0\0\0"),
     ],
 )
 def test_hostile_streams_do_not_keep_the_pictures_from_coming(
-    run: Command, tmp_path: Path, packet: AuxiliaryPacket
+    run: Command, tmp_path: Path, coded: Coded, packet: AuxiliaryPacket
 ) -> None:
-    source = make_clip(tmp_path / "clip.mkv")
-    assert run("encode", source, "-o", tmp_path / "a.bcv", "--frames", 3).status == 0
-    with (tmp_path / "a.bcv").open("rb") as file, (tmp_path / "bad.bcv").open("wb") as bad:
+    with coded.file.open("rb") as file, (tmp_path / "bad.bcv").open("wb") as bad:
         reader = BitstreamReader(file)
-        with InterleavedWriter(bad, reader.header, Beside()) as writer:
+        with InterleavedWriter(bad, reader.header, SideData()) as writer:
             for each in reader:
                 if isinstance(each, Packet) and each.header.poc == 0 and not packet.flags & HEADER:
                     writer.write(each)
@@ -455,18 +471,14 @@ def test_hostile_streams_do_not_keep_the_pictures_from_coming(
     assert "Traceback" not in result.err
     if result.status == 0:
         with VideoReader(tmp_path / "out.mkv") as pictures:
-            assert len(list(pictures)) == 3
+            assert len(list(pictures)) == COUNT
 
 
 # ---------------------------------------------------------------- info
 
 
-def test_info_tells_of_all_that_lies_beside(
-    run: Command, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    source = make_clip(tmp_path / "clip.mkv", subtitles="subrip")
-    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 8).status == 0
-    assert main(["info", str(tmp_path / "a.bcv")]) == 0
+def test_info_tells_of_all_side_data(coded: Coded, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["info", str(coded.file)]) == 0
     lines = capsysbinary.readouterr().out.decode().splitlines()
     assert any(re.fullmatch("title +Größe", line) for line in lines)
     assert any(re.match("beside +subtitle subrip: 3 packets, ", line) for line in lines)
@@ -478,7 +490,7 @@ def test_info_tells_of_all_that_lies_beside(
         "     2    B   B",
         "     3   B B B B",
     ]
-    assert main(["info", "--json", str(tmp_path / "a.bcv")]) == 0
+    assert main(["info", "--json", str(coded.file)]) == 0
     found = json.loads(capsysbinary.readouterr().out)
     assert found["tags"]["title"] == "Größe"
     assert {stream["description"] for stream in found["streams"]} == {

@@ -71,7 +71,6 @@ from bcodec.bitstream.records import (
 )
 from bcodec.bitstream.versions import ARITHMETIC_VERSION, FORMAT_VERSION
 from bcodec.bitstream.writer import BitstreamWriter
-from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
 
 __all__ = [
     "ARITHMETIC_VERSION",
@@ -86,18 +85,13 @@ __all__ = [
     "MAX_TEMPORAL_LAYER",
     "MIN_SIDE",
     "AuxiliaryPacket",
-    "BitstreamError",
     "BitstreamReader",
     "BitstreamWriter",
-    "Corrupt",
     "FrameType",
     "Index",
     "IndexEntry",
-    "NotBcv",
     "Packet",
     "PacketHeader",
     "SequenceHeader",
-    "Truncated",
-    "UnsupportedVersion",
     "VideoFormat",
 ]

@@ -48,7 +48,7 @@ _BEFORE_FIRST = IndexEntry(-1, 0)
 _T = TypeVar("_T")
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """The first byte of a packet."""
 
     FRAME = 0xBC
@@ -56,7 +56,7 @@ class Kind(IntEnum):
     TRAILER = 0xBE
 
 
-class Source:
+class ByteSource:
     """Bytes from a file or a pipe, with the position counted here: a pipe cannot tell."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -127,7 +127,7 @@ def header_to_bytes(header: SequenceHeader) -> bytes:
     return data + _CRC.pack(crc32(data))
 
 
-def read_header(source: Source) -> SequenceHeader:
+def read_header(source: ByteSource) -> SequenceHeader:
     """Read the sequence header; raises NotBcv, UnsupportedVersion, Truncated or Corrupt."""
     try:
         magic = source.take(len(_MAGIC))
@@ -168,36 +168,36 @@ def _header_from_bytes(data: bytes) -> SequenceHeader:
     return SequenceHeader(video, gop_size, arithmetic, model_id, depth)
 
 
-def _packet_start(kind: Kind, length: int) -> bytes:
+def _packet_start(kind: PacketKind, length: int) -> bytes:
     return bytes([kind]) + varint(length)
 
 
-def packet_to_bytes(kind: Kind, body: bytes) -> bytes:
+def packet_to_bytes(kind: PacketKind, body: bytes) -> bytes:
     """A packet of any kind."""
     start = _packet_start(kind, len(body))
     return start + body + _packet_checksum(start, body)
 
 
 def _packet_checksum(start: bytes, body: bytes) -> bytes:
-    # Frames have a hash of their picture beside it.
+    # Half a CRC-32 is enough: the picture of a frame has its own hash.
     return _SHORT_CRC.pack(crc32(body, crc32(start)) & 0xFFFF)
 
 
-def read_packet(source: Source) -> tuple[Kind, bytes]:
+def read_packet(source: ByteSource) -> tuple[PacketKind, bytes]:
     """Read the kind and body of a packet; raises BitstreamError where it is damaged or cut short."""
     (kind,) = source.take(1)
-    check("kind of packet", kind, min(Kind), max(Kind))
+    check("kind of packet", kind, min(PacketKind), max(PacketKind))
     length = source.varint()
     check("length of packet", length, 0, _MAX_BODY)
     body = source.take(length)
-    if source.take(_SHORT_CRC.size) != _packet_checksum(_packet_start(Kind(kind), length), body):
+    if source.take(_SHORT_CRC.size) != _packet_checksum(_packet_start(PacketKind(kind), length), body):
         raise Corrupt("wrong checksum")
-    return Kind(kind), body
+    return PacketKind(kind), body
 
 
-def parse(read: Callable[[Source], _T], body: bytes) -> _T:
+def parse(read: Callable[[ByteSource], _T], body: bytes) -> _T:
     """What `read` makes of all of a body; raises Corrupt where it is of another length."""
-    source = Source(io.BytesIO(body))
+    source = ByteSource(io.BytesIO(body))
     try:
         result = read(source)
     except Truncated:
@@ -215,7 +215,7 @@ def frame_to_bytes(packet: Packet) -> bytes:
     return varint(header.poc) + _FRAME.pack(flags, header.qp, packet.picture_hash) + packet.payload
 
 
-def read_frame(source: Source) -> Packet:
+def read_frame(source: ByteSource) -> Packet:
     """Read the body of a frame packet to its end."""
     poc = source.varint()
     flags, qp, picture_hash = _FRAME.unpack(source.take(_FRAME.size))
@@ -230,7 +230,7 @@ def auxiliary_to_bytes(packet: AuxiliaryPacket) -> bytes:
     return _AUXILIARY.pack(*fields) + packet.payload
 
 
-def read_auxiliary(source: Source) -> AuxiliaryPacket:
+def read_auxiliary(source: ByteSource) -> AuxiliaryPacket:
     """Read the body of an auxiliary packet to its end."""
     stream, flags, pts, dts, duration = _AUXILIARY.unpack(source.take(_AUXILIARY.size))
     return AuxiliaryPacket(stream, flags, pts, dts, duration, source.file.read())
@@ -244,7 +244,7 @@ def index_to_bytes(index: Index) -> bytes:
     return bytes(data)
 
 
-def read_index(source: Source, limit: int) -> Index:
+def read_index(source: ByteSource, limit: int) -> Index:
     """Read the body of a trailer packet at byte `limit`; raises BitstreamError for what cannot be."""
     index = Index(source.varint())
     check("number of frames", index.frame_count, 0, MAX_FRAMES)
@@ -266,7 +266,7 @@ def footer_to_bytes(length: int) -> bytes:
     return _FOOTER.pack(length, _FOOTER_MAGIC)
 
 
-def index_from_trailer(source: Source) -> Index:
+def index_from_trailer(source: ByteSource) -> Index:
     """The index from the end of the file; raises BitstreamError where the trailer is not sound."""
     end = source.file.seek(0, os.SEEK_END) - _FOOTER.size
     source.move(max(end, 0))
@@ -275,6 +275,6 @@ def index_from_trailer(source: Source) -> Index:
         raise Corrupt("no footer")
     source.move(end - length)
     kind, body = read_packet(source)
-    if kind is not Kind.TRAILER or source.position != end:
+    if kind is not PacketKind.TRAILER or source.position != end:
         raise Corrupt("the footer does not lead to a trailer")
     return parse(partial(read_index, limit=end - length), body)

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import BinaryIO
 
 from bcodec.bitstream.layout import (
-    Kind,
-    Source,
+    ByteSource,
+    PacketKind,
     footer_to_bytes,
     index_from_trailer,
     index_to_bytes,
@@ -19,7 +19,7 @@ from bcodec.bitstream.layout import (
     read_header,
     read_packet,
 )
-from bcodec.bitstream.records import AuxiliaryPacket, FrameType, Index, IndexEntry, Packet
+from bcodec.bitstream.records import AuxiliaryPacket, FrameType, Index, IndexEntry, Packet, SequenceHeader
 from bcodec.errors import BitstreamError, Corrupt, Truncated
 
 
@@ -29,11 +29,17 @@ class BitstreamReader:
     `header` is read at once: raises NotBcv, UnsupportedVersion, Truncated or Corrupt. Iteration raises
     Truncated after the last whole packet of a file without a trailer, and Corrupt at the first damaged
     packet. `file` begins with the header, and may be a pipe, but for `index` and `seek`.
+    `last_size`: the size in bytes of what was read last: of the header, then of each packet with its framing,
+    at the end of the trailer with the footer. Together they are the file.
     """
 
+    header: SequenceHeader
+    last_size: int
+
     def __init__(self, file: BinaryIO) -> None:
-        self._source = Source(file)
+        self._source = ByteSource(file)
         self.header = read_header(self._source)
+        self.last_size = self._source.position
         self._seen: Index | None = Index()  # None once seek has passed over packets
         self._ended = False
 
@@ -52,6 +58,7 @@ class BitstreamReader:
             ) from None
         except BitstreamError as error:
             raise Corrupt(f"damaged packet at byte {offset}: {error}") from error
+        self.last_size = self._source.position - offset
         if packet is None:
             self._ended = True
             raise StopIteration
@@ -99,10 +106,10 @@ class BitstreamReader:
 
     def _read(self, offset: int) -> Packet | AuxiliaryPacket | None:
         kind, body = read_packet(self._source)
-        if kind is Kind.TRAILER:
+        if kind is PacketKind.TRAILER:
             self._check_end(body, self._source.position - offset)
             return None
-        if kind is Kind.AUXILIARY:
+        if kind is PacketKind.AUXILIARY:
             return parse(read_auxiliary, body)
         packet = parse(read_frame, body)
         if self._seen is not None:

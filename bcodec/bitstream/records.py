@@ -135,7 +135,7 @@ class Packet:
 
 @dataclass(frozen=True)
 class AuxiliaryPacket:
-    """Data beside the frames (audio, stream headers, metadata); its meaning is agreed per stream.
+    """Side data (sound, headers of streams, tags): what it means is in bcodec.bitstream.sidecar.
 
     `stream` and `flags` 0..255; `pts` and `dts` signed 64-bit and `duration` 0..2^63 - 1, in the stream's own
     time base; at most 2^26 bytes of payload. Raises BitstreamError for a value out of range.

@@ -1,4 +1,4 @@
-"""What auxiliary packets mean: the sound, the subtitles and the tags that lie beside the pictures.
+"""Side data, which auxiliary packets carry: the sound, the subtitles and the tags of a video.
 
 Auxiliary stream 0 is the file itself, 1..255 are streams of sound or subtitles. Before the first frame of the
 bitstream stands one header packet of each stream that the file has; a reader passes over packets of a stream
@@ -35,7 +35,8 @@ from fractions import Fraction
 from itertools import chain
 from typing import BinaryIO, Self
 
-from bcodec.bitstream import MAX_FRAMES, AuxiliaryPacket, BitstreamWriter, Packet, SequenceHeader
+from bcodec.bitstream.records import MAX_FRAMES, AuxiliaryPacket, Packet, SequenceHeader
+from bcodec.bitstream.writer import BitstreamWriter
 from bcodec.errors import BitstreamError, Corrupt
 
 HEADER, KEY, NO_PTS, NO_DTS = 1, 2, 4, 8  # flags
@@ -47,7 +48,7 @@ _STREAM = struct.Struct("<BIIIIBBH")
 _TAG = struct.Struct("<BH")
 
 
-class Kind(IntEnum):
+class StreamKind(IntEnum):
     """What a stream carries."""
 
     AUDIO = 0
@@ -87,7 +88,7 @@ class StreamHeader:
     """
 
     index: int
-    kind: Kind
+    kind: StreamKind
     codec: str
     time_base: Fraction
     disposition: int = 0
@@ -119,14 +120,14 @@ class StreamHeader:
         """Read it back; raises BitstreamError for what `to_packet` does not write."""
         head, rest = _split(payload, _STREAM.size)
         kind, numerator, denominator, disposition, rate, *lengths = _STREAM.unpack(head)
-        if kind not in list(Kind) or not numerator or not denominator:
+        if kind not in list(StreamKind) or not numerator or not denominator:
             raise Corrupt(f"stream {index} is of kind {kind} with time base {numerator}/{denominator}")
         codec, rest = _split(rest, lengths[0])
         layout, rest = _split(rest, lengths[1])
         tags, template = _split(rest, lengths[2])
         base = Fraction(numerator, denominator)
         words = _text(codec), base, disposition, rate, _text(layout), _tags_from_bytes(tags)
-        return cls(index, Kind(kind), *words, template)
+        return cls(index, StreamKind(kind), *words, template)
 
     def seconds(self, packet: AuxiliaryPacket) -> Fraction | None:
         """When a packet of this stream is shown, or at least decoded; None if it does not say."""
@@ -136,8 +137,8 @@ class StreamHeader:
 
 
 @dataclass(frozen=True)
-class Window:
-    """What is wanted: from `begin` to before `end` (None: no bound), then moved `back`; all in seconds."""
+class TimeRange:
+    """What time is wanted: `begin` to before `end` (None: no bound), then moved `back`; all in seconds."""
 
     begin: Fraction | None = None
     end: Fraction | None = None
@@ -151,9 +152,9 @@ class Window:
         return cls(begin, end, start * period)
 
     def cut(self, packet: AuxiliaryPacket, stream: StreamHeader) -> AuxiliaryPacket | None:
-        """The packet as it is in this window, None outside.
+        """The packet as it is in this range, None outside.
 
-        Sound that begins before the window is left out; of a subtitle that is still shown the rest stays.
+        Sound that begins before the range is left out; of a subtitle that is still shown the rest stays.
         """
         time = stream.seconds(packet)
         if time is None:
@@ -163,7 +164,7 @@ class Window:
         late = 0
         if self.begin is not None and time < self.begin:
             late = -int((time - self.begin) // stream.time_base)  # in units of the time base, rounded up
-            if stream.kind is Kind.AUDIO or late >= packet.duration:
+            if stream.kind is StreamKind.AUDIO or late >= packet.duration:
                 return None
         move = late - round(self.back / stream.time_base)
         pts = packet.pts if packet.flags & NO_PTS else packet.pts + move
@@ -172,21 +173,23 @@ class Window:
 
 
 @dataclass
-class Beside:
-    """All that lies beside the pictures of one file: headers, and packets that wait for their place.
+class SideData:
+    """All side data of one file: headers, and packets that wait for their place.
 
     `notices` has a line for each stream that is left out.
     """
 
     file: FileHeader = field(default_factory=FileHeader)
     streams: dict[int, StreamHeader] = field(default_factory=dict)  # by their index
-    window: Window = field(default_factory=Window)
+    time_range: TimeRange = field(default_factory=TimeRange)
     notices: list[str] = field(default_factory=list)
     _waiting: deque[tuple[AuxiliaryPacket, int]] = field(default_factory=deque, repr=False)
-    _bytes: int = 0
+    _waiting_bytes: int = 0
 
     @classmethod
-    def of(cls, packets: Iterable[AuxiliaryPacket], kinds: Container[Kind] = frozenset(Kind)) -> Self:
+    def of(
+        cls, packets: Iterable[AuxiliaryPacket], kinds: Container[StreamKind] = frozenset(StreamKind)
+    ) -> Self:
         """Read the headers; one that is damaged is told in `notices`, and its stream passed over."""
         result = cls()
         for packet in packets:
@@ -207,9 +210,9 @@ class Beside:
         return file + [stream.to_packet() for stream in self.streams.values()]
 
     def add(self, packet: AuxiliaryPacket, before: int = 0) -> None:
-        """Let a packet wait, if it belongs to a stream and into the window; it came before that picture."""
+        """Let a packet wait, if it is of a stream and time that are wanted; it came before that picture."""
         stream = self.streams.get(packet.stream)
-        wanted = stream and not packet.flags & HEADER and self.window.cut(packet, stream)
+        wanted = stream and not packet.flags & HEADER and self.time_range.cut(packet, stream)
         if wanted:
             self._wait(wanted, before)
 
@@ -218,8 +221,8 @@ class Beside:
 
         What came behind `picture` waits on: how far ahead the source has been read then makes no difference.
         """
-        everything = time is None or self._bytes > MOST_WAITING
-        waiting, self._waiting, self._bytes = self._waiting, deque(), 0
+        everything = time is None or self._waiting_bytes > MOST_WAITING
+        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
         due = []
         for packet, before in waiting:
             when = self.streams[packet.stream].seconds(packet)
@@ -231,29 +234,29 @@ class Beside:
 
     def _wait(self, packet: AuxiliaryPacket, before: int) -> None:
         self._waiting.append((packet, before))
-        self._bytes += len(packet.payload)
+        self._waiting_bytes += len(packet.payload)
 
 
 class InterleavedWriter(BitstreamWriter):
-    """A BitstreamWriter that takes frame packets, and writes what lies beside them in its place."""
+    """A BitstreamWriter that takes frame packets, and writes the side data in its place."""
 
-    def __init__(self, file: BinaryIO, header: SequenceHeader, beside: Beside) -> None:
+    def __init__(self, file: BinaryIO, header: SequenceHeader, side_data: SideData) -> None:
         super().__init__(file, header)
-        self._beside, self._period = beside, 1 / header.video.frame_rate
-        self._add(beside.headers())
+        self._side_data, self._period = side_data, 1 / header.video.frame_rate
+        self._add(side_data.headers())
 
     def write(self, packet: Packet | AuxiliaryPacket) -> int:
-        """Append a packet, and before it what belongs there; return its own size in bytes."""
+        """Append a packet, and before it what belongs there; return the size of this packet alone."""
         if isinstance(packet, Packet) and packet.header.temporal_layer == 0:
             poc = packet.header.poc
-            self._add(self._beside.until(self._beside.file.start + poc * self._period, poc))
+            self._add(self._side_data.until(self._side_data.file.start + poc * self._period, poc))
         size = super().write(packet)
         self._file.flush()  # who reads a pipe has it at once
         return size
 
     def close(self) -> None:
         """Write what is left, and the trailer; a second call does nothing."""
-        self._add(self._beside.until(None))
+        self._add(self._side_data.until(None))
         super().close()
 
     def _add(self, packets: list[AuxiliaryPacket]) -> None:
@@ -279,12 +282,12 @@ def leading(
     return taken, iter(())
 
 
-def run_on(packets: Iterator[Packet | AuxiliaryPacket], beside: Beside, poc: int) -> None:
-    """Read on for what lies beside the frames before `poc`, all read already, and comes behind them."""
+def run_on(packets: Iterator[Packet | AuxiliaryPacket], side_data: SideData, poc: int) -> None:
+    """Read on for side data of the frames before `poc`, all read already, that comes behind them."""
     with suppress(BitstreamError):
-        for packet in packets if beside.streams else ():
+        for packet in packets if side_data.streams else ():
             if not isinstance(packet, Packet):
-                beside.add(packet)
+                side_data.add(packet)
             elif packet.header.temporal_layer == 0 and packet.header.poc >= poc:
                 return
 

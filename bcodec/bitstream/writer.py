@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from bcodec.bitstream.layout import (
-    Kind,
+    PacketKind,
     auxiliary_to_bytes,
     footer_to_bytes,
     frame_to_bytes,
@@ -30,7 +30,7 @@ class BitstreamWriter:
         self._position = file.write(header_to_bytes(header))
 
     def write(self, packet: Packet | AuxiliaryPacket) -> int:
-        """Append a packet and return its size in bytes.
+        """Append a packet and return its size in bytes, framing included.
 
         Raises BitstreamError if the writer is closed, and if I frames do not come in ascending poc.
         """
@@ -38,14 +38,14 @@ class BitstreamWriter:
             raise BitstreamError("the bitstream is closed")
         if isinstance(packet, Packet):
             self._index.add(packet.header, self._position)
-            return self._append(packet_to_bytes(Kind.FRAME, frame_to_bytes(packet)))
-        return self._append(packet_to_bytes(Kind.AUXILIARY, auxiliary_to_bytes(packet)))
+            return self._append(packet_to_bytes(PacketKind.FRAME, frame_to_bytes(packet)))
+        return self._append(packet_to_bytes(PacketKind.AUXILIARY, auxiliary_to_bytes(packet)))
 
     def close(self) -> None:
         """Write the trailer; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            trailer = packet_to_bytes(Kind.TRAILER, index_to_bytes(self._index))
+            trailer = packet_to_bytes(PacketKind.TRAILER, index_to_bytes(self._index))
             self._append(trailer + footer_to_bytes(len(trailer)))
             self._file.flush()
 

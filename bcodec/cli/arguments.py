@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, MIN_SIDE
-from bcodec.bitstream.sidecar import Kind
+from bcodec.bitstream.sidecar import StreamKind
 from bcodec.cli.console import log
 
 if TYPE_CHECKING:
@@ -129,10 +129,10 @@ def streams(command: T) -> T:
     return command
 
 
-def kept(no_audio: bool, no_subtitles: bool) -> frozenset[Kind]:
+def kept(no_audio: bool, no_subtitles: bool) -> frozenset[StreamKind]:
     """The kinds of streams beside the pictures that are wanted."""
-    without = [Kind.AUDIO] * no_audio + [Kind.SUBTITLE] * no_subtitles
-    return frozenset(Kind) - frozenset(without)
+    without = [StreamKind.AUDIO] * no_audio + [StreamKind.SUBTITLE] * no_subtitles
+    return frozenset(StreamKind) - frozenset(without)
 
 
 def refuse_same_file(source: str, target: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import click
 
 from bcodec.bitstream import AuxiliaryPacket, BitstreamReader, Packet, SequenceHeader
-from bcodec.bitstream.sidecar import Beside, Kind, Window, leading, run_on
+from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange, leading, run_on
 from bcodec.cli import arguments, console
 from bcodec.cli.console import log
 from bcodec.errors import BitstreamError
@@ -96,20 +96,22 @@ class _Coded(NamedTuple):
 
     header: SequenceHeader
     packets: Iterator[Packet | AuxiliaryPacket]
-    beside: Beside
+    beside: SideData
     skip: int
     total: int | None
 
 
-def _open(file: BinaryIO, source: str, start: int, frames: int | None, kept: Collection[Kind]) -> _Coded:
+def _open(
+    file: BinaryIO, source: str, start: int, frames: int | None, kept: Collection[StreamKind]
+) -> _Coded:
     with console.named(source):
         reader = BitstreamReader(file)
         headers, packets = leading(reader)
         skip, total = _find(reader, start, frames)
     if start and file.seekable():  # it went to an I frame
         packets = reader
-    beside = Beside.of(headers, kept)
-    beside.window = Window.of_frames(beside.file.start, reader.header.video.time_base, start, frames)
+    beside = SideData.of(headers, kept)
+    beside.time_range = TimeRange.of_frames(beside.file.start, reader.header.video.time_base, start, frames)
     for packet in headers:
         beside.add(packet)
     return _Coded(reader.header, packets, beside, skip, total)
@@ -139,7 +141,7 @@ def _find(reader: BitstreamReader, start: int, frames: int | None) -> tuple[int,
 
 
 def _counted(
-    packets: Iterator[Packet | AuxiliaryPacket], progress: console.Progress, beside: Beside
+    packets: Iterator[Packet | AuxiliaryPacket], progress: console.Progress, beside: SideData
 ) -> Iterator[Packet]:
     """Give the frame packets; what lies beside them goes its own way."""
     for packet in packets:
@@ -188,7 +190,7 @@ def decode_frames(file: BinaryIO, name: str, networks: Networks) -> int:
         _, total = _find(reader, 0, None)
     with console.Progress(total, reader.header) as progress:
         try:
-            for _ in decode(_counted(reader, progress, Beside()), reader.header, networks):
+            for _ in decode(_counted(reader, progress, SideData()), reader.header, networks):
                 progress.count_frame()
         except (BitstreamError, CodecError) as error:
             raise click.ClickException(_where(name, progress.frames, error)) from error

@@ -142,8 +142,7 @@ def _opened(
         with open(path, "rb") as file:
             reader = BitstreamReader(file)
             clip = Clip(path, f"bcodec {reader.header.model_id.hex()}", reader.header.video, iter(()))
-            packets = _measured(reader, clip.sizes, file.tell)
-            clip.frames = decode(packets, reader.header, networks())
+            clip.frames = decode(_measured(reader, clip.sizes), reader.header, networks())
             yield clip
     except NotBcv:
         pass
@@ -156,14 +155,11 @@ def _opened(
         yield Clip(path, codec, video.format, iter(video), dict(enumerate(sizes)))
 
 
-def _measured(packets: Iterator[Any], sizes: dict[int, int], position: Callable[[], int]) -> Iterator[Packet]:
-    """Give the frame packets, and note the bytes of each, framing included."""
-    before = position()
-    for packet in packets:
-        if isinstance(packet, Packet):
-            sizes[packet.header.poc] = position() - before
-            yield packet
-        before = position()
+def _measured(reader: BitstreamReader, sizes: dict[int, int]) -> Iterator[Packet]:
+    """Give the frame packets, and note the size of each."""
+    for packet in reader.frames():
+        sizes[packet.header.poc] = reader.last_size
+        yield packet
 
 
 class RateChange(NamedTuple):

@@ -60,7 +60,7 @@ class Encoder:
             console.Progress(reader.frame_count, header, self.began) as progress,
             _coding(self._coded(_watched(reader, progress, self.told), header, path, every)) as frames,
             console.open_binary(path, over=self.resume) as file,
-            InterleavedWriter(file, header, reader.beside) as writer,
+            InterleavedWriter(file, header, reader.side_data) as writer,
         ):
             for coded in frames:
                 written = writer.write(coded.packet)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from bcodec.bitstream import (
     FORMAT_VERSION,
@@ -16,7 +16,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
-from bcodec.bitstream.sidecar import HEADER, Beside
+from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 
 COLOUR_RANGES = ("unspecified", "limited", "full")
@@ -55,8 +55,8 @@ class Layer:
 
 
 @dataclass
-class Sidecar:
-    """One stream beside the pictures: what it is, its packets (the header is one) and their bytes."""
+class StreamSummary:
+    """One stream of side data: what it is, its packets (the header is one) and their bytes."""
 
     description: str
     packets: int = 0
@@ -73,7 +73,7 @@ class Inspection:
     layers: list[Layer] = field(default_factory=list)  # I frames first, then by temporal layer
     gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
     tags: dict[str, str] = field(default_factory=dict)
-    streams: dict[int, Sidecar] = field(default_factory=dict)
+    streams: dict[int, StreamSummary] = field(default_factory=dict)
     damage: BitstreamError | None = None
 
     @property
@@ -98,13 +98,13 @@ class Inspection:
         return self.bytes * 8 / samples if samples else 0.0
 
     def note(self, packet: AuxiliaryPacket, size: int) -> None:
-        """Count a packet of `size` bytes that lies beside the pictures, and read it if it is a header."""
+        """Count a packet of side data of `size` bytes, and read it if it is a header."""
         if packet.flags & HEADER:
-            beside = Beside.of([packet])
-            self.tags.update(beside.file.tags)
-            names = [*map(str, beside.streams.values()), *beside.notices] or ["the file's tags"]
-            self.streams[packet.stream] = Sidecar(names[0])
-        of = self.streams.setdefault(packet.stream, Sidecar(f"stream {packet.stream} of unknown kind"))
+            found = SideData.of([packet])
+            self.tags.update(found.file.tags)
+            names = [*map(str, found.streams.values()), *found.notices] or ["the file's tags"]
+            self.streams[packet.stream] = StreamSummary(names[0])
+        of = self.streams.setdefault(packet.stream, StreamSummary(f"stream {packet.stream} of unknown kind"))
         of.packets += 1
         of.bytes += size
 
@@ -171,13 +171,13 @@ class Inspection:
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
         rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
-        beside = [
+        streams = [
             f"{'beside':<8} {_printable(s.description)}: {s.packets} packets, {readable_bytes(s.bytes)}"
             for s in self.streams.values()
         ]
         layers = [layer.to_row(self.bytes) for layer in self.layers]
         lines = [f"{key:<8} {value}" for key, value in rows.items()]
-        return "\n".join([*lines, *beside, TABLE_HEAD, *layers, *draw(self.gop)])
+        return "\n".join([*lines, *streams, TABLE_HEAD, *layers, *draw(self.gop)])
 
 
 def draw(gop: list[PacketHeader]) -> list[str]:
@@ -210,40 +210,27 @@ def inspect(file: BinaryIO) -> Inspection:
 
     Raises BitstreamError only where the sequence header cannot be read; later damage is noted.
     """
-    counted = _Counted(file)
-    reader = BitstreamReader(cast(BinaryIO, counted))
-    result = Inspection(reader.header, counted.count)
+    reader = BitstreamReader(file)
+    result = Inspection(reader.header, reader.last_size)
     layers: dict[tuple[FrameType, int], Layer] = {}
     first: dict[int, PacketHeader] = {}
     try:
         for packet in reader:
-            size, result.bytes = counted.count - result.bytes, counted.count
+            result.bytes += reader.last_size
             if isinstance(packet, Packet):
                 header = packet.header
                 kind = header.frame_type, header.temporal_layer
-                layers.setdefault(kind, Layer(*kind, header.qp, header.qp)).add(header, size)
+                layers.setdefault(kind, Layer(*kind, header.qp, header.qp)).add(header, reader.last_size)
                 if len(first) <= 2 * MAX_GOP_SIZE:
                     first[header.poc] = header
                 if header.frame_type is FrameType.I:
                     result.i_frames.append(header.poc)
             else:
-                result.note(packet, size)
-        result.bytes = counted.count  # with the trailer
+                result.note(packet, reader.last_size)
+        result.bytes += reader.last_size  # of the trailer
     except BitstreamError as damage:
         result.damage = damage
     result.layers = [layers[kind] for kind in sorted(layers)]
     begin, end = [*result.i_frames, MAX_FRAMES, MAX_FRAMES][:2]
     result.gop = [first[poc] for poc in sorted(first) if begin <= poc <= end]
     return result
-
-
-class _Counted:
-    """A file that counts the bytes read: a pipe cannot tell its position."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.count = file, 0
-
-    def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.count += len(data)
-        return data

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Self
 
 from bcodec.bitstream import VideoFormat
-from bcodec.bitstream.sidecar import Beside
+from bcodec.bitstream.sidecar import SideData
 from bcodec.frame import Frame, picture_bytes
 
 
@@ -21,7 +21,7 @@ class Spool:
     def __init__(self, format: VideoFormat, frames: Iterable[Frame]) -> None:
         self.format, self.frame_count = format, 0
         self.notices: list[str] = []
-        self.beside = Beside()  # nothing: y4m has no sound
+        self.side_data = SideData()  # nothing: y4m has no sound
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         try:
             for frame in frames:

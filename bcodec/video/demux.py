@@ -1,4 +1,4 @@
-"""Video files read by FFmpeg: pictures brought to 8-bit 4:2:0, and what lies beside them put aside."""
+"""Video files read by FFmpeg: the pictures of a container decoded, and the side data put aside."""
 
 from __future__ import annotations
 
@@ -7,61 +7,36 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
-from typing import Any
 
 import av
-import numpy as np
-import numpy.typing as npt
 from av.filter import Graph
 from av.packet import Packet as AnyPacket
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import Beside, FileHeader, Kind, StreamHeader, Window
+from bcodec.bitstream.sidecar import FileHeader, SideData, StreamHeader, StreamKind, TimeRange
 from bcodec.errors import VideoError
-from bcodec.frame import Frame, Plane, plane_shapes
-from bcodec.video.tracks import find_tracks, kept_tags, taken
-from bcodec.video.y4m import (
-    BT601,
-    BT709,
-    FALLBACK_RATE,
-    FULL,
-    INTERLACED,
-    LIMITED,
-    NO_RATE_NOTICE,
-    UNKNOWN_COLOUR,
-    Source,
-)
+from bcodec.frame import Frame
+from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection
+from bcodec.video.convert import Converter
+from bcodec.video.tracks import find_tracks, from_container, kept_tags
 
-HD_ROWS = 576  # RGB of more rows becomes BT.709, else BT.601, as players assume
-NATIVE = ("yuv420p", "yuvj420p", "yuva420p", "gray")  # 8-bit planes that are taken as they are
-DEEP = tuple(f"yuv420p{bits}{end}" for bits in (9, 10, 12, 14, 16) for end in ("le", "be"))
-
+UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
-LATEST = Fraction(
-    1
-)  # seconds by which sound may come behind its picture in a file, where only a part is read
+LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
 
-class Decoder:
-    """The first video stream of a file, decoded by FFmpeg and brought to 8-bit 4:2:0; what lies beside."""
+class ContainerInput:
+    """An open input that FFmpeg reads: the first video stream of a container, and its side data.
 
-    def __init__(
-        self,
-        path: str,
-        name: str,
-        missing: int,
-        *,
-        start: int,
-        frames: int | None,
-        keep: Collection[Kind] | None,
-        deinterlace: bool,
-    ) -> None:
+    name: of the file, for errors. missing: the bytes by which the file is shorter than it says.
+    """
+
+    def __init__(self, path: str, name: str, missing: int, wanted: Selection) -> None:
         self.name, self.missing, self.notices = name, missing, list[str]()
-        self.start, self.last = start, 0
+        self.start, self.last = wanted.start, 0
         self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
             self.container = av.open(f"file:{path}", metadata_errors="ignore")
@@ -69,32 +44,26 @@ class Decoder:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
             self.stream = self._choose_stream()
-            self.tracks = self._choose_tracks(keep)
-            beside = [s for s in self.container.streams if s.index in self.tracks]
-            self.packets = self.container.demux(self.stream, *beside)
-            self.pictures = self._deinterlaced() if deinterlace else self._progressive()
+            self.tracks = self._choose_tracks(wanted.keep)
+            others = [s for s in self.container.streams if s.index in self.tracks]
+            self.packets = self.container.demux(self.stream, *others)
+            self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
                 raise VideoError(f"{name}: has no frames")
             self.first = first
-            self.reformatter = VideoReformatter()
+            context = self.stream.codec_context
+            self.converter = Converter(first, int(context.color_range), int(context.colorspace))
             self.format = self._describe()
-            self.beside = self._describe_beside(start, frames)
+            self.side_data = self._describe_side_data(wanted)
+            self.frames, self.frame_count = self._frames(), self._count()
         except BaseException:
             self.container.close()
             raise
 
-    def source(self) -> Source:
-        """Hand over the pictures."""
-        return Source(
-            self.format,
-            self._frames(),
-            self._count(),
-            self.container.close,
-            self.notices,
-            self.beside,
-            self._run_on,
-        )
+    def close(self) -> None:
+        """Let the file go."""
+        self.container.close()
 
     def _choose_stream(self) -> VideoStream:
         moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -103,9 +72,9 @@ class Decoder:
             raise VideoError(f"{self.name}: has no video in it, {what}")
         return moving[0]
 
-    def _choose_tracks(self, keep: Collection[Kind] | None) -> dict[int, StreamHeader]:
+    def _choose_tracks(self, keep: Collection[StreamKind] | None) -> dict[int, StreamHeader]:
         tracks, notices = find_tracks(self.container, keep or ())
-        by_choice = [] if keep is None else [kind.name.lower() for kind in Kind]
+        by_choice = [] if keep is None else [kind.name.lower() for kind in StreamKind]
         others = [s.type for s in self.container.streams if s is not self.stream and s.type not in by_choice]
         if others:
             notices.append(f"only the first video stream is coded, left out: {', '.join(others)}")
@@ -146,7 +115,7 @@ class Decoder:
             raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {count} frames")
 
     def _undamaged(self) -> Iterator[VideoFrame]:
-        """Decode up to what FFmpeg marks as damaged, then EOFError; what lies beside is put aside."""
+        """Decode up to what FFmpeg marks as damaged, then EOFError; side data is put aside."""
         for packet in self.packets:
             if packet.stream.index in self.tracks:
                 self._put_aside(packet)
@@ -161,11 +130,11 @@ class Decoder:
 
     def _put_aside(self, packet: AnyPacket[Stream]) -> None:
         if packet.size and not packet.is_corrupt:
-            self.early.append(taken(packet, self.tracks[packet.stream.index]))
+            self.early.append(from_container(packet, self.tracks[packet.stream.index]))
 
-    def _run_on(self) -> None:
-        """Behind the last wanted picture, read what belongs beside the wanted ones and comes later."""
-        end = self.beside.window.end
+    def read_on(self) -> None:
+        """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
+        end = self.side_data.time_range.end
         with suppress(av.FFmpegError):
             for packet in self.packets if self.tracks and end is not None else ():
                 if packet.stream.index in self.tracks:
@@ -175,64 +144,45 @@ class Decoder:
         self._settle(self.last + 1)
 
     def _settle(self, picture: int) -> None:
-        """What was put aside before this picture, counted from the first wanted one, lies beside it."""
+        """Give away what was put aside before this picture, counted from the first wanted one."""
         self.last = picture
         for packet in self.early:
-            self.beside.add(packet, picture)
+            self.side_data.add(packet, picture)
         self.early.clear()
 
-    def _describe_beside(self, start: int, frames: int | None) -> Beside:
+    def _describe_side_data(self, wanted: Selection) -> SideData:
         """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
         first, zero = self.first, Fraction(0)
         shown = first.pts * first.time_base if first.pts is not None and first.time_base else zero
         if self.container.format.name in BROADCAST and self.container.start_time:
             zero = Fraction(self.container.start_time, av.time_base)
-        window = Window.of_frames(shown, self.format.time_base, start, frames)
-        window = replace(window, back=window.back + zero)
+        time_range = TimeRange.of_frames(shown, self.format.time_base, wanted.start, wanted.frames)
+        time_range = replace(time_range, back=time_range.back + zero)
         file = FileHeader(shown - zero, kept_tags(self.container.metadata))
-        return Beside(file, {track.index: track for track in self.tracks.values()}, window)
+        return SideData(file, {track.index: track for track in self.tracks.values()}, time_range)
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
-        context, kind = self.stream.codec_context, self.first.format
-        rate = self._rate()
-        colour_range, matrix = int(context.color_range), int(context.colorspace)
-        if kind.name.startswith("yuvj"):
-            colour_range = FULL
-        if kind.is_rgb or kind.has_palette:
-            colour_range, matrix = LIMITED, BT709 if self.first.height > HD_ROWS else BT601
-        self._tell_conversion(matrix)
+        context, rate = self.stream.codec_context, self._rate()
+        if self.converter.notice:
+            self.notices.append(self.converter.notice)
         return VideoFormat(
             self.first.width,
             self.first.height,
             rate,
             1 / rate,
             self.stream.sample_aspect_ratio or Fraction(0),
-            colour_range=colour_range,
+            colour_range=self.converter.colour_range,
             colour_primaries=_known(context.color_primaries),
             colour_transfer=_known(context.color_trc),
-            colour_matrix=_known(matrix),
+            colour_matrix=_known(self.converter.colour_matrix),
             rotation=self.first.rotation % 360,
         )
-
-    def _tell_conversion(self, matrix: int) -> None:
-        kind = self.first.format
-        if kind.name in DEEP:
-            how = f"rounded from {kind.components[0].bits} bits to 8"
-        elif kind.name == "yuva420p":
-            how = "transparency is left out"
-        elif kind.is_rgb or kind.has_palette:
-            standard = "BT.709" if matrix == BT709 else "BT.601"
-            how = f"converted to yuv420p (8-bit 4:2:0, {standard}, limited range)"
-        else:
-            how = "converted to yuv420p (8-bit 4:2:0)"
-        if kind.name not in ("yuv420p", "yuvj420p"):
-            self.notices.append(f"input is {kind.name}: {how}")
 
     def _rate(self) -> Fraction:
         average, guessed = self.stream.average_rate, self.stream.guessed_rate
         if not average and not guessed:
-            self.notices.append(NO_RATE_NOTICE)
+            self.notices.append(NO_RATE)
             return FALLBACK_RATE
         rate = average or guessed or FALLBACK_RATE
         if guessed and abs(rate / guessed - 1) < Fraction(1, 200):
@@ -268,7 +218,7 @@ class Decoder:
                 )
             shown = self._watch_time(picture, shown)
             self._settle(count)
-            yield self._convert(picture)
+            yield self.converter.convert(picture)
 
     def _watch_time(self, picture: VideoFrame, before: Fraction | None) -> Fraction | None:
         """Tell once if the time since the picture before is not the frame period."""
@@ -279,52 +229,7 @@ class Decoder:
             self._tell_variable(self.format.frame_rate)
         return now
 
-    def _convert(self, picture: VideoFrame) -> Frame:
-        kind, shapes = picture.format.name, plane_shapes(picture.width, picture.height)
-        if kind in DEEP:
-            dtype = "<u2" if kind.endswith("le") else ">u2"
-            bits = picture.format.components[0].bits
-            return Frame(*(_rounded(_samples(picture, i, s, dtype), bits) for i, s in enumerate(shapes)))
-        if kind not in NATIVE:
-            picture = self._reformatted(picture)
-        if kind == "gray":
-            grey = np.full(shapes[1], 128, np.uint8)
-            return Frame(_samples(picture, 0, shapes[0]), grey, grey)
-        return Frame(*(_samples(picture, i, s) for i, s in enumerate(shapes)))
-
-    def _reformatted(self, picture: VideoFrame) -> VideoFrame:
-        """Resample to yuv420p; range and matrix stay, and are stated since FFmpeg guesses otherwise."""
-        if picture.format.is_rgb or picture.format.has_palette:
-            matrix = Colorspace.ITU709 if self.format.colour_matrix == BT709 else Colorspace.ITU601
-            before, after = ColorRange.JPEG, ColorRange.MPEG
-        else:
-            matrix = None
-            before = after = ColorRange.JPEG if self.format.colour_range == FULL else ColorRange.MPEG
-        return self.reformatter.reformat(
-            picture,
-            format="yuv420p",
-            dst_colorspace=matrix,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
-            src_color_range=before,
-            dst_color_range=after,
-        )
-
 
 def _known(code: int) -> int:
     """A code of H.273, less FFmpeg's additions beyond its 8 bits."""
     return int(code) if code <= 255 else UNKNOWN_COLOUR
-
-
-def _samples(picture: VideoFrame, index: int, shape: tuple[int, int], dtype: str = "u1") -> npt.NDArray[Any]:
-    """Copy one plane without the padding at the ends of its lines."""
-    plane, (rows, columns) = picture.planes[index], shape
-    samples: npt.NDArray[Any] = np.frombuffer(memoryview(plane), dtype)
-    return samples.reshape(plane.height, -1)[:rows, :columns].copy()
-
-
-def _rounded(samples: npt.NDArray[np.uint16], bits: int) -> Plane:
-    """Round samples of more bits to 8, halves up."""
-    shift = bits - 8
-    rounded = (samples.astype(np.uint32) + (1 << shift >> 1)) >> shift
-    eight: Plane = np.minimum(rounded, 255).astype(np.uint8)
-    return eight

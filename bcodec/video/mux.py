@@ -1,4 +1,4 @@
-"""Video files written by FFmpeg: pictures encoded, and muxed with what lies beside them."""
+"""Video files written by FFmpeg: pictures encoded, and muxed with the side data."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import Beside
+from bcodec.bitstream.sidecar import SideData
 from bcodec.frame import Frame
 from bcodec.video.matroska import write_aspect
-from bcodec.video.tracks import add_tracks, given
+from bcodec.video.tracks import add_tracks, to_container
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
@@ -22,24 +22,24 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, e
 }
 
 
-class EncoderSink:
-    """A container written by FFmpeg, with what lies beside the pictures."""
+class ContainerOutput:
+    """An open output that FFmpeg writes: a container with pictures and side data."""
 
-    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
+    def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         container, codec, options = ENCODERS[kind]
         self.path, self.format, self.kind = path, format, kind
         self.container = av.open(
             f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
         )
-        self.beside, self.period, self.count = beside, format.time_base, 0
+        self.side_data, self.period, self.count = side_data, format.time_base, 0
         try:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
             stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
             assert isinstance(stream, VideoStream)
             self.stream = stream
             self._describe(format)
-            self.container.metadata.update(beside.file.tags)
-            self.tracks, self.notices = add_tracks(self.container, beside.streams.values())
+            self.container.metadata.update(side_data.file.tags)
+            self.tracks, self.notices = add_tracks(self.container, side_data.streams.values())
             self.container.start_encoding()  # or an unwritable path shows only at the first frame
         except BaseException:
             self.container.close()
@@ -55,19 +55,19 @@ class EncoderSink:
             context.sample_aspect_ratio = format.sample_aspect_ratio
         if format.rotation:
             self.stream.set_display_rotation(format.rotation)
-        self.tick = _tick(self.period, self.beside.file.start)
+        self.tick = _tick(self.period, self.side_data.file.start)
         context.time_base = self.tick
 
     def write(self, frame: Frame) -> None:
-        """Add one picture, and what lies beside those before it."""
+        """Add one picture, and before it the side data that belongs there."""
         rows, columns = frame.y.shape
         picture = VideoFrame(columns, rows, "yuv420p")
         for plane, samples in zip(picture.planes, frame.planes, strict=True):
             lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
             lines[:, : samples.shape[1]] = samples
             plane.update(lines.tobytes())
-        time = self.beside.file.start + self.count * self.period
-        self._add(self.beside.until(time))
+        time = self.side_data.file.start + self.count * self.period
+        self._add(self.side_data.until(time))
         picture.pts, picture.time_base = round(time / self.tick), self.tick
         picture.duration = round(self.period / self.tick)
         self.container.mux(self.stream.encode(picture))
@@ -79,14 +79,14 @@ class EncoderSink:
             if stream is None or track is None:
                 continue
             try:
-                self.container.mux(given(packet, stream, track))
+                self.container.mux(to_container(packet, stream, track))
             except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
                 self.notices.append(f"the {track} ends early: {getattr(error, 'strerror', error)}")
                 del self.tracks[packet.stream]
 
     def finish(self) -> None:
         """Write what is held back, and complete the file."""
-        self._add(self.beside.until(None))
+        self._add(self.side_data.until(None))
         self.container.mux(self.stream.encode(None))
         self.container.close()
         aspect, size = self.format.sample_aspect_ratio, (self.format.width, self.format.height)

@@ -15,9 +15,9 @@ from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from bcodec.bitstream import AuxiliaryPacket
-from bcodec.bitstream.sidecar import KEY, MOST_STREAMS, NO_DTS, NO_PTS, Kind, StreamHeader
+from bcodec.bitstream.sidecar import KEY, MOST_STREAMS, NO_DTS, NO_PTS, StreamHeader, StreamKind
 
-Track: TypeAlias = AudioStream | SubtitleStream
+SideStream: TypeAlias = AudioStream | SubtitleStream
 
 TEMPLATES = ("matroska", "mov")  # between them they hold whatever mkv and mp4 can hold
 BITEXACT = 0x400  # FFmpeg's AVFMT_FLAG_BITEXACT: no random numbers, no version, no date
@@ -45,7 +45,7 @@ def kept_tags(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def find_tracks(
-    container: InputContainer, kinds: Collection[Kind]
+    container: InputContainer, kinds: Collection[StreamKind]
 ) -> tuple[dict[int, StreamHeader], list[str]]:
     """The streams of these kinds by their index in the container, and a line for each that cannot be kept."""
     found: dict[int, StreamHeader] = {}
@@ -53,7 +53,7 @@ def find_tracks(
     for stream in container.streams:
         if not isinstance(stream, AudioStream | SubtitleStream):
             continue
-        kind = Kind.AUDIO if isinstance(stream, AudioStream) else Kind.SUBTITLE
+        kind = StreamKind.AUDIO if isinstance(stream, AudioStream) else StreamKind.SUBTITLE
         if kind not in kinds:
             continue
         template = _template(stream)
@@ -64,14 +64,14 @@ def find_tracks(
     return found, lines
 
 
-def _template(stream: Track) -> bytes:
+def _template(stream: SideStream) -> bytes:
     """A file of one short packet with all that a muxer must know of the stream; empty where none can be."""
     if stream.codec_context is None:
         return b""
     return next((data for format in TEMPLATES if (data := _trial(stream, format))), b"")
 
 
-def _trial(stream: Track, format: str) -> bytes:
+def _trial(stream: SideStream, format: str) -> bytes:
     """Write one short packet of the stream into a file of its own; empty where the format cannot hold it."""
     file = io.BytesIO()
     try:
@@ -87,7 +87,7 @@ def _trial(stream: Track, format: str) -> bytes:
     return file.getvalue() if len(file.getvalue()) <= MOST_TEMPLATE else b""
 
 
-def _describe(stream: Track, kind: Kind, index: int, template: bytes) -> StreamHeader:
+def _describe(stream: SideStream, kind: StreamKind, index: int, template: bytes) -> StreamHeader:
     sound = stream.codec_context if isinstance(stream, AudioStream) else None
     return StreamHeader(
         index,
@@ -102,7 +102,7 @@ def _describe(stream: Track, kind: Kind, index: int, template: bytes) -> StreamH
     )
 
 
-def taken(packet: Packet[Stream], track: StreamHeader) -> AuxiliaryPacket:
+def from_container(packet: Packet[Stream], track: StreamHeader) -> AuxiliaryPacket:
     """What FFmpeg's demuxer gave, as it is."""
     flags = packet.is_keyframe * KEY | (packet.pts is None) * NO_PTS | (packet.dts is None) * NO_DTS
     times = packet.pts or 0, packet.dts or 0, max(packet.duration or 0, 0)
@@ -131,7 +131,7 @@ def add_tracks(
     return added, lines
 
 
-def _opened(track: StreamHeader) -> Iterator[Track]:
+def _opened(track: StreamHeader) -> Iterator[SideStream]:
     """The stream of a template, if it is one."""
     for format in TEMPLATES if len(track.template) <= MOST_TEMPLATE else ():
         try:
@@ -143,11 +143,11 @@ def _opened(track: StreamHeader) -> Iterator[Track]:
             continue
 
 
-def _add(container: OutputContainer, template: Track) -> Track:
+def _add(container: OutputContainer, template: SideStream) -> SideStream:
     return container.add_stream_from_template(template)
 
 
-def given(packet: AuxiliaryPacket, stream: Stream, track: StreamHeader) -> Packet[Stream]:
+def to_container(packet: AuxiliaryPacket, stream: Stream, track: StreamHeader) -> Packet[Stream]:
     """The packet for FFmpeg's muxer."""
     result = Packet(packet.payload)
     result.stream, result.time_base = stream, track.time_base

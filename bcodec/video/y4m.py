@@ -1,62 +1,43 @@
-"""Raw 4:2:0 and y4m, in and out, files and pipes; and what any video is to its reader and writer."""
+"""Bare 4:2:0 planes and y4m, in and out, files and pipes."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from bcodec.bitstream import VideoFormat
-from bcodec.bitstream.sidecar import Beside
+from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
+from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE
 
-FALLBACK_RATE = Fraction(25)  # Hz; what FFmpeg takes when a file does not say
-INTERLACED = "is interlaced, which is not supported; --deinterlace makes frames of its fields"
-NO_RATE_NOTICE = f"the input does not say its frame rate: taken as {FALLBACK_RATE} fps"
+RAW_SUFFIXES = (".yuv", ".i420")  # of bare planes
 
-# Values of H.273 and FFmpeg.
-UNKNOWN_COLOUR = 2
-LIMITED, FULL = 1, 2
-BT709, BT601 = 1, 6
-LEFT, CENTRE, TOP_LEFT = 1, 2, 3
-
+LEFT, CENTRE, TOP_LEFT = 1, 2, 3  # chroma locations, in FFmpeg's numbers
 Y4M_MAGIC = b"YUV4MPEG2"
 Y4M_LINE = 1024  # bytes; no header that we believe is longer
 Y4M_SITING = {"C420": CENTRE, "C420jpeg": CENTRE, "C420mpeg2": LEFT, "C420paldv": TOP_LEFT}
 Y4M_RANGE = {"XCOLORRANGE=LIMITED": LIMITED, "XCOLORRANGE=FULL": FULL}
 
 
-def nothing() -> None:
-    """Do nothing."""
-
-
 @dataclass
-class Source:
-    """An open input: its pictures come once, in display order; `run_on` reads what lies beside the last."""
+class PlainInput:
+    """An open input of planes alone: it has no side data."""
 
     format: VideoFormat
     frames: Iterator[Frame]
     frame_count: int | None
-    close: Callable[[], None]
+    stream: BinaryIO
     notices: list[str] = field(default_factory=list)
-    beside: Beside = field(default_factory=Beside)
-    run_on: Callable[[], None] = nothing
+    side_data: SideData = field(default_factory=SideData)
 
-
-class Sink(Protocol):
-    """An open output."""
-
-    notices: list[str]
-
-    def write(self, frame: Frame) -> None:
-        """Add one picture."""
-
-    def finish(self) -> None:
-        """Write what is held back."""
+    def read_on(self) -> None:
+        """There is nothing to read."""
 
     def close(self) -> None:
         """Let the file go."""
+        self.stream.close()
 
 
 # ---------------------------------------------------------------- bare planes
@@ -64,7 +45,7 @@ class Sink(Protocol):
 
 def open_raw(
     stream: BinaryIO, name: str, bytes_there: int, size: tuple[int, int] | None, frame_rate: Fraction | None
-) -> Source:
+) -> PlainInput:
     """Open bare planes, `bytes_there` long; VideoError if that is not a whole number of pictures."""
     if not size or not frame_rate:
         raise VideoError(f"{name}: raw video does not say its size and frame rate; both must be given")
@@ -77,7 +58,7 @@ def open_raw(
             f" of {each} bytes: {count} frames and {over} bytes over"
         )
     frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(count))
-    return Source(video, frames, count, stream.close)
+    return PlainInput(video, frames, count, stream)
 
 
 # ---------------------------------------------------------------- y4m
@@ -94,7 +75,7 @@ def _y4m_sampling(tags: list[str]) -> str:
     return next((tag for tag in tags if tag.startswith("C")), "C420")
 
 
-def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> Source:
+def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> PlainInput:
     """Open y4m from a file or a pipe (bytes_there None)."""
     line = stream.readline(Y4M_LINE)
     if not line:
@@ -104,7 +85,7 @@ def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> Source:
     video, notices = _parse_y4m(line.decode("latin-1").split(), name)
     each = picture_bytes(video.width, video.height)
     count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
-    return Source(video, _y4m_frames(stream, name, video), count, stream.close, notices)
+    return PlainInput(video, _y4m_frames(stream, name, video), count, stream, notices)
 
 
 def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
@@ -126,7 +107,7 @@ def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
     rate = Fraction(top, bottom) if bottom else Fraction(0)
     if not rate:
         rate = FALLBACK_RATE
-        notices.append(NO_RATE_NOTICE)
+        notices.append(NO_RATE)
     video = VideoFormat(
         width,
         height,
@@ -150,22 +131,22 @@ def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Fra
         count += 1
 
 
-class PlainSink:
+class PlainOutput:
     """Planes as they are, with y4m's headers or bare; through a pipe each picture goes at once."""
 
-    def __init__(self, path: str, format: VideoFormat, kind: str, beside: Beside) -> None:
+    def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         self.keep_open = path == "-"
         self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
         self.before_each = b"FRAME\n" if kind == "y4m" else b""
-        self.beside = beside
-        left_out = ", ".join(map(str, beside.streams.values()))
+        self.side_data = side_data
+        left_out = ", ".join(map(str, side_data.streams.values()))
         self.notices = [f"{kind} holds pictures only, left out: {left_out}"] if left_out else []
         if kind == "y4m":
             self.stream.write(_y4m_header(format))
 
     def write(self, frame: Frame) -> None:
         """Add one picture."""
-        self.beside.until(None)  # and forget it
+        self.side_data.until(None)  # and forget it
         self.stream.write(self.before_each + frame.to_bytes())
         if self.keep_open:
             self.stream.flush()

@@ -1,0 +1,85 @@
+"""What every video is to its reader and its writer, open as an input or output; and what several say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import av
+
+from bcodec.bitstream import VideoFormat
+from bcodec.bitstream.sidecar import SideData, StreamKind
+from bcodec.errors import BitstreamError, VideoError
+from bcodec.frame import Frame
+
+FALLBACK_RATE = Fraction(25)  # Hz; what FFmpeg takes when a file does not say
+NO_RATE = f"the input does not say its frame rate: taken as {FALLBACK_RATE} fps"
+INTERLACED = "is interlaced, which is not supported; --deinterlace makes frames of its fields"
+
+LIMITED, FULL = 1, 2  # colour ranges, in FFmpeg's numbers
+
+av.logging.set_level(None)  # what matters is said by VideoError; FFmpeg says more, on stderr
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is wanted of a video: `frames` pictures (None: all) from `start` on.
+
+    keep: the kinds of streams that are kept as side data (None: none of them, and a notice). deinterlace: a
+    frame is made of two fields.
+    """
+
+    start: int = 0
+    frames: int | None = None
+    keep: Collection[StreamKind] | None = None
+    deinterlace: bool = False
+
+
+class OpenInput(Protocol):
+    """A video being read: all its pictures, once, in display order.
+
+    frame_count: how many they are, exactly or nearly; None if unknown.
+    """
+
+    format: VideoFormat
+    frames: Iterator[Frame]
+    frame_count: int | None
+    notices: list[str]
+    side_data: SideData
+
+    def read_on(self) -> None:
+        """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
+
+    def close(self) -> None:
+        """Let the file go."""
+
+
+class OpenOutput(Protocol):
+    """A video being written."""
+
+    notices: list[str]
+
+    def write(self, frame: Frame) -> None:
+        """Add one picture."""
+
+    def finish(self) -> None:
+        """Write what is held back."""
+
+    def close(self) -> None:
+        """Let the file go."""
+
+
+@contextmanager
+def as_video_errors(name: str) -> Iterator[None]:
+    """Turn what FFmpeg and the system raise into VideoError, which names the video."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise VideoError(f"{name}: no such file") from None
+    except OverflowError as error:
+        raise VideoError(f"{name}: a rate, ratio or time is beyond what FFmpeg can hold") from error
+    except (av.FFmpegError, OSError, UnicodeError, BitstreamError) as error:
+        raise VideoError(f"{name}: {getattr(error, 'strerror', None) or error}") from error

@@ -1,0 +1,95 @@
+"""Videos out: pictures and side data into a file of the kind that is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bcodec.bitstream import VideoFormat
+from bcodec.bitstream.sidecar import SideData
+from bcodec.errors import VideoError
+from bcodec.frame import Frame
+from bcodec.video.base import OpenOutput, as_video_errors
+from bcodec.video.mux import ENCODERS, ContainerOutput
+from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput
+
+KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *ENCODERS)}
+
+
+def output_kind(path: str | os.PathLike[str]) -> str:
+    """Give the kind of file that a path's ending asks for: yuv, y4m, mkv or mp4; VideoError for another."""
+    if os.fspath(path) == "-":
+        return "y4m"
+    suffix = Path(path).suffix.lower()
+    if suffix not in KINDS:
+        known = ", ".join(KINDS)
+        raise VideoError(
+            f"{os.fspath(path)}: cannot write {suffix or 'a file without an ending'}; known are {known}"
+        )
+    return KINDS[suffix]
+
+
+class VideoWriter:
+    """A video file being written, frames at a constant rate; a context manager, finished at its end.
+
+    path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for y4m on
+    the standard output. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264, lossy, even sizes
+    only), else as the path's ending says. format: written along as far as the kind can hold it; so are
+    the tags and streams of `side_data`, whose packets are taken as the time of the pictures goes on.
+    notices: lines that the user must be told; more may come. Raises VideoError.
+    """
+
+    notices: list[str]
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        format: VideoFormat,
+        kind: str | None = None,
+        side_data: SideData | None = None,
+    ) -> None:
+        self._name = "standard output" if os.fspath(path) == "-" else os.fspath(path)
+        self._size = format.width, format.height
+        kind = kind or output_kind(path)
+        side_data = side_data or SideData()
+        if kind == "mp4" and (format.width % 2 or format.height % 2):
+            odd = f"{format.width}x{format.height}"
+            raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")
+        open_output: Callable[[str, VideoFormat, str, SideData], OpenOutput]
+        open_output = ContainerOutput if kind in ENCODERS else PlainOutput
+        with as_video_errors(self._name):
+            self._output = open_output(os.fspath(path), format, kind, side_data)
+        self.notices = self._output.notices
+        self.notices[:0] = [*_unsaid(format, kind), *side_data.notices]
+
+    def write(self, frame: Frame) -> None:
+        """Add one picture; ValueError if it is not of the format's size."""
+        if (frame.width, frame.height) != self._size:
+            raise ValueError(
+                f"a {frame.width}x{frame.height} picture in a video of {self._size[0]}x{self._size[1]}"
+            )
+        with as_video_errors(self._name):
+            self._output.write(frame)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with as_video_errors(self._name):
+            try:
+                if error is None:
+                    self._output.finish()
+            finally:
+                self._output.close()
+
+
+def _unsaid(format: VideoFormat, kind: str) -> list[str]:
+    """Tell what of a format a kind of file cannot hold (bare planes are known to hold none of it)."""
+    if format.rotation and kind == "y4m":
+        return [f"y4m cannot say that the video is rotated by {format.rotation} degrees"]
+    return []
