@@ -11,7 +11,7 @@ Faces:
 
 Files and pictures, without a screen:
     pipeline/              batch compare encode > inspect journal output spool demo
-    video/                 __init__ > demux mux > y4m tracks matroska wholeness
+    video/                 __init__ > reader writer > demux mux > convert tracks y4m matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
@@ -29,7 +29,7 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     fixedpoint.py          exact layers
 
 What the format says, and what all stand on:
-    bitstream/             sidecar > __init__ > reader writer > layout > records versions
+    bitstream/             sidecar __init__ > reader writer > layout > records versions
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
