@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from bcodec.errors import InexactWeights, WeightsError
-from bcodec.fixedpoint import Conv2d
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import Reference as ReferencePicture
 from bcodec.networks.context import ReferenceFeatures
 from bcodec.networks.intra import IntraCodec, latent_worth, sample_worth
-from bcodec.networks.latent import QStep, SymbolCoder
+from bcodec.networks.latent import SymbolCoder
 from bcodec.networks.layers import LEVELS, Channels
 from bcodec.networks.loopfilter import loop_filter
 from bcodec.networks.motion.codec import Track
@@ -67,13 +66,6 @@ class Networks(nn.Module):
         luma, chroma = (step.strengths(*qps) * LEVELS).view(-1).tolist()
         return luma, chroma, chroma
 
-    def move(self, device: str) -> None:
-        """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""
-        self.to(device)
-        for module in self.modules():
-            if isinstance(module, Conv2d | QStep):
-                module.move(device)
-
 
 def shipped_weights() -> Path:
     """The released weights: inside the installed package, or beside it in a checkout."""
@@ -102,5 +94,4 @@ def load_networks(path: Path | None = None, device: str = "cpu") -> Networks:
     except (KeyError, InexactWeights) as error:
         raise WeightsError(f"the weights {path} do not fit this bcodec: {error}") from error
     networks.tables, networks.model_id = tables, digest[:8]
-    networks.move(device)
-    return networks
+    return networks.to(device)
