@@ -102,7 +102,7 @@ class Sampler:
 
 
 def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Batches and their spacings, made by a thread that stays a few ahead of training."""
+    """Batches [count, T, 6, C/2, C/2] and spacings, made by a thread that stays a few ahead of training."""
     ready: queue.Queue[tuple[Tensor, int] | Exception] = queue.Queue(4)
 
     def work() -> None:

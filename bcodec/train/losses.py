@@ -24,6 +24,7 @@ TAILS = 0.25  # of the GOPs in training end without an I frame
 OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
 
 Stats = dict[str, Tensor]  # what the log tells of a step
+# Of networks, costs, batch [B, T, 6, H/2, W/2], spacing of its frames and qp [B]: the mean loss, and stats.
 Loss = Callable[[Networks, SymbolCosts, Tensor, int, Tensor], tuple[Tensor, Stats]]
 
 
@@ -33,7 +34,7 @@ def symbol_costs(net: Networks) -> SymbolCosts:
 
 
 def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
-    """Weighted squared error of each sample, [B], in 8-bit units: planes weighed as latents are.
+    """Weighted squared error of pictures [B, 6, H/2, W/2], [B], in 8-bit units; planes weigh as in latents.
 
     `offset` [B] from the qp to that of chroma, if it has its own.
     """
@@ -54,7 +55,7 @@ def draw_offset(qp: Tensor) -> Tensor:
 
 
 def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
-    """R + lambda D of each sample over lambda^LOSS_EXPONENT, [B]."""
+    """R + lambda D over lambda^LOSS_EXPONENT, [B], of the rate, the squared error and the qp, all [B]."""
     weight = lagrangian(qp)
     return (bpp + weight * error) / weight**LOSS_EXPONENT
 
@@ -73,22 +74,22 @@ def intra_loss(
 
 
 def frame_of(batch: Tensor, index: int) -> Tensor:
-    """One frame of each sample, [B, 6, H/2, W/2]."""
+    """One frame of each sample of [B, T, 6, H/2, W/2], [B, 6, H/2, W/2]."""
     return batch[:, index].contiguous(memory_format=torch.channels_last)
 
 
 def pixels(x: Tensor) -> int:
-    """Luma pixels of one picture."""
+    """Luma pixels of one picture of [B, 6, H/2, W/2]."""
     return 4 * x.shape[2] * x.shape[3]
 
 
 def finished(x_hat: Tensor) -> Tensor:
-    """A decoded picture as the DPB holds it, with a straight-through gradient."""
+    """A decoded picture [B, 6, H/2, W/2] as the DPB holds it, with a straight-through gradient."""
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
 def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> ReferencePicture:
-    """A reference coded by the intra codec, which is not trained here."""
+    """A reference, of x [B, 6, H/2, W/2] and qps [B], coded by the intra codec, which is not trained here."""
     size = (x.shape[2] // 8, x.shape[3] // 8)
     with torch.no_grad():
         x_hat, y_hat = net.intra(Rounder(), qp, size, x, chroma_qp=chroma_qp)
@@ -99,7 +100,7 @@ def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None
 def motion_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, Stats]:
-    """Motion and prediction alone: the rate of the motion and the error of P."""
+    """Motion and prediction alone, of [B, 3, 6, H/2, W/2]: the rate of the motion and the error of P."""
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     x, rate = frame_of(batch, 1), RateMeter(costs)
     contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, x)
@@ -110,14 +111,14 @@ def motion_loss(
 
 
 def raised(qp: Tensor) -> Tensor:
-    """The qp of references: better than the frame's by a random number of steps."""
+    """The qp of references, [B]: better than the frame's by a random number of steps."""
     return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
 def triplet_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, Stats]:
-    """One B frame between two intra frames, sometimes (B*) behind one."""
+    """One B frame between two intra frames, sometimes (B*) behind one, of [B, 3, 6, H/2, W/2]."""
     past = anchor(net, frame_of(batch, 0), raised(qp))
     tail = random.random() < 0.06
     future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
@@ -133,7 +134,7 @@ def triplet_loss(
 def cascade_loss(
     net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
 ) -> tuple[Tensor, Stats]:
-    """A whole GOP of T - 1 frames, gradients through the DPB; qp and lambda fall with the temporal layer.
+    """A whole GOP of [B, T, 6, H/2, W/2], gradients through the DPB; qp and lambda fall with the layer.
 
     Sometimes it ends with a B* frame in place of an I frame.
     """

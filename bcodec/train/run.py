@@ -29,7 +29,7 @@ class Objective(nn.Module):
         self.costs = symbol_costs(net)
 
     def forward(self, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
-        """The loss and what the log says of it."""
+        """The loss and what the log says of it, of a batch [B, T, 6, H/2, W/2] and qp [B]."""
         return self.loss(self.net, self.costs, batch, spacing, qp)
 
 
@@ -137,7 +137,7 @@ class Run:
         return bool(vote > 0)
 
     def update(self, batch: Tensor, spacing: int) -> dict[str, float]:
-        """One step of the optimizers; a step whose gradient is not finite is left out."""
+        """One step of the optimizers with [B, T, 6, H/2, W/2]; left out where the gradient is not finite."""
         progress = min(1.0, self.seconds / (60 * self.minutes))
         factor = min(1.0, (self.step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
