@@ -147,10 +147,11 @@ KINDS = {"screen": draw_screen, "grid": draw_grid}
 
 
 def write_clip(path: Path, pictures: list[Picture]) -> None:
-    """Write pictures [HEIGHT, WIDTH, 3] as a video, 4:2:0, whose compression (FFV1) loses nothing."""
+    """Write pictures, of even sides, as a video in 4:2:0 whose compression (FFV1) loses nothing."""
     with av.open(f"file:{path}", "w", format="matroska") as clip:
         video = clip.add_stream("ffv1", rate=RATE)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.height, video.width, _ = pictures[0].shape
+        video.pix_fmt = "yuv420p"
         for index, picture in enumerate(pictures):
             frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, RATE)
