@@ -12,8 +12,9 @@ grid.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -135,6 +136,8 @@ class Conv2d(nn.Module):
     of kernel // 2. The residual must be on a grid no finer than the accumulator's.
     """
 
+    exponent: Tensor | None  # [C_out], of the frozen weights' steps
+
     def __init__(
         self,
         c_in: int,
@@ -158,8 +161,7 @@ class Conv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(c_out, c_in // groups, kernel, kernel) * deviation)
         self.bias = nn.Parameter(torch.zeros(c_out))
         self.frozen: tuple[Tensor, Tensor] | None = None
-        self.exponent: Tensor | None = None  # of the frozen weights' steps
-        self.precision = torch.float32
+        self.register_buffer("exponent", None, persistent=False)
 
     def exact(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and bias on their grids, and the exponents e [C_out] of the weights' steps 2^-e."""
@@ -196,16 +198,21 @@ class Conv2d(nn.Module):
             self.weight.copy_(weight * step.view(-1, 1, 1, 1))
             self.bias.copy_(bias * step * 2.0**-self.grid_in.frac)
         self.exponent = exponent
-        self.move(self.weight.device)
+        self._fix_operands()
 
-    def move(self, device: torch.device | str) -> None:
-        """Take the fixed weights to a device, in the precision that is exact there."""
-        exact = exact_precision(torch.device(device).type)
-        self.precision = torch.float64 if self.sums is FLOAT64 else exact
-        weight = self.weight.detach().to(device, self.precision, memory_format=torch.channels_last)
-        self.frozen = weight, self.bias.detach().to(device, self.precision)
-        if self.exponent is not None:
-            self.exponent = self.exponent.to(device)
+    def _fix_operands(self) -> None:
+        """Cast the fixed weights to the precision that is exact where they are."""
+        device = self.weight.device
+        precision = torch.float64 if self.sums is FLOAT64 else exact_precision(device.type)
+        weight = self.weight.detach().to(device, precision, memory_format=torch.channels_last)
+        self.frozen = weight, self.bias.detach().to(device, precision)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move, as `to` does every module, the fixed weights too; raises InexactDevice."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.frozen is not None:
+            self._fix_operands()
+        return self
 
     def operands(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias to convolve with: frozen, rounded anew, or (bfloat16 is as coarse) not rounded."""
@@ -218,8 +225,7 @@ class Conv2d(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The layer's output for `x`, with `residual` added before the activation function."""
         weight, bias = self.operands(x)
-        if self.frozen is not None and self.precision is torch.float64:
-            x = x.double()
+        x = x.double() if weight.dtype is torch.float64 else x
         y = F.conv2d(x, weight, bias, self.stride, self.padding, groups=self.groups)
         y = y.float() if y.dtype is torch.float64 else y
         if residual is not None:

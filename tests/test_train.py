@@ -1,5 +1,6 @@
 """Training: crops show what the clip shows, and a run goes on as if it had not been ended."""
 
+import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from conftest import TINY
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from bcodec.entropy.meter import SymbolCosts
 from bcodec.networks import Networks
@@ -89,7 +90,7 @@ def run(folder: Path, loss: Loss = intra_loss) -> Run:
 
 
 def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path) -> None:
-    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 2)[0] for i in range(4)]
+    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 2)[0] for i in range(2)]
 
     def updated(state: Run, batch: Tensor) -> dict[str, float]:
         torch.manual_seed(state.step)
@@ -99,11 +100,11 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path
     whole = run(tmp_path / "whole")
     expected = [updated(whole, batch) for batch in batches]
     ended = run(tmp_path / "ended")
-    first = [updated(ended, batch) for batch in batches[:2]]
+    first = updated(ended, batches[0])
     ended.save()
     again = run(tmp_path / "ended")
-    assert again.step == 2
-    assert first + [updated(again, batch) for batch in batches[2:]] == expected
+    assert again.step == 1
+    assert [first, updated(again, batches[1])] == expected
     for name, value in whole.average.items():
         assert torch.equal(again.average[name], value), name
 
@@ -147,11 +148,15 @@ def train_a_half(rank: int, folder: Path, port: int, batches: list[Tensor]) -> N
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
 def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
-    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 4)[0] for i in range(3)]
+    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 4)[0] for i in range(2)]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    spawn(train_a_half, (tmp_path, port, batches), nprocs=2)  # type: ignore[no-untyped-call]
+    # Where Python forks, nothing is imported anew; but the threads that autograd has for a GPU cannot fork.
+    method = "spawn" if torch.cuda.is_available() else multiprocessing.get_start_method()
+    start_processes(train_a_half, (tmp_path, port, batches), nprocs=2, start_method=method)  # type: ignore[no-untyped-call]
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     start, whole = run(tmp_path).net.state_dict(), trained(tmp_path, batches)
     assert sum(not torch.equal(whole[name], start[name]) for name in whole) >= 4

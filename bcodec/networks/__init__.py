@@ -10,11 +10,9 @@ import torch
 from torch import nn
 
 from bcodec.errors import InexactWeights, WeightsError
-from bcodec.fixedpoint import Conv2d
 from bcodec.frame import LEVELS
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
-from bcodec.networks.latent import QStep
 from bcodec.networks.layers import Channels
 from bcodec.networks.reference import ReferenceFeatures
 from bcodec.networks.weights import from_arrays, read_weights, write_weights
@@ -54,13 +52,6 @@ class Networks(nn.Module):
         luma, chroma = (step.strengths(*qps) * LEVELS).view(-1).tolist()
         return luma, chroma, chroma
 
-    def move(self, device: str) -> None:
-        """Move frozen networks to a device, which must compute exactly; raises InexactDevice."""
-        self.to(device)
-        for module in self.modules():
-            if isinstance(module, Conv2d | QStep):
-                module.move(device)
-
 
 def shipped_weights() -> Path:
     """The released weights: inside the installed package, or beside it in a checkout."""
@@ -89,5 +80,4 @@ def load_networks(path: Path | None = None, device: str = "cpu") -> Networks:
     except (KeyError, InexactWeights) as error:
         raise WeightsError(f"the weights {path} do not fit this bcodec: {error}") from error
     networks.tables, networks.model_id = tables, digest[:8]
-    networks.move(device)
-    return networks
+    return networks.to(device)

@@ -30,12 +30,15 @@ class QStep(nn.Module):
     `freeze` makes the table of integers with which files are coded.
     """
 
+    table: Tensor | None  # [64, C], as `integers` gives them
+    offsets: Tensor | None
+
     def __init__(self, channels: int, first: float, last: float) -> None:
         super().__init__()
         self.knots = nn.Parameter(torch.linspace(math.log(first), math.log(last), KNOTS))
         self.channel = nn.Parameter(torch.zeros(channels))
-        self.table: Tensor | None = None
-        self.offsets: Tensor | None = None
+        self.register_buffer("table", None, persistent=False)
+        self.register_buffer("offsets", None, persistent=False)
 
     def logarithm(self, qp: Tensor) -> Tensor:
         """Natural logarithm of the steps, [B, C], for qp [B]."""
@@ -60,11 +63,6 @@ class QStep(nn.Module):
             logarithm = torch.log(self.table[:: (QPS - 1) // (KNOTS - 1)] * STEP_GRID)
             self.knots.copy_(logarithm.mean(1))
             self.channel.copy_((logarithm - self.knots[:, None]).mean(0))
-
-    def move(self, device: torch.device | str) -> None:
-        """Take the fixed integers to a device."""
-        if self.table is not None and self.offsets is not None:
-            self.table, self.offsets = self.table.to(device), self.offsets.to(device)
 
     def forward(self, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Steps and scale offsets, both [B, C, 1, 1], for qp [B]."""

@@ -1,4 +1,4 @@
-"""Training: clips, losses, optimizers, runs and stages; `python -m bcodec.train`.
+"""Training: clips, losses, optimizers, runs and stages; `python -m bcodec.train` lists its commands.
 
 The loss is R + lambda D: bits per luma pixel and squared error in 8-bit units. Every stage starts from the
 last one's weights, can be stopped at any moment, and resumes from its checkpoint.

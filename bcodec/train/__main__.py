@@ -1,4 +1,4 @@
-"""The commands of training: run a stage, export and fit its weights, draw its log."""
+"""The commands of training: draw clips, run a stage, export and fit its weights, plot its log."""
 
 from __future__ import annotations
 
@@ -12,13 +12,27 @@ from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
+from bcodec.train.draw import KINDS, write_clip
 from bcodec.train.run import Run
 from bcodec.train.stages import STAGES, start_networks
 
 
 @click.group()
 def main() -> None:
-    """Train the networks and export their weights."""
+    """Draw clips, train the networks and export their weights."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(list(KINDS)), default="screen", show_default=True)
+@click.option("--count", default=40, show_default=True, help="clips to draw")
+@click.option("--seed", default=0, show_default=True)
+def draw(folder: Path, kind: str, count: int, seed: int) -> None:
+    """Draw clips of screens, or of grids of thin lines, into FOLDER: what cameras see little of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        pictures = KINDS[kind](np.random.default_rng((seed, number)))
+        write_clip(folder / f"{kind}_{number:03}.mkv", pictures)
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """Drawn clips to train on: text, tables and buttons that scroll, appear and move; and grids of thin lines.
 
-Cameras see little of that, and networks trained on natural video alone code it badly. Run as `python -m
-bcodec.train.draw FOLDER`; needs the extra `plot` (matplotlib draws the text).
+Cameras see little of that, and networks trained on natural video alone code it badly. `python -m bcodec.train
+draw` writes them; it needs the extra `plot` (matplotlib draws the text).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import click
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
@@ -147,25 +146,14 @@ def draw_screen(generator: np.random.Generator) -> list[Picture]:
 KINDS = {"screen": draw_screen, "grid": draw_grid}
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(list(KINDS)), default="screen", show_default=True)
-@click.option("--count", default=40, show_default=True, help="clips to draw")
-@click.option("--seed", default=0, show_default=True)
-def main(folder: Path, kind: str, count: int, seed: int) -> None:
-    """Draw clips into FOLDER, lossless."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        pictures = KINDS[kind](np.random.default_rng((seed, number)))
-        with av.open(f"file:{folder / f'{kind}_{number:03}.mkv'}", "w", format="matroska") as clip:
-            video = clip.add_stream("ffv1", rate=RATE)
-            video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for index, picture in enumerate(pictures):
-                frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-                frame.pts, frame.time_base = index, Fraction(1, RATE)
-                clip.mux(video.encode(frame))
-            clip.mux(video.encode(None))
-
-
-if __name__ == "__main__":
-    main()
+def write_clip(path: Path, pictures: list[Picture]) -> None:
+    """Write pictures, of even sides, as a video in 4:2:0 whose compression (FFV1) loses nothing."""
+    with av.open(f"file:{path}", "w", format="matroska") as clip:
+        video = clip.add_stream("ffv1", rate=RATE)
+        video.height, video.width, _ = pictures[0].shape
+        video.pix_fmt = "yuv420p"
+        for index, picture in enumerate(pictures):
+            frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, RATE)
+            clip.mux(video.encode(frame))
+        clip.mux(video.encode(None))

@@ -25,6 +25,7 @@ TAILS = 0.25  # of the GOPs in training end without an I frame
 OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
 
 Stats = dict[str, Tensor]  # what the log tells of a step
+# Of networks, costs, batch [B, T, 6, H/2, W/2], spacing of its frames and qp [B]: the mean loss, and stats.
 Loss = Callable[[Networks, SymbolCosts, Tensor, int, Tensor], tuple[Tensor, Stats]]
 
 
@@ -34,7 +35,7 @@ def symbol_costs(net: Networks) -> SymbolCosts:
 
 
 def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Tensor:
-    """Weighted squared error of each sample, [B], in 8-bit units: planes weighed as latents are.
+    """Weighted squared error of pictures [B, 6, H/2, W/2], [B], in 8-bit units; planes weigh as in latents.
 
     `offset` [B] from the qp to that of chroma, if it has its own.
     """
@@ -55,7 +56,7 @@ def draw_offset(qp: Tensor) -> Tensor:
 
 
 def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
-    """R + lambda D of each sample over lambda^LOSS_EXPONENT, [B]."""
+    """R + lambda D over lambda^LOSS_EXPONENT, [B], of the rate, the squared error and the qp, all [B]."""
     weight = lagrangian(qp)
     return (bpp + weight * error) / weight**LOSS_EXPONENT
 
@@ -74,7 +75,7 @@ def intra_loss(
 
 
 def frame_of(batch: Tensor, index: int) -> Tensor:
-    """One frame of each sample, [B, 6, H/2, W/2]."""
+    """One frame of each sample of [B, T, 6, H/2, W/2], [B, 6, H/2, W/2]."""
     return batch[:, index].contiguous(memory_format=torch.channels_last)
 
 

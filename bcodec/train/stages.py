@@ -44,7 +44,7 @@ STAGES = {
 def start_networks(init: Path | None) -> Networks:
     """Networks with a checkpoint's averaged weights, or weights and tables of a weights file (.npz).
 
-    An untrained B frame codec starts from the intra one.
+    An untrained B frame codec starts from the intra one. Raises RuntimeError if their widths are others.
     """
     net = Networks()
     if init:
