@@ -59,7 +59,7 @@ def mutated(source: str, mutant: Mutant) -> str:
 
 def run(code: str, package: Path) -> subprocess.CompletedProcess[str]:
     """Run code in a new Python that takes bcodec from a folder."""
-    environment = {**os.environ, "PYTHONPATH": f"{package}{os.pathsep}{TESTS}", "OMP_WAIT_POLICY": "passive"}
+    environment = {**os.environ, "PYTHONPATH": str(package), "OMP_WAIT_POLICY": "passive"}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environment, cwd=package, capture_output=True, text=True, check=False)
 
@@ -69,8 +69,11 @@ def main(modules: list[str]) -> None:
         copy = Path(folder)
         for part in ("bcodec", "weights"):
             shutil.copytree(TESTS.parent / part, copy / part)
+        for name in ("pins.py", "pins.json", "pinned.bcv"):
+            shutil.copy(TESTS / name, copy)
         if not modules:
             modules = sorted(m for m in run(LOADED, copy).stdout.split() if m.startswith("bcodec."))
+        assert run(CHECK, copy).returncode == 0, "what is pinned does not hold as it is"
         for name in modules:
             path = copy / Path(*name.split(".")).with_suffix(".py")
             path = path if path.exists() else path.with_suffix("") / "__init__.py"
