@@ -660,7 +660,7 @@ def test_full_disk_is_told(run: Command, clip: Path, coded: Path, tmp_path: Path
 def test_write_that_fails_half_way_leaves_nothing(
     run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bcodec.encoder.encode.code_groups", failing(OSError(28, "No space left on device")))
+    monkeypatch.setattr("bcodec.pipeline.passes.code_groups", failing(OSError(28, "No space left on device")))
     one_error(run("encode", clip, "-o", tmp_path / "out.bcv"), 1, "out.bcv: No space left on device")
     assert list(tmp_path.iterdir()) == []
 
@@ -676,7 +676,7 @@ def test_write_that_fails_half_way_leaves_nothing(
 def test_lack_of_memory_is_told(
     run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("bcodec.encoder.encode.code_groups", failing(error))
+    monkeypatch.setattr("bcodec.pipeline.passes.code_groups", failing(error))
     one_error(run("encode", clip, "-o", tmp_path / "out.bcv"), 1, "out of memory")
 
 
@@ -693,7 +693,7 @@ def test_signal_ends_a_command_with_nothing_left_behind(
         os.kill(os.getpid(), number)
         yield from ()
 
-    monkeypatch.setattr("bcodec.encoder.encode.code_groups", encode)
+    monkeypatch.setattr("bcodec.pipeline.passes.code_groups", encode)
     # What runs in a shell's background inherits that SIGINT is ignored, and bcodec leaves it at that.
     inherited = signal.signal(number, signal.SIG_DFL)
     try:
@@ -710,7 +710,7 @@ def test_ctrl_c_leaves_an_older_output_as_it_was(
     run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = write_bytes(tmp_path / "out.bcv", b"old")
-    monkeypatch.setattr("bcodec.encoder.encode.code_groups", failing(KeyboardInterrupt()))
+    monkeypatch.setattr("bcodec.pipeline.passes.code_groups", failing(KeyboardInterrupt()))
     assert run("encode", clip, "-o", target, "-y").status == 130
     assert target.read_bytes() == b"old"
 
@@ -776,7 +776,7 @@ def test_odd_size_in_mp4_is_refused_by_the_name_that_the_user_gave(run: Command,
 def test_a_bug_is_not_hidden(
     run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bcodec.encoder.encode.code_groups", failing(RuntimeError("a bug")))
+    monkeypatch.setattr("bcodec.pipeline.passes.code_groups", failing(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         run("encode", clip, "-o", tmp_path / "out.bcv")
 

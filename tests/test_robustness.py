@@ -419,7 +419,7 @@ def test_a_disk_may_be_full_at_any_byte(
             file.room = room % len(coded)  # -1: all but the last byte of the trailer
             yield file
 
-    monkeypatch.setattr("bcodec.cli.console.open_binary", open_binary)
+    monkeypatch.setattr("bcodec.pipeline.passes.open_binary", open_binary)
     words = ["encode", str(source), "--gop", "4", "--frames", str(FRAMES)]
     told_and_gone(tmp_path, capfd, words, tmp_path / "out.bcv", "No space left on device")
 
@@ -457,7 +457,7 @@ def test_a_small_disk_is_left_empty(
 # Children are forked once all is imported: a kill then falls into the work, not into imports.
 FORKS = """
 import json, os, random, signal, sys, time
-import torch, bcodec.networks, bcodec.encoding, bcodec.video, bcodec.resume
+import torch, bcodec.networks, bcodec.pipeline.encode
 from pathlib import Path
 from bcodec.cli.main import main
 torch.set_num_threads(1)
