@@ -37,7 +37,7 @@ def run(
 
     def command(*arguments: object) -> tuple[int, str, str]:
         loads.clear()
-        status = main(["encode", *map(str, arguments), "--threads", "1"])
+        status = main(["encode", *map(str, arguments), "--threads", "1", "--preset", "fast"])
         assert len(loads) <= 1, "the networks are loaded once"
         return status, *capsys.readouterr()
 
