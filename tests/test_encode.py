@@ -35,7 +35,11 @@ from test_scenes import scene
 import bcodec
 from bcodec.bitstream import BitstreamReader, FrameType, Packet
 from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.errors import UsageError
 from bcodec.frame import Frame
+from bcodec.pipeline.encode import encode_file
+from bcodec.pipeline.plan import Plan
+from bcodec.pipeline.tally import Tally
 
 
 def packets(path: Path) -> list[Packet]:
@@ -150,6 +154,15 @@ def test_encode_keeps_nothing_that_does_not_decode(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failure_of_an_unfinished_file_is_told_of_its_target(
+    run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bcodec.codec.picture_hash", Changing())
+    options = ("--resume", "--verify", "--frames", 2, *FAST)
+    one_error(run("encode", clip, "-o", tmp_path / "out.bcv", *options), 1, "/out.bcv: frame 0: the decoded")
+    assert [path.name for path in tmp_path.iterdir()] == [".out.bcv.part"]
+
+
 class Changing:
     """Something that is never the same."""
 
@@ -237,6 +250,37 @@ def test_contradictions_are_wrong_usage(
     run: Command, clip: Path, tmp_path: Path, options: tuple[object, ...], message: str
 ) -> None:
     one_error(run("encode", clip, "-o", tmp_path / "out.bcv", *options), 2, message)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"bitrate": 1e6, "max_size": 1e6}, "--bitrate and --max-size contradict each other"),
+        ({"resume": True, "target_psnr": 36}, "not with --target-psnr"),
+        ({"jobs": 2, "target_psnr": 36}, "cannot use --jobs"),
+        ({"jobs": 0}, "--jobs is 0, not above 0"),
+        ({"max_size": 0}, "--max-size is 0, not above 0"),
+    ],
+)
+def test_a_plan_that_contradicts_itself_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Plan(**asked)
+
+
+def test_the_pipeline_needs_no_command_and_is_followed_by_the_frame(
+    clip: Path, coded: Path, tiny_networks: bcodec.Networks, tmp_path: Path
+) -> None:
+    target, seen = tmp_path / "out.bcv", list[tuple[int, int | None]]()
+
+    def follow(tally: Tally) -> None:
+        seen.append((tally.frames, tally.total))
+
+    settings, plan = bcodec.Settings(gop_size=GOP, preset="fast"), Plan(verify=True)
+    with bcodec.VideoReader(clip) as reader:
+        encoded = encode_file(reader, str(target), settings, tiny_networks, plan, follow=follow)
+    assert target.read_bytes() == coded.read_bytes()
+    assert (encoded.tally.packets, encoded.journal.frames) == (COUNT, COUNT)
+    assert seen == 2 * [(count, COUNT) for count in range(COUNT + 1)]  # encoded, then verified
 
 
 # ---------------------------------------------------------------- going on with what was ended
