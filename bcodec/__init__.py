@@ -4,13 +4,15 @@ The house. An import only goes down: to a room below, or within a room to a file
 
 Faces:
     __main__.py            python -m bcodec
-    cli/                   main > encode > decode compare demo info > arguments > console failures
+    cli/                   main > encode decode verify compare demo info
+                           > arguments failures progress > console
     train/                 __main__ > run stages counting draw > clips losses optimizers
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              batch compare encode > inspect journal output spool demo
+    pipeline/              encode > fit verify decode > passes batch opening compare
+                           > output tally plan inspect journal spool demo > stdio
     video/                 __init__ > reader writer > demux mux > convert tracks y4m matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:

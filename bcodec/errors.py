@@ -9,6 +9,10 @@ class UsageError(BcodecError):
     """What was asked for contradicts itself, or cannot be done."""
 
 
+class GoalMissed(BcodecError):
+    """There is no encode that is as small as it should be."""
+
+
 # ---------------------------------------------------------------- the container
 
 
@@ -66,7 +70,11 @@ class InexactDevice(BcodecError, RuntimeError):
     """A device whose convolutions are not exact, in float32 or in float64."""
 
 
-# ---------------------------------------------------------------- videos
+# ---------------------------------------------------------------- files
+
+
+class Unreadable(BcodecError):
+    """A .bcv file that cannot be read, or not to its end; the message names it."""
 
 
 class VideoError(BcodecError):

@@ -37,7 +37,7 @@ def run(
 
     def command(*arguments: object) -> tuple[int, str, str]:
         loads.clear()
-        status = main(["encode", *map(str, arguments), "--threads", "1"])
+        status = main(["encode", *map(str, arguments), "--threads", "1", "--preset", "fast"])
         assert len(loads) <= 1, "the networks are loaded once"
         return status, *capsys.readouterr()
 
@@ -83,6 +83,7 @@ def test_a_failure_does_not_end_it_and_what_is_done_is_skipped(run: Run, tmp_pat
         (("a.mp4", "b.mp4", "-o", "c.bcv"), "several inputs need --out-dir"),
         (("a.mp4", "-o", "c.bcv", "--out-dir", "d"), "neither -o"),
         (("-", "--out-dir", "d"), "nor standard input"),
+        (("a.mp4", "--out-dir", "d", "-q", "3", "--bitrate", "1M"), "-q and --bitrate contradict each other"),
         (("x/a.mp4", "y/a.mp4", "--out-dir", "d"), "x/a.mp4 and y/a.mp4 would both become a.mp4.bcv"),
     ],
 )

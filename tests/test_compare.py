@@ -55,7 +55,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Files
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
         for words in (
-            ["encode", found.source, "-o", found.coded],
+            ["encode", found.source, "-o", found.coded, "--preset", "fast"],
             ["decode", found.coded, "-o", found.decoded],
         ):
             assert main([*map(str, words), "--threads", "1"]) == 0

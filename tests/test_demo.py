@@ -15,7 +15,7 @@ def test_demo_writes_videos_and_a_picture(
 ) -> None:
     monkeypatch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
     monkeypatch.chdir(tmp_path)
-    words = ["demo", "--frames", "2", "--threads", "1"]
+    words = ["demo", "--frames", "1", "--threads", "1"]
     assert main(words) == 0
     names = ["clip.bcv", "clip.mkv", "decoded.mkv", "side-by-side.png"]
     assert sorted(path.name for path in Path("bcodec-demo").iterdir()) == names

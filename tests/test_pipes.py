@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import Command
 
 from bcodec.frame import picture_bytes
 
@@ -30,7 +31,9 @@ def start(weights: Path, *arguments: str, stdin: int) -> subprocess.Popen[bytes]
 
 def test_frames_come_out_before_all_have_gone_in(tiny_weights: Path) -> None:
     picture = b"FRAME\n" + bytes(range(256)) * (picture_bytes(WIDTH, HEIGHT) // 256)
-    with start(tiny_weights, "encode", "-", "-o", "-", "--gop", "2", stdin=subprocess.PIPE) as encoder:
+    with start(
+        tiny_weights, "encode", "-", "-o", "-", "--gop", "2", "--preset", "fast", stdin=subprocess.PIPE
+    ) as encoder:
         assert encoder.stdin
         assert encoder.stdout
         too_long = threading.Timer(120, encoder.kill)  # ends the decoder, too
@@ -50,11 +53,12 @@ def test_frames_come_out_before_all_have_gone_in(tiny_weights: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_a_named_pipe_is_read_as_y4m(tiny_weights: Path, tmp_path: Path) -> None:
+def test_a_named_pipe_is_read_as_y4m(run: Command, tmp_path: Path) -> None:
     clip, target = tmp_path / "clip", tmp_path / "a.bcv"
     os.mkfifo(clip)
-    with start(tiny_weights, "encode", str(clip), "-o", str(target), stdin=subprocess.DEVNULL) as encoder:
-        with clip.open("wb") as pipe:
-            pipe.write(HEADER + b"FRAME\n" + bytes(picture_bytes(WIDTH, HEIGHT)))
-        assert encoder.wait(120) == 0
+    data = HEADER + b"FRAME\n" + bytes(picture_bytes(WIDTH, HEIGHT))
+    writer = threading.Thread(target=clip.write_bytes, args=(data,))
+    writer.start()
+    assert run("encode", clip, "-o", target, "--threads", 1).status == 0
+    writer.join(60)
     assert target.stat().st_size > 0

@@ -86,7 +86,7 @@ def test_groups_of_different_qp_decode(tiny_networks: Networks, monkeypatch: pyt
         return 30 + 0.35 * (max(qps) - LAYER_QP[0] - 20 - poc)
 
     monkeypatch.setattr(ratecontrol, "_mean_psnr", wanted)
-    frames, settings = clip(12), Settings(32, 4, scene_cut=False)
+    frames, settings = clip(12), Settings(32, 4, scene_cut=False, preset="fast")
     coded = list(hold_psnr(frames, settings, tiny_networks, 30))
     packets = [frame.packet for frame in coded]
     anchors = [packet.header.qp for packet in packets if packet.header.temporal_layer == 0]

@@ -41,9 +41,10 @@ from bcodec.errors import BitstreamError, EntropyError
 MUTATIONS = int(os.environ.get("BCODEC_MUTATIONS", "150"))
 MEMORY = 3 << 30  # bytes of data, for the whole process
 SECONDS = 20.0  # for one file: far more than it takes, far less than a hang
-FRAMES = 7
+FRAMES = 5
 HEADER_SIZE = 58
 QUICK = ("--threads", "1", "--device", "cpu")
+ENCODE = ("encode", "--gop", "4", "--frames", str(FRAMES))
 
 Packets = list[tuple[int, bytes]]  # kind and body
 
@@ -58,15 +59,24 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("robustness") / "clip.mkv")
 
 
-@pytest.fixture(scope="module")
-def coded(source: Path, tiny_networks: bcodec.Networks) -> bytes:
-    """Pictures and sound in a .bcv file: I0 I4 B2 B1 B3 B* ..."""
+def encoded(source: Path, networks: bcodec.Networks, preset: str) -> bytes:
+    """Pictures and sound in a .bcv file: I0 I4 B2 B1 B3."""
     target = source.with_suffix(".bcv")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bcodec.networks.load_networks", lambda device: tiny_networks)
-        words = ["encode", str(source), "-o", str(target), "--gop", "4", "--frames", str(FRAMES), *QUICK]
-        assert main(words) == 0
+        patch.setattr("bcodec.networks.load_networks", lambda device: networks)
+        assert main([*ENCODE, str(source), "-o", str(target), "-y", "--preset", preset, *QUICK]) == 0
     return target.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def coded(source: Path, tiny_networks: bcodec.Networks) -> bytes:
+    return encoded(source, tiny_networks, "fast")
+
+
+@pytest.fixture(scope="module")
+def coded_with_all(source: Path, tiny_networks: bcodec.Networks) -> bytes:
+    """A file in which motion and loop filters come in all their kinds."""
+    return encoded(source, tiny_networks, "medium")
 
 
 @contextmanager
@@ -259,13 +269,13 @@ def mutated(number: int, data: bytes) -> tuple[bytes, str, list[str]]:
 
 
 def test_damaged_files_end_with_one_clear_line(
-    coded: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    coded_with_all: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     messages, slowest = Counter[str](), (0.0, "")
     bad = tmp_path / "bad.bcv"
     with limited(resource.RLIMIT_DATA, MEMORY):
         for number in range(MUTATIONS):
-            data, name, (suffix, *window) = mutated(number, coded)
+            data, name, (suffix, *window) = mutated(number, coded_with_all)
             bad.write_bytes(data)
             target = tmp_path / f"out.{suffix}"
             began = time.monotonic()
@@ -419,8 +429,8 @@ def test_a_disk_may_be_full_at_any_byte(
             file.room = room % len(coded)  # -1: all but the last byte of the trailer
             yield file
 
-    monkeypatch.setattr("bcodec.cli.console.open_binary", open_binary)
-    words = ["encode", str(source), "--gop", "4", "--frames", str(FRAMES)]
+    monkeypatch.setattr("bcodec.pipeline.passes.open_binary", open_binary)
+    words = [*ENCODE, str(source), "--preset", "fast"]
     told_and_gone(tmp_path, capfd, words, tmp_path / "out.bcv", "No space left on device")
 
 
@@ -457,7 +467,7 @@ def test_a_small_disk_is_left_empty(
 # Children are forked once all is imported: a kill then falls into the work, not into imports.
 FORKS = """
 import json, os, random, signal, sys, time
-import torch, bcodec.networks, bcodec.encoding, bcodec.video, bcodec.resume
+import torch, bcodec.networks, bcodec.pipeline.encode
 from pathlib import Path
 from bcodec.cli.main import main
 torch.set_num_threads(1)
@@ -500,7 +510,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def forked(source: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    words = [str(tiny_weights), "encode", str(source), "--gop", "2", "--frames", "5"]
+    words = [str(tiny_weights), "encode", str(source), "--gop", "2", "--frames", "5", "--preset", "fast"]
     done = subprocess.run(
         [sys.executable, "-c", FORKS, *words],
         cwd=tmp_path_factory.mktemp("forked"),

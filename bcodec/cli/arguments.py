@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -133,14 +131,6 @@ def kept(no_audio: bool, no_subtitles: bool) -> frozenset[StreamKind]:
     """The kinds of streams beside the pictures that are wanted."""
     without = [StreamKind.AUDIO] * no_audio + [StreamKind.SUBTITLE] * no_subtitles
     return frozenset(StreamKind) - frozenset(without)
-
-
-def refuse_same_file(source: str, target: str) -> None:
-    """Refuse to write over the input: click.UsageError."""
-    if "-" not in (source, target):
-        with suppress(OSError):
-            if os.path.samefile(source, target) and os.path.isfile(source):
-                raise click.UsageError(f"{source} and {target} are the same file")
 
 
 def networks(device: str, threads: int | None) -> Networks:

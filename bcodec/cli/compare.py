@@ -11,12 +11,14 @@ from itertools import chain
 
 import click
 
-from bcodec.cli import arguments, console
-from bcodec.cli.console import log
+from bcodec.cli import arguments
+from bcodec.cli.console import log, show
+from bcodec.cli.failures import Command
+from bcodec.cli.progress import bar
 from bcodec.pipeline.output import whole_file
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("reference", type=arguments.FILE, metavar="REF")
 @click.argument("distorted", type=arguments.FILE, metavar="DIST...", nargs=-1, required=True)
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]")
@@ -59,7 +61,7 @@ def compare(
         from bcodec.pipeline.compare import plot_to_png, rate_changes, to_table
 
         networks = cache(partial(arguments.networks, device, threads))
-        with console.bar(None) as bar:
+        with bar(None) as shown:
             found = [
                 compared(
                     reference,
@@ -69,7 +71,7 @@ def compare(
                     frame_rate=fps,
                     frames=frames,
                     with_ms_ssim=ms_ssim,
-                    tick=bar.update,
+                    tick=shown.update,
                 )
                 for name in distorted
             ]
@@ -77,10 +79,9 @@ def compare(
             log.warning(notice)
         if plot:
             plot_to_png(found, picture)
-    with console.standard_output():
-        if as_json:
-            changes = [change._asdict() for change in rate_changes(found)]
-            videos = [comparison.to_dict() for comparison in found]
-            click.echo(json.dumps({"reference": reference, "videos": videos, "bd_rate": changes}, indent=2))
-        else:
-            click.echo(to_table(found))
+    if as_json:
+        changes = [change._asdict() for change in rate_changes(found)]
+        videos = [comparison.to_dict() for comparison in found]
+        show(json.dumps({"reference": reference, "videos": videos, "bd_rate": changes}, indent=2))
+    else:
+        show(to_table(found))

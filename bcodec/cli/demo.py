@@ -8,11 +8,13 @@ import shlex
 import click
 
 from bcodec.bitstream import MAX_QP
-from bcodec.cli import arguments, console
+from bcodec.cli import arguments
+from bcodec.cli.console import show
+from bcodec.cli.failures import Command
 from bcodec.pipeline.output import whole_file
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "-o", "folder", type=arguments.FOLDER, default="bcodec-demo", metavar="DIR", help="Where to write."
 )
@@ -41,11 +43,9 @@ def demo(*, folder: str, qp: int, frames: int, overwrite: bool, device: str, thr
         ["decode", coded, "-o", decoded, *again],
         ["compare", clip, coded],
     ):
-        with console.standard_output():
-            click.echo(f"$ bcodec {shlex.join(words)}")
+        show(f"$ bcodec {shlex.join(words)}")
         with commands.make_context("bcodec", [*words, *computing]) as context:
             commands.invoke(context)
     with whole_file(picture, overwrite=overwrite) as path:
         side_by_side(clip, decoded, frames // 2, path)
-    with console.standard_output():
-        click.echo(f"{picture}: frame {frames // 2}, the source on the left, what was decoded on the right")
+    show(f"{picture}: frame {frames // 2}, the source on the left, what was decoded on the right")

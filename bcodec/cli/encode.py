@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from fractions import Fraction
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -13,20 +12,25 @@ import click
 from click.core import ParameterSource
 
 from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP
-from bcodec.cli import arguments, console
-from bcodec.cli.console import log
-from bcodec.cli.decode import decode_frames
-from bcodec.cli.failures import explain
+from bcodec.cli import arguments
+from bcodec.cli.console import log, say, show
+from bcodec.cli.failures import Command, explain
+from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
-from bcodec.pipeline.output import output_file
+from bcodec.errors import UsageError
+from bcodec.pipeline.batch import encode_all, targets_in, to_table
+from bcodec.pipeline.inspect import readable_bytes
+from bcodec.pipeline.output import output_file, refuse_same_file
+from bcodec.pipeline.plan import Plan, one_goal
+from bcodec.pipeline.stdio import check_standard_input, open_text, shown
 
 if TYPE_CHECKING:
-    from bcodec.video import VideoReader
+    from bcodec.pipeline.passes import Encoded
 
 MOST_JOBS = 64
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("sources", type=arguments.FILE, metavar="IN...", nargs=-1, required=True)
 @click.option(
     "-o", "target", type=arguments.FILE, metavar="OUT", help="The .bcv file to write; - is standard output."
@@ -148,49 +152,50 @@ def encode(
     bcodec encode *.mp4 --out-dir coded
     ffmpeg -i in.mkv -f yuv4mpegpipe - | bcodec encode - -o out.bcv
     """
+    if context.get_parameter_source("qp") is not ParameterSource.DEFAULT:
+        one_goal(qp=qp, bitrate=bitrate, max_size=max_size, target_psnr=target_psnr)
+    plan = Plan(
+        bitrate=bitrate, max_size=max_size, target_psnr=target_psnr, jobs=jobs, resume=resume, verify=verify
+    )
     networks = cache(partial(arguments.networks, device, threads))
 
     def encode_one(source: str, target: str) -> None:
-        arguments.refuse_same_file(source, target)
+        refuse_same_file(source, target)
         if source == "-":
-            console.check_standard_input()
+            check_standard_input()
         _check_log(log_json, source, target)
-        _check_contradictions(context, target)
+        plan.check_output(target)
         with (
-            _output(target, overwrite=overwrite, resume=resume) as path,
-            console.open_text(log_json) as log_file,
+            output_file(target, overwrite=overwrite, resume=resume) as path,
+            open_text(log_json) as log_file,
         ):
             from bcodec.encoder.encode import Settings
-            from bcodec.pipeline.encode import Encoder, fit, repeatable, rewritable
+            from bcodec.pipeline.encode import encode_file
             from bcodec.video import VideoReader
 
             _check_raw(source, size, fps)
-
-            def open_input() -> VideoReader:
-                return VideoReader(
-                    source,
-                    size=size,
-                    frame_rate=fps,
-                    start=start,
-                    frames=frames,
-                    keep=arguments.kept(no_audio, no_subtitles),
-                    deinterlace=deinterlace,
+            open_video = partial(
+                VideoReader,
+                source,
+                size=size,
+                frame_rate=fps,
+                start=start,
+                frames=frames,
+                keep=arguments.kept(no_audio, no_subtitles),
+                deinterlace=deinterlace,
+            )
+            with open_video() as reader, Progress() as progress:
+                encoded = encode_file(
+                    reader,
+                    path,
+                    Settings(qp, gop, scene_cut, preset),
+                    networks(),
+                    plan,
+                    reopen=open_video if os.path.isfile(source) else None,
+                    log_file=log_file,
+                    follow=progress,
                 )
-
-            with open_input() as reader:
-                work = Encoder(Settings(qp, gop, scene_cut, preset), networks(), jobs, resume, target_psnr)
-                if bitrate or max_size:
-                    with (
-                        rewritable(path, target) as file,
-                        repeatable(source, reader, open_input, work) as read_again,
-                    ):
-                        done = fit(work, read_again, file, log_file, bitrate=bitrate, max_size=max_size)
-                else:
-                    done = work.run(reader, path, log_file)
-            if verify:
-                with open(path, "rb") as coded_file:
-                    decode_frames(coded_file, target, work.networks)
-        done.tell(target, target_psnr, psnr=psnr)
+        _tell(encoded, target, psnr=psnr)
 
     if out_dir is None:
         encode_one(sources[0], _only_target(sources, target))
@@ -198,20 +203,20 @@ def encode(
         _encode_all(sources, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
 
 
-def _output(target: str, *, overwrite: bool, resume: bool) -> AbstractContextManager[str]:
-    """The path to write to: of a file that becomes the target at the end or, to resume, stays if it fails."""
-    if resume:
-        from bcodec.encoder.resume import unfinished_file
-
-        return unfinished_file(target, overwrite=overwrite)
-    return output_file(target, overwrite=overwrite)
+def _tell(encoded: Encoded, target: str, *, psnr: bool) -> None:
+    """Say what came of it."""
+    tally = encoded.tally
+    result = f"{readable_bytes(tally.bytes)}, {tally.bitrate()}"
+    log.info(f"{tally.summary()}: {result} to {shown(target, 'output')}")
+    if psnr:
+        say(encoded.journal.to_line())
 
 
 def _only_target(sources: tuple[str, ...], target: str | None) -> str:
     if target is None:
-        raise click.UsageError("Missing option '-o', or --out-dir for several inputs.")
+        raise UsageError("Missing option '-o', or --out-dir for several inputs.")
     if len(sources) > 1:
-        raise click.UsageError("several inputs need --out-dir, not -o")
+        raise UsageError("several inputs need --out-dir, not -o")
     return target
 
 
@@ -224,14 +229,9 @@ def _encode_all(
     alone: str | None,
 ) -> None:
     """Encode each input into the folder, and print a table of what became of it."""
-    from bcodec.pipeline.batch import encode_all, targets_in, to_table
-
     if alone or "-" in sources:
-        raise click.UsageError("--out-dir takes files, and neither -o nor --log-json nor standard input")
-    try:
-        targets = targets_in(folder, sources)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise UsageError("--out-dir takes files, and neither -o nor --log-json nor standard input")
+    targets = targets_in(folder, sources)
     os.makedirs(folder, exist_ok=True)
     outcomes = []
     for outcome in encode_all(targets, encode_one, explain, overwrite=overwrite):
@@ -240,42 +240,18 @@ def _encode_all(
             log.error(f"error: {outcome.detail}")
         elif outcome.state == "skipped":
             log.info(f"{outcome.target}: {outcome.detail}")
-    with console.standard_output():
-        click.echo(to_table(outcomes))
+    show(to_table(outcomes))
     failed = [outcome.source for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(outcomes)} inputs failed")
 
 
-def _check_contradictions(context: click.Context, target: str) -> None:
-    """Refuse options that cannot all be followed."""
-    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    given = [
-        name
-        for name in ("qp", "bitrate", "max_size", "target_psnr", "resume", "jobs", "verify", "log_json")
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
-    goals = [options[name] for name in given if name in ("qp", "bitrate", "max_size", "target_psnr")]
-    if len(goals) > 1:
-        raise click.UsageError(
-            f"{' and '.join(goals)} contradict each other: one goal is all that can be met"
-        )
-    if "resume" in given and goals not in ([], ["-q"]):
-        raise click.UsageError(
-            f"--resume goes on with an encode of constant quality (-q), not with {goals[0]}"
-        )
-    if "target_psnr" in given and context.params["jobs"] > 1:
-        raise click.UsageError("--target-psnr takes one GOP after the other: it cannot use --jobs")
-    if target == "-" and (pointless := [options[name] for name in given if name in ("resume", "verify")]):
-        raise click.UsageError(f"{pointless[0]} needs a file; standard output cannot be read again")
-
-
 def _check_log(log_json: str | None, source: str, target: str) -> None:
     if log_json is not None:
-        arguments.refuse_same_file(source, log_json)
-        arguments.refuse_same_file(target, log_json)
+        refuse_same_file(source, log_json)
+        refuse_same_file(target, log_json)
         if log_json == target == "-":
-            raise click.UsageError("the video and --log-json cannot both be standard output")
+            raise UsageError("the video and --log-json cannot both be standard output")
 
 
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
@@ -283,8 +259,6 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
 
     raw = source.lower().endswith(RAW_SUFFIXES)
     if raw and not (size and fps):
-        raise click.UsageError(
-            f"{source}: raw video does not say its size and rate; give --size WxH and --fps R"
-        )
+        raise UsageError(f"{source}: raw video does not say its size and rate; give --size WxH and --fps R")
     if not raw and (size or fps):
-        raise click.UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")
+        raise UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")

@@ -6,11 +6,15 @@ import json
 
 import click
 
-from bcodec.cli import arguments, console
+from bcodec.cli import arguments
+from bcodec.cli.console import show
+from bcodec.cli.failures import Command
 from bcodec.pipeline.inspect import inspect
+from bcodec.pipeline.opening import named
+from bcodec.pipeline.stdio import open_input, shown
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", type=arguments.FILE, metavar="IN")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def info(source: str, as_json: bool) -> None:
@@ -18,13 +22,9 @@ def info(source: str, as_json: bool) -> None:
 
     Of a damaged file it tells what comes before the damage, with exit status 1.
     """
-    with console.open_input(source) as file, console.named(source):
+    with open_input(source) as file, named(source):
         found = inspect(file)
-    name = console.shown(source, "input")
-    with console.standard_output():
-        if as_json:
-            click.echo(json.dumps({"file": name} | found.to_dict(), indent=2))
-        else:
-            click.echo(f"{name}\n{found.to_text()}")
+    name = shown(source, "input")
+    show(json.dumps({"file": name} | found.to_dict(), indent=2) if as_json else f"{name}\n{found.to_text()}")
     if found.damage:
         raise click.ClickException(f"{name}: {found.damage} (after {found.frames} whole frames)")

@@ -13,11 +13,12 @@ from click.shell_completion import shell_complete
 from bcodec import __version__
 from bcodec.cli import console
 from bcodec.cli.compare import compare
-from bcodec.cli.decode import decode, verify
+from bcodec.cli.decode import decode
 from bcodec.cli.demo import demo
 from bcodec.cli.encode import encode
-from bcodec.cli.failures import explain
+from bcodec.cli.failures import READER_GONE, exit_status, explain
 from bcodec.cli.info import info
+from bcodec.cli.verify import verify
 
 COMPLETION = "_BCODEC_COMPLETE"  # the variable by which a shell asks
 
@@ -57,11 +58,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return 128 + (stop.number if isinstance(stop, console.Stopped) else signal.SIGINT)
     except Exception as error:
         console.let_go_of_stdout()
-        if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
-            return 128 + 13  # SIGPIPE
-        message = explain(error)
-        if message is None:
-            raise
-        console.say(f"error: {message}")
-        return error.exit_code if isinstance(error, click.ClickException) else 1
+        status = exit_status(error)
+        if status != READER_GONE:
+            message = explain(error)
+            if message is None:
+                raise
+            console.say(f"error: {message}")
+        return status
     return 0

@@ -1,18 +1,14 @@
 """Going on with an encode that was killed: whole groups of the unfinished file are kept, the rest is coded.
 
-The unfinished file of TARGET is .TARGET.part beside it. What is kept is written again over itself, so that at
-any moment the file is the beginning of the result.
+What is kept is written again over itself, so that at any moment the file is the beginning of the result.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
 from typing import BinaryIO
@@ -28,46 +24,6 @@ from bcodec.gop import intra_anchor
 from bcodec.networks import Networks
 
 OTHER = "the unfinished file is of another input or other settings; remove it to begin anew"
-
-
-@contextmanager
-def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
-    """Give the path of the unfinished file of `target`, perhaps empty: at the end it becomes `target`.
-
-    After an exception it stays. Raises OSError, at once for a target that cannot be written, that exists
-    where `overwrite` is false, or that another process is writing in this way.
-    """
-    if os.path.exists(target) and (not overwrite or not os.path.isfile(target)):
-        raise FileExistsError(errno.EEXIST, "exists already", target)
-    folder, name = os.path.split(os.path.realpath(target))
-    path = os.path.join(folder, f".{name}.part")
-    with _locked(path, target):
-        try:
-            yield path
-        except OSError as error:
-            error.filename = target if error.filename in (None, path) else error.filename
-            raise
-        os.replace(path, os.path.realpath(target))
-
-
-@contextmanager
-def _locked(path: str, target: str) -> Iterator[None]:
-    try:
-        file = open(path, "ab")  # noqa: SIM115
-    except OSError as error:
-        error.filename = target
-        raise
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OSError(errno.EBUSY, "another encode is writing it", target) from None
-        try:
-            yield
-        finally:
-            with suppress(FileNotFoundError):
-                if os.path.getsize(path) == 0:
-                    os.unlink(path)
 
 
 def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from bcodec.errors import UsageError
 from bcodec.pipeline.inspect import inspect, readable_bytes
 
 
@@ -19,13 +20,13 @@ class Outcome(NamedTuple):
 
 
 def targets_in(folder: str, sources: Sequence[str]) -> dict[str, str]:
-    """The output of each input: a.mp4 becomes a.mp4.bcv in the folder. ValueError where two would be one."""
+    """The output of each input: a.mp4 becomes a.mp4.bcv in the folder. UsageError where two would be one."""
     found: dict[str, str] = {}
     for source in sources:
         name = os.path.basename(source)
         other = next((s for s in found if os.path.basename(s) == name), None)
         if other is not None:
-            raise ValueError(f"{other} and {source} would both become {name}.bcv")
+            raise UsageError(f"{other} and {source} would both become {name}.bcv")
         found[source] = os.path.join(folder, f"{name}.bcv")
     return found
 

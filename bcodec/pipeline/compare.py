@@ -26,7 +26,7 @@ TABLE_HEAD = "  kbit/s  bits/pixel   PSNR Y      U      V    YUV  MS-SSIM  frame
 
 
 @dataclass
-class Clip:
+class Opened:
     """A video to be compared: pictures in display order, and the bytes of their packets as far as read.
 
     `sizes` is by display index; a frame that is not there took no bytes of its own.
@@ -136,14 +136,14 @@ def compare(
 @contextmanager
 def _opened(
     path: str, networks: Callable[[], Networks], size: tuple[int, int] | None, frame_rate: Fraction | None
-) -> Iterator[Clip]:
+) -> Iterator[Opened]:
     raw = path.lower().endswith(RAW_SUFFIXES)
     try:
         with open(path, "rb") as file:
             reader = BitstreamReader(file)
-            clip = Clip(path, f"bcodec {reader.header.model_id.hex()}", reader.header.video, iter(()))
-            clip.frames = decode(_measured(reader, clip.sizes), reader.header, networks())
-            yield clip
+            opened = Opened(path, f"bcodec {reader.header.model_id.hex()}", reader.header.video, iter(()))
+            opened.frames = decode(_measured(reader, opened.sizes), reader.header, networks())
+            yield opened
     except NotBcv:
         pass
     else:
@@ -152,7 +152,7 @@ def _opened(
         path, size=size if raw else None, frame_rate=frame_rate if raw else None, keep=()
     ) as video:
         codec, sizes = video_packets(path, video.format)
-        yield Clip(path, codec, video.format, iter(video), dict(enumerate(sizes)))
+        yield Opened(path, codec, video.format, iter(video), dict(enumerate(sizes)))
 
 
 def _measured(reader: BitstreamReader, sizes: dict[int, int]) -> Iterator[Packet]:

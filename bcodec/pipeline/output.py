@@ -1,6 +1,7 @@
 """An output file that is there when it is whole, and not before."""
 
 import errno
+import fcntl
 import os
 import stat
 import sys
@@ -8,21 +9,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from secrets import token_hex
 
-from bcodec.cli import console
+from bcodec.errors import UsageError
+from bcodec.pipeline.stdio import check_standard_output, standard_output
+
+
+def refuse_same_file(source: str, target: str) -> None:
+    """Refuse to write over the input: UsageError."""
+    if "-" not in (source, target):
+        with suppress(OSError):
+            if os.path.samefile(source, target) and os.path.isfile(source):
+                raise UsageError(f"{source} and {target} are the same file")
 
 
 @contextmanager
-def output_file(target: str, *, overwrite: bool) -> Iterator[str]:
+def output_file(target: str, *, overwrite: bool, resume: bool = False) -> Iterator[str]:
     """Give the path to write to: of a file that becomes `target` when all is done, or - for standard output.
 
-    Raises click.UsageError where standard output is a terminal, and OSError as `whole_file` does.
+    `resume`: of the unfinished file of `target`, which stays if it fails. Raises UsageError where standard
+    output is a terminal, and OSError as `whole_file` and `unfinished_file` do.
     """
     if target != "-":
-        with whole_file(target, overwrite=overwrite) as path:
+        with (unfinished_file if resume else whole_file)(target, overwrite=overwrite) as path:
             yield path
     else:
-        console.check_standard_output()
-        with console.standard_output():
+        check_standard_output()
+        with standard_output():
             yield "-"
             sys.stdout.flush()
 
@@ -46,6 +57,46 @@ def whole_file(target: str, *, overwrite: bool) -> Iterator[str]:
         if path != target:
             with suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+@contextmanager
+def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Give the path of the unfinished file of `target`, perhaps empty: at the end it becomes `target`.
+
+    It is .TARGET.part beside it, and after an exception it stays. Raises OSError, at once for a target that
+    cannot be written, that exists where `overwrite` is false, or that another process is writing in this way.
+    """
+    if os.path.exists(target) and (not overwrite or not os.path.isfile(target)):
+        raise FileExistsError(errno.EEXIST, "exists already", target)
+    folder, name = os.path.split(os.path.realpath(target))
+    path = os.path.join(folder, f".{name}.part")
+    with _locked(path, target):
+        try:
+            yield path
+        except Exception as error:
+            _speak_of(target, path, error)
+            raise
+        os.replace(path, os.path.realpath(target))
+
+
+@contextmanager
+def _locked(path: str, target: str) -> Iterator[None]:
+    try:
+        file = open(path, "ab")  # noqa: SIM115
+    except OSError as error:
+        error.filename = target
+        raise
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OSError(errno.EBUSY, "another encode is writing it", target) from None
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                if os.path.getsize(path) == 0:
+                    os.unlink(path)
 
 
 def _is_device(path: str) -> bool:

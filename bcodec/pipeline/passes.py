@@ -1,0 +1,125 @@
+"""One pass over a video: its pictures are coded, and go into a file with what lies beside them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, TextIO
+
+from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
+from bcodec.bitstream.sidecar import InterleavedWriter
+from bcodec.encoder.effort import PRESETS
+from bcodec.encoder.encode import Settings, code_groups, split
+from bcodec.encoder.group import CodedFrame
+from bcodec.encoder.groups import Group, sample
+from bcodec.encoder.parallel import code_in_parallel
+from bcodec.encoder.ratecontrol import hold_psnr
+from bcodec.encoder.resume import go_on, kept_packets
+from bcodec.errors import VideoError
+from bcodec.frame import Frame
+from bcodec.networks import Networks
+from bcodec.pipeline.journal import Journal
+from bcodec.pipeline.plan import Plan
+from bcodec.pipeline.spool import Spool
+from bcodec.pipeline.stdio import open_binary
+from bcodec.pipeline.tally import Follow, Tally
+from bcodec.video import VideoReader
+
+log = logging.getLogger("bcodec")
+
+
+class Encoded(NamedTuple):
+    """What came of a pass."""
+
+    tally: Tally
+    journal: Journal
+
+
+@dataclass
+class Passes:
+    """What is the same in all passes over a video; each notice of the input is told once."""
+
+    networks: Networks
+    plan: Plan
+    follow: Follow
+    began: float = field(default_factory=time.monotonic)
+    told: set[str] = field(default_factory=set)
+
+    def run(
+        self,
+        reader: VideoReader | Spool,
+        path: str,
+        settings: Settings,
+        log_file: TextIO | None,
+        *,
+        every: int = 1,
+    ) -> Encoded:
+        """Code the frames into the file at `path`: all of them, or for measuring one GOP in so many."""
+        journal = Journal(log_file)
+        header = SequenceHeader(reader.format, settings.gop_size, ARITHMETIC_VERSION, self.networks.model_id)
+        tally = Tally(reader.format, reader.frame_count, self.follow, self.began)
+        with (
+            _closing(self._coded(self._watched(reader), settings, header, path, every)) as frames,
+            open_binary(path, over=self.plan.resume) as file,
+            InterleavedWriter(file, header, reader.side_data) as writer,
+        ):
+            for coded in frames:
+                written = writer.write(coded.packet)
+                tally.count_packet(written)
+                tally.count_frame()
+                journal.add(coded, written)
+        journal.close(bytes=tally.bytes, bitrate=tally.bits_per_second())
+        return Encoded(tally, journal)
+
+    def _coded(
+        self, frames: Iterator[Frame], settings: Settings, header: SequenceHeader, path: str, every: int
+    ) -> Iterator[CodedFrame]:
+        qp, networks, preset, plan = settings.qp, self.networks, PRESETS[settings.preset], self.plan
+        code: Callable[[Iterator[Group]], Iterator[CodedFrame]]
+        if plan.target_psnr is not None:
+            return hold_psnr(frames, settings, networks, plan.target_psnr)
+        groups = split(frames, settings)
+        if every > 1:
+            groups = sample(groups, every)
+        if plan.jobs > 1:
+            code = partial(code_in_parallel, qp=qp, networks=networks, preset=preset, jobs=plan.jobs)
+        else:
+            code = partial(code_groups, qp=qp, networks=networks, preset=preset)
+        if not plan.resume:
+            return code(groups)
+        return go_on(groups, kept_packets(path, header), qp, networks, preset, code)
+
+    def _watched(self, reader: VideoReader | Spool) -> Iterator[Frame]:
+        """Give the pictures and tell the notices; where they end in damage, say what can be done."""
+        count = 0
+        try:
+            for frame in reader:
+                self.tell(reader.notices)
+                count += 1
+                yield frame
+        except VideoError as error:
+            if not count:
+                raise
+            hint = f"nothing was kept; --frames {count} encodes what comes before the damage"
+            raise VideoError(f"{error}; {hint}") from error
+
+    def tell(self, notices: list[str]) -> None:
+        """Log those that are new."""
+        for notice in notices:
+            if notice not in self.told:
+                log.warning(notice)
+        self.told.update(notices)
+
+
+@contextmanager
+def _closing(frames: Iterator[CodedFrame]) -> Iterator[Iterator[CodedFrame]]:
+    """End what codes the frames, processes perhaps, when they are no longer wanted."""
+    try:
+        yield frames
+    finally:
+        if isinstance(frames, Generator):
+            frames.close()

@@ -1,0 +1,52 @@
+"""What is asked of an encode beyond the settings of its coder, and what of that contradicts itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bcodec.errors import UsageError
+
+GOALS = {"qp": "-q", "bitrate": "--bitrate", "max_size": "--max-size", "target_psnr": "--target-psnr"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What an encode must meet, and the way there.
+
+    One goal at most: `bitrate` in bits per second, of the pictures; `max_size` in bytes, of the file;
+    `target_psnr` in dB (YUV 6:1:1), of each GOP. Without one, quality is constant: that of Settings.qp.
+    `jobs`: processes that code GOPs at the same time. `resume`: go on with the unfinished file that is there.
+    `verify`: decode the file at the end. Raises UsageError where these contradict each other.
+    """
+
+    bitrate: float | None = None
+    max_size: float | None = None
+    target_psnr: float | None = None
+    jobs: int = 1
+    resume: bool = False
+    verify: bool = False
+
+    def __post_init__(self) -> None:
+        goals = one_goal(bitrate=self.bitrate, max_size=self.max_size, target_psnr=self.target_psnr)
+        for name, value in {**goals, "--jobs": self.jobs}.items():
+            if value <= 0:
+                raise UsageError(f"{name} is {value:g}, not above 0")
+        if self.resume and goals:
+            only = "--resume goes on with an encode of constant quality (-q), not with"
+            raise UsageError(f"{only} {next(iter(goals))}")
+        if self.target_psnr is not None and self.jobs > 1:
+            raise UsageError("--target-psnr takes one GOP after the other: it cannot use --jobs")
+
+    def check_output(self, path: str) -> None:
+        """Refuse standard output, -, for what must be read again: UsageError."""
+        again = ["--resume"] * self.resume + ["--verify"] * self.verify
+        if path == "-" and again:
+            raise UsageError(f"{again[0]} needs a file; standard output cannot be read again")
+
+
+def one_goal(**goals: float | None) -> dict[str, float]:
+    """The goal that is not None by the name of its option; UsageError for more than one (see GOALS)."""
+    found = {GOALS[name]: value for name, value in goals.items() if value is not None}
+    if len(found) > 1:
+        raise UsageError(f"{' and '.join(found)} contradict each other: one goal is all that can be met")
+    return found

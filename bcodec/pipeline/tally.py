@@ -1,0 +1,66 @@
+"""How far it is: the frames, packets and bytes so far, and the rates that follow from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from bcodec.bitstream import VideoFormat
+
+
+@dataclass(eq=False)
+class Tally:
+    """Counts what has been read or written of a video, of which `total` frames (None: unknown) will come.
+
+    `follow` is called with the tally at once, and after each frame: a screen may show how far it is. `began`
+    is when the work did, in seconds of time.monotonic.
+    """
+
+    video: VideoFormat
+    total: int | None
+    follow: Follow
+    began: float = field(default_factory=time.monotonic)
+    frames: int = 0
+    packets: int = 0
+    bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.follow(self)
+
+    def count_packet(self, size: int) -> None:
+        """A packet of `size` bytes has been written or read."""
+        self.packets += 1
+        self.bytes += size
+
+    def count_frame(self) -> None:
+        """A frame is done."""
+        self.frames += 1
+        self.follow(self)
+
+    def bitrate(self) -> str:
+        """Of the packets so far, in words."""
+        return f"{self.bits_per_second() / 1000:.4g} kbit/s"
+
+    def bits_per_second(self) -> float:
+        """Of the packets so far."""
+        return float(self.bytes * 8 * self.video.frame_rate / max(self.packets, 1))
+
+    def summary(self) -> str:
+        """What was done, in how much time."""
+        seconds = time.monotonic() - self.began
+        size = f"{self.video.width}x{self.video.height}"
+        return f"{in_frames(self.frames)} of {size} in {seconds:.1f} s ({self.frames / seconds:.2f} fps)"
+
+
+Follow: TypeAlias = Callable[[Tally], None]
+
+
+def unwatched(_: Tally) -> None:
+    """Follow nothing."""
+
+
+def in_frames(count: int) -> str:
+    """A number of frames in words."""
+    return "1 frame" if count == 1 else f"{count} frames"
