@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from latents import CODER, DEVIATIONS, FREQUENCIES, Latent, latent, read, written
 
-from bcodec.entropy.coder import ESCAPE_RANGE, TABLES, TOTAL, RangeReader, RangeWriter, Tables, fit_tables
+from bcodec.coding import TABLES, Part
+from bcodec.entropy.coder import ESCAPE_RANGE, RangeReader, RangeWriter
 from bcodec.entropy.distributions import FAMILIES
+from bcodec.entropy.tables import TOTAL, Tables, fit_tables
 from bcodec.errors import EntropyError
 from bcodec.fixedpoint import LATENT
 
@@ -142,9 +144,9 @@ def test_channels_with_heavy_tails_survive_beside_others(heavy: int) -> None:
     for seed in range(6):
         y, mean, scale, step, mask = latent(seed)
         writer = RangeWriter(CODER)
-        value = writer.code(y, mean, scale, step, mask, heavy=heavy)
+        value = writer.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy)
         reader = RangeReader(CODER, writer.payload)
-        assert torch.equal(reader.code(None, mean, scale, step, mask, heavy=heavy), value)
+        assert torch.equal(reader.code(Part.CONTENT, None, mean, scale, step, mask, heavy=heavy), value)
         assert torch.equal(value, written([(y, mean, scale, step, mask)])[1][0])
 
 
@@ -159,7 +161,7 @@ def test_what_is_mostly_zero_and_else_far_from_it_takes_fewer_bits_with_heavy_ta
         sizes = []
         for index in range(1, TABLES, 2):
             writer = RangeWriter(CODER)
-            writer.code(y, zeros, zeros + index, step, heavy=heavy)
+            writer.code(Part.CONTENT, y, zeros, zeros + index, step, heavy=heavy)
             sizes.append(len(writer.payload))
         return min(sizes)
 
@@ -169,7 +171,7 @@ def test_what_is_mostly_zero_and_else_far_from_it_takes_fewer_bits_with_heavy_ta
 def test_a_writer_needs_the_latent() -> None:
     _, mean, scale, step, _ = latent(0)
     with pytest.raises(TypeError, match="needs the latent"):
-        RangeWriter(CODER).code(None, mean, scale, step)
+        RangeWriter(CODER).code(Part.CONTENT, None, mean, scale, step)
 
 
 # ---------------------------------------------------------------- damage

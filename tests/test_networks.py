@@ -12,36 +12,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.coding import CollocatedMotion, Reference
+from bcodec.encoder.analyst import Analyst
+from bcodec.encoder.blocksizes import costs, in_all_sizes
+from bcodec.encoder.motion.choose import choose_flags, smooth_choice, symbols_that_pay
 from bcodec.encoder.motion.directions import useful_directions, weigh
 from bcodec.encoder.motion.search import search
-from bcodec.entropy.coder import RangeReader, RangeWriter, Tables, make_tables
+from bcodec.entropy.coder import RangeReader, RangeWriter
 from bcodec.entropy.distributions import HEAVY
 from bcodec.entropy.meter import RateMeter, SymbolCosts
+from bcodec.entropy.tables import Tables, make_tables
 from bcodec.errors import WeightsError
 from bcodec.fixedpoint import Conv2d, upsample
-from bcodec.frame import finish
+from bcodec.frame import LEVELS, finish
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 from bcodec.networks.__main__ import table
 from bcodec.networks.bframe import expected_motion
 from bcodec.networks.blockdct import COEFFICIENTS, SIZES, block_transform, channel_planes, turn
 from bcodec.networks.budget import Usage, measure
-from bcodec.networks.context import Reference, flattened, interpolate, luma, overlapped_blocks
+from bcodec.networks.context import flattened, overlapped_blocks
 from bcodec.networks.intra import IntraCodec
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
-from bcodec.networks.layers import LEVELS, ResBlock
-from bcodec.networks.motion.blocks import BLOCK, mismatch, sample_blocks
-from bcodec.networks.motion.codec import Track, choose_flags, smooth_choice, symbols_that_pay
+from bcodec.networks.layers import ResBlock
+from bcodec.networks.motion.blocks import MOTION_BLOCK, mismatch, sample_blocks
 from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_mask
 from bcodec.networks.motion.shift import code_shifts
 from bcodec.networks.motion.vectors import MEANS, QUARTERS, VECTORS, latent_to_vectors, vectors_to_latent
-from bcodec.networks.prior import STEPS, BlockSizes, SpatialPrior, step_mask
+from bcodec.networks.prior import PRIOR_STEPS, BlockSizes, SpatialPrior, step_mask
+from bcodec.networks.reference import interpolate, luma
 from bcodec.networks.weights import read_weights, to_arrays
 
-TABLES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
+TABLES = make_tables()
 
 
 def meter() -> RateMeter:
-    return RateMeter(SymbolCosts(TABLES, SMALLEST_SCALE, SCALE_RATIO))
+    return RateMeter(SymbolCosts(TABLES))
 
 
 # ---------------------------------------------------------------- weights
@@ -91,7 +95,7 @@ def test_blocks_mix_near_edges_beyond_which_motion_is_nearly_the_same(apart: flo
     right[:, 0] = apart
     field = torch.where(torch.arange(6) < 3, left, right)
     mixed = overlapped_blocks(plane, field)
-    own, beyond = sample_blocks(plane, left, BLOCK), sample_blocks(plane, right, BLOCK)
+    own, beyond = sample_blocks(plane, left, MOTION_BLOCK), sample_blocks(plane, right, MOTION_BLOCK)
     share = torch.tensor([0, 0, 0, 0, 1, 2, 4, 8]) / 32 * (apart <= 4)
     assert torch.equal(mixed[:, :, :2], own[:, :, :2])
     assert torch.equal(mixed[:, :, 2], own[:, :, 2] + share * (beyond - own)[:, :, 2])
@@ -230,7 +234,7 @@ def smooth(side: int, seed: int = 0) -> Tensor:
 
 
 def test_steps_code_each_coefficient_once_and_all_channels_everywhere() -> None:
-    masks = [step_mask(number, torch.zeros(1, 8, 6, 4)).float() for number in range(STEPS)]
+    masks = [step_mask(number, torch.zeros(1, 8, 6, 4)).float() for number in range(PRIOR_STEPS)]
     assert torch.equal(torch.stack(masks).sum(0), torch.ones(1, 8, 6, 4))
     for mask in masks:
         assert torch.equal(mask.sum(1), torch.full((1, 6, 4), 2.0))
@@ -246,7 +250,7 @@ def test_blocks_are_turned_by_a_rotation_that_keeps_their_mean(size: tuple[int, 
 def test_a_latent_turned_to_any_size_and_back_is_the_same_to_half_an_8_bit_level() -> None:
     sizes = BlockSizes(8, COEFFICIENTS).requires_grad_(False)
     y = torch.round(torch.randn(1, COEFFICIENTS, 4, 4, generator=torch.Generator().manual_seed(0)) * 32) / 64
-    for number, turned in enumerate(sizes.turned(y)):
+    for number, turned in enumerate(in_all_sizes(sizes, y)):
         back = sizes.back(turned, torch.full((1, 1, 4, 4), number))
         assert (back - y).square().mean().sqrt() < 0.5 / 64
 
@@ -264,8 +268,8 @@ def test_a_spot_is_coded_with_small_blocks_and_a_wave_with_a_large_one() -> None
     transform = block_transform(COEFFICIENTS)[:, :, None, None]
     y = torch.round(F.conv2d(F.pixel_unshuffle(picture, 8), transform) * 64) / 64
     step = torch.full((1, COEFFICIENTS, 1, 1), 0.3), torch.full((1, COEFFICIENTS, 1, 1), 10.0)
-    costs = prior.costs(prior.sizes.turned(y), torch.zeros(1, 8, 1, 2), step)
-    assert costs.argmin(1).flatten().tolist() == [2, 0]
+    bits = costs(prior, in_all_sizes(prior.sizes, y), torch.zeros(1, 8, 1, 2), step)
+    assert torch.cat(bits, 1).argmin(1).flatten().tolist() == [2, 0]
 
 
 def test_block_transform_is_orthonormal() -> None:
@@ -295,7 +299,7 @@ def test_fresh_intra_codec_codes_like_a_transform_codec() -> None:
     with torch.no_grad():
         for qp in (0, 32, 63):
             rate = meter()
-            x_hat, _ = intra(rate, torch.tensor([qp]), (8, 8), x)
+            x_hat, _ = intra(rate, torch.tensor([qp]), (8, 8), Analyst(intra, x))
             error = ((finish(x_hat) - x) * 64).square().mean()
             decibels.append(10 * math.log10(255**2 / float(error)))
             bits.append(float(rate.bits))
@@ -378,34 +382,34 @@ def test_references_agree_along_the_true_motion() -> None:
     assert mismatch(past, future, still(), still())[..., 2:-2, 2:-2].min() > 0
 
 
-def reference(track: Track | None = None) -> Reference:
+def reference(motion: CollocatedMotion | None = None) -> Reference:
     """A reference of which only the picture's size and the motion matter."""
     empty = torch.zeros(1)
     return Reference(
-        torch.zeros(1, 6, 64, 96), empty, (empty, empty, empty), empty, torch.tensor([32]), track
+        torch.zeros(1, 6, 64, 96), empty, (empty, empty, empty), empty, torch.tensor([32]), motion
     )
 
 
 def test_motion_between_references_predicts_that_of_a_frame_between_them() -> None:
-    track = Track(moving(-8, 4), moving(1, 1), (4, 4))
-    after = expected_motion(reference(), reference(track), (1, 3))
+    motion = CollocatedMotion(moving(-8, 4), moving(1, 1), (4, 4))
+    after = expected_motion(reference(), reference(motion), (1, 3))
     assert typical(after.past) == [-2, 1]
     assert typical(after.future) == [6, -3]
-    track = Track(moving(1, 1), moving(8, -4), (4, 4))
-    before = expected_motion(reference(track), reference(), (1, 3))
+    motion = CollocatedMotion(moving(1, 1), moving(8, -4), (4, 4))
+    before = expected_motion(reference(motion), reference(), (1, 3))
     assert typical(before.past) == [-2, 1]
     assert typical(before.future) == [6, -3]
 
 
 def test_motion_behind_one_reference_goes_on_as_that_came() -> None:
-    track = Track(moving(-8, 4), moving(1, 1), (4, 4))
-    prediction = expected_motion(reference(track), reference(track), (2, -2))
+    motion = CollocatedMotion(moving(-8, 4), moving(1, 1), (4, 4))
+    prediction = expected_motion(reference(motion), reference(motion), (2, -2))
     assert typical(prediction.past) == typical(prediction.future) == [-4, 2]
 
 
 def test_without_motion_between_the_references_none_is_predicted() -> None:
-    track = Track(moving(-8, 4), moving(1, 1), (4, 4))
-    for past, future in ((None, None), (track, None), (None, track)):
+    motion = CollocatedMotion(moving(-8, 4), moving(1, 1), (4, 4))
+    for past, future in ((None, None), (motion, None), (None, motion)):
         prediction = expected_motion(reference(past), reference(future), (1, 1))
         assert not prediction.past.any()
         assert not prediction.future.any()
@@ -516,7 +520,7 @@ def test_interpolation_keeps_whole_samples_and_straight_lines(monkeypatch: pytes
     assert torch.equal(quarters, torch.round(quarters.float() * 4).half() / 4)
     line = interpolate(torch.arange(-20.0, 20.0).view(1, 1, -1, 1).expand(1, 1, 40, 16) * 4 / 64)
     assert torch.equal(line[0, 0, 20:-24, 0].diff(), torch.ones(115, dtype=torch.float16))
-    monkeypatch.setattr("bcodec.networks.context.STRIP", 16)
+    monkeypatch.setattr("bcodec.networks.reference.STRIP", 16)
     assert torch.equal(interpolate(plane), quarters)
 
 
@@ -566,7 +570,7 @@ def test_search_finds_a_pan_out_of_the_reach_of_blocks(vector: tuple[float, floa
 
 def test_shifts_are_coded_exactly() -> None:
     shifts = torch.tensor([[0.0, -2.0, 448.0, -448.0]])[:, :, None, None]
-    tables = Tables(make_tables(SMALLEST_SCALE, SCALE_RATIO))
+    tables = Tables(make_tables())
     writer = RangeWriter(tables)
     assert torch.equal(code_shifts(writer, shifts, 1, shifts.device), shifts)
     reader = RangeReader(tables, writer.payload)
@@ -578,7 +582,7 @@ def test_shifts_are_coded_exactly() -> None:
 
 @pytest.fixture(scope="module")
 def usage() -> Usage:
-    return measure(Networks())
+    return measure(Networks(), Analyst)
 
 
 def test_networks_keep_to_the_budget(usage: Usage) -> None:
