@@ -1,4 +1,4 @@
-"""The loop filter mends what a picture's own filter can mend, else costs little, and is decoded exactly."""
+"""Loop filters are read as they were written, and filter a plane in strips as in one piece."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from conftest import TINY
 from latents import CODER
 
 from bcodec.encoder.analyst import Analyst
-from bcodec.encoder.filters import solve
 from bcodec.entropy.coder import RangeReader, RangeWriter
 from bcodec.frame import Frame, Plane, to_tensor
 from bcodec.networks.intra import IntraCodec
@@ -50,18 +49,6 @@ def fitting(original: list[Plane]) -> Analyst:
     return Analyst(IntraCodec(TINY), to_tensor(frame), original=frame, worth=(1.0, 1.0, 1.0))
 
 
-def error(one: Plane, other: Plane) -> float:
-    return float(np.square(one.astype(float) - other).mean())
-
-
-def test_what_is_blurred_comes_nearer_to_the_original() -> None:
-    original = [lines(*size, seed) for seed, size in enumerate(SIZES)]
-    decoded = [blurred(plane) for plane in original]
-    filtered = loop_filter(RangeWriter(CODER), decoded, STEPS, fitting(original))
-    for plane, before, wanted in zip(filtered, decoded, original, strict=True):
-        assert error(plane, wanted) < 0.7 * error(before, wanted)
-
-
 @pytest.mark.parametrize("sizes", [SIZES, [(16, 16), (8, 8), (8, 8)], [(200, 18), (100, 9), (100, 9)]])
 def test_a_reader_filters_as_the_writer_did(sizes: list[tuple[int, int]]) -> None:
     original = [lines(*size, seed) for seed, size in enumerate(sizes)]
@@ -71,14 +58,6 @@ def test_a_reader_filters_as_the_writer_did(sizes: list[tuple[int, int]]) -> Non
     read = loop_filter(RangeReader(CODER, writer.payload), decoded, STEPS)
     assert all(np.array_equal(*pair) for pair in zip(written, read, strict=True))
     assert not np.array_equal(written[0], decoded[0])
-
-
-def test_a_picture_that_is_right_is_left_alone_at_hardly_any_bits() -> None:
-    planes = [lines(*size) for size in SIZES]
-    writer = RangeWriter(CODER)
-    filtered = loop_filter(writer, planes, STEPS, fitting(planes))
-    assert all(np.array_equal(*pair) for pair in zip(planes, filtered, strict=True))
-    assert writer.encoder.num_bits() <= 32
 
 
 @pytest.mark.parametrize("luma", LUMA)
@@ -113,12 +92,3 @@ def test_busy_blocks_and_plain_ones_are_of_different_classes() -> None:
     classes = FilteredPlane(plane, STEP).classes(LUMA[-1].classes)
     assert int(classes[:, :12].max()) == 0
     assert int(classes[:, 20:].min()) == LUMA[-1].classes - 1
-
-
-def test_equations_are_solved() -> None:
-    generator = np.random.default_rng(0)
-    matrix = generator.normal(0, 1e4, (24, 24))
-    squares, wanted = matrix @ matrix.T, generator.normal(0, 1, 24)
-    solved = solve(squares, squares @ wanted)
-    steady = squares + np.eye(24) * (1e-2 * np.trace(squares) / 24 + 1)
-    assert np.allclose(solved, np.linalg.solve(steady, squares @ wanted))
