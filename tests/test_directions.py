@@ -8,6 +8,7 @@ from bcodec.fixedpoint import upsample
 
 
 def test_motion_towards_a_reference_that_shows_something_else_is_left_as_expected() -> None:
+    torch.manual_seed(0)
     past, future = (shown(torch.randint(-128, 128, (1, 6, 32, 32)) / 64) for _ in range(2))
     still, wild = torch.zeros(1, 2, 8, 8), upsample(torch.randint(-40, 40, (1, 2, 4, 4)).float())
     weight = torch.full((1, 1, 1, 1), 20.0)
