@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from bcodec.cli.main import main
-from bcodec.entropy.coder import make_tables
+from bcodec.entropy.tables import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
 
 TINY = Channels(level1=8, level2=8, level3=8, y=24, z=8, motion=16)
 
@@ -23,7 +22,7 @@ def save_tiny(path: Path, seed: int = 0) -> None:
         for parameter in networks.parameters():
             if parameter.ndim == 4:
                 parameter.add_(torch.randn_like(parameter) * 0.3 / parameter[0].numel() ** 0.5)
-    save_networks(path, networks, make_tables(SMALLEST_SCALE, SCALE_RATIO))
+    save_networks(path, networks, make_tables())
 
 
 @pytest.fixture(scope="session")

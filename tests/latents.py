@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor
 
-from bcodec.entropy.coder import TABLES, RangeReader, RangeWriter, Tables, make_tables, scales
+from bcodec.coding import TABLES, Part
+from bcodec.entropy.coder import RangeReader, RangeWriter
 from bcodec.entropy.distributions import LOGISTIC
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+from bcodec.entropy.tables import Tables, make_tables, scales
 
-FREQUENCIES = make_tables(SMALLEST_SCALE, SCALE_RATIO)
+FREQUENCIES = make_tables()
 CODER = Tables(FREQUENCIES)
-DEVIATIONS = scales(SMALLEST_SCALE, SCALE_RATIO).float()
+DEVIATIONS = scales().float()
 
 Latent = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]  # y, mean, scale, step, mask
 
@@ -34,10 +35,10 @@ def latent(
 
 def written(latents: list[Latent]) -> tuple[bytes, list[Tensor]]:
     writer = RangeWriter(CODER)
-    values = [writer.code(*x) for x in latents]
+    values = [writer.code(Part.CONTENT, *x) for x in latents]
     return writer.payload, values
 
 
 def read(payload: bytes, latents: list[Latent]) -> list[Tensor]:
     reader = RangeReader(CODER, payload)
-    return [reader.code(None, *x[1:]) for x in latents]
+    return [reader.code(Part.CONTENT, None, *x[1:]) for x in latents]

@@ -1,9 +1,12 @@
 """Frames to packets and back: what is decoded is what the encoder saw, whatever the length of the clip."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -152,6 +155,25 @@ def test_an_empty_clip_has_no_packets(tiny_networks: Networks) -> None:
 def test_a_frame_of_another_size_is_refused(frames: list[Frame], tiny_networks: Networks) -> None:
     with pytest.raises(ValueError, match="frame 1 is 48x24"):
         list(encode([frames[0], *clip(1, 48, 24)], Settings(), tiny_networks))
+
+
+def test_decoding_loads_nothing_of_the_encoder(
+    packets: list[Packet], header: SequenceHeader, tiny_weights: Path, tmp_path: Path
+) -> None:
+    with (tmp_path / "clip.bcv").open("wb") as file, BitstreamWriter(file, header) as writer:
+        for packet in packets:
+            writer.write(packet)
+    script = (
+        "import sys; from pathlib import Path; import bcodec\n"
+        "networks = bcodec.load_networks(Path(sys.argv[1]))\n"
+        "with open(sys.argv[2], 'rb') as file:\n"
+        "    reader = bcodec.BitstreamReader(file)\n"
+        "    frames = list(bcodec.decode(reader, reader.header, networks))\n"
+        "print(len(frames), *(name for name in sys.modules if name.startswith('bcodec.encoder')))"
+    )
+    command = [sys.executable, "-c", script, str(tiny_weights), str(tmp_path / "clip.bcv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{len(packets)}\n", "")
 
 
 # ---------------------------------------------------------------- random access

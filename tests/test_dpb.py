@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, Reference
+from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
 from bcodec.errors import MissingPicture, MissingReference
 from bcodec.gop import Closing, Slot, schedule, window
 
@@ -30,7 +30,7 @@ def references_of(slots: list[Slot], *, leaves: bool) -> tuple[dict[int, tuple[i
             past, future = dpb.references(slot.poc)
             references[slot.poc] = past.poc, future.poc
         if leaves or slot.referenced:
-            dpb.insert(Reference(slot.poc, slot.temporal_layer, None))
+            dpb.insert(HeldPicture(slot.poc, slot.temporal_layer, None))
         most = max(most, len(dpb))
     return references, most
 
@@ -66,7 +66,7 @@ def test_b_frame_without_a_past_is_an_error() -> None:
     dpb = DecodedPictureBuffer[str]()
     with pytest.raises(MissingReference, match="frame 4"):
         dpb.references(4)
-    dpb.insert(Reference(8, 0, "joined here"))
+    dpb.insert(HeldPicture(8, 0, "joined here"))
     with pytest.raises(MissingReference, match="frame 4"):
         dpb.references(4)
     assert [reference.picture for reference in dpb.references(9)] == ["joined here"] * 2

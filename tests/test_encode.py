@@ -95,20 +95,6 @@ def test_presets_are_those_of_the_library(
     assert found[0] != found[1]
 
 
-def test_an_i_frame_is_as_many_calls_as_the_content_of_a_b_frame(
-    tiny_networks: bcodec.Networks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[int] = []
-
-    def counted(self: Any) -> int:
-        calls.append(len(self.lengths) - 1)
-        return 0
-
-    monkeypatch.setattr("bcodec.encoder.group._MeasuringWriter.motion_bits", property(counted))
-    list(bcodec.encode(moving_pictures(3), bcodec.Settings(gop_size=2, scene_cut=False), tiny_networks))
-    assert calls == [10, 10, 23]  # two of each for the loop filter
-
-
 def test_log_goes_to_standard_output(run: Command, clip: Path, tmp_path: Path) -> None:
     result = run("encode", clip, "-o", tmp_path / "a.bcv", "--frames", 2, "--log-json", "-", *FAST)
     assert [*json.loads(result.out.splitlines()[-1])] == ["summary"]

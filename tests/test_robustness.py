@@ -35,6 +35,7 @@ from test_streams import make_clip
 import bcodec
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, BitstreamWriter, FrameType, Packet, PacketHeader
 from bcodec.cli.main import main
+from bcodec.coding import Part
 from bcodec.entropy.coder import SLACK, RangeReader
 from bcodec.errors import BitstreamError, EntropyError
 
@@ -377,7 +378,7 @@ def test_a_payload_is_neither_too_short_nor_much_too_long_for_its_symbols(
     payload, _ = coded_latents(latents)
     reader = RangeReader(CODER, payload)
     for _, mean, scale, step, mask in latents:
-        reader.code(None, mean, scale, step, mask)
+        reader.code(Part.CONTENT, None, mean, scale, step, mask)
     # Of the state, 64 bits, half may have told symbols, and be left out as zeros.
     assert SLACK / 2 <= reader.spare <= 2.5 * SLACK + 0.01 * 8 * len(payload)
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from latents import CODER, FREQUENCIES, latent, read, written
 
-from bcodec.entropy.coder import RangeWriter, Tables, fit_tables
+from bcodec.coding import SCALE_RATIO, SMALLEST_SCALE, Part
+from bcodec.encoder.rdoq import ThriftyWriter
+from bcodec.entropy.coder import RangeWriter
 from bcodec.entropy.distributions import LOGISTIC
 from bcodec.entropy.meter import RateMeter, SymbolCosts
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE
+from bcodec.entropy.tables import Tables, fit_tables
 
-COSTS = SymbolCosts(FREQUENCIES, SMALLEST_SCALE, SCALE_RATIO)
+COSTS = SymbolCosts(FREQUENCIES)
 
 
 @pytest.mark.parametrize("heavy", [0, 60])
@@ -25,10 +27,10 @@ def test_rate_meter_is_within_1_percent_of_the_bits_written(masked: bool, heavy:
     )
     scale = scale.round()
     meter = RateMeter(COSTS)
-    meter.code(y, mean, scale, step, mask, heavy=heavy)
+    meter.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy)
     assert (y.numel() if mask is None else int(mask.sum())) > 200_000
     writer = RangeWriter(CODER)
-    writer.code(y, mean, scale, step, mask, heavy=heavy)
+    writer.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy)
     assert float(meter.bits) == pytest.approx(8 * len(writer.payload), rel=0.01)
 
 
@@ -55,12 +57,12 @@ def test_with_fitted_tables_it_is_within_1_percent_where_the_families_are_not() 
     zeroed = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) < ZEROED
     y = mean + ratio.masked_fill(zeroed, 0.0) * step
     writer = RangeWriter(Tables(tables))
-    writer.code(y, mean, scale, step)
+    writer.code(Part.CONTENT, y, mean, scale, step)
     written_bits = 8 * len(writer.payload)
     measured = []
-    for costs in (COSTS, SymbolCosts(tables, SMALLEST_SCALE, SCALE_RATIO)):
+    for costs in (COSTS, SymbolCosts(tables)):
         meter = RateMeter(costs)
-        meter.code(y, mean, scale, step)
+        meter.code(Part.CONTENT, y, mean, scale, step)
         measured.append(float(meter.bits))
     assert measured[0] > 1.02 * written_bits
     assert measured[1] == pytest.approx(written_bits, rel=0.01)
@@ -69,12 +71,12 @@ def test_with_fitted_tables_it_is_within_1_percent_where_the_families_are_not() 
 @pytest.mark.parametrize("seed", range(4))
 def test_symbols_that_do_not_pay_are_the_same_that_the_writer_leaves_out(seed: int) -> None:
     tables = fitted(seed)
-    costs = SymbolCosts(tables, SMALLEST_SCALE, SCALE_RATIO)
+    costs = SymbolCosts(tables)
     y, mean, scale, step, mask = latent(seed, lowest=1)
     worth = torch.rand(1, y.shape[1], 1, 1) * 20 / step.square()
     values = [
-        coder.code(y, mean, scale, step, mask)
-        for coder in (RangeWriter(Tables(tables), worth=worth), RateMeter(costs, worth), RateMeter(costs))
+        coder.code(Part.CONTENT, y, mean, scale, step, mask)
+        for coder in (ThriftyWriter(Tables(tables), worth=worth), RateMeter(costs, worth), RateMeter(costs))
     ]
     assert torch.equal(values[0], values[1])
     assert not torch.equal(values[1], values[2])
@@ -85,7 +87,7 @@ def test_what_is_not_coded_costs_nothing_but_asks_for_a_larger_scale() -> None:
     mean, step, scale = torch.zeros_like(y), torch.full((1, 2, 1, 1), 0.25), torch.full_like(y, 0.25)
     scale.requires_grad_()
     meter = RateMeter(COSTS)
-    value = meter.code(y, mean, scale, step)
+    value = meter.code(Part.CONTENT, y, mean, scale, step)
     assert not bool(value.any())
     assert float(meter.bits.detach()) == 0
     (gradient,) = torch.autograd.grad(meter.bits.sum(), scale)
@@ -95,12 +97,14 @@ def test_what_is_not_coded_costs_nothing_but_asks_for_a_larger_scale() -> None:
 def test_rate_meter_counts_samples_and_calls_apart() -> None:
     meter = RateMeter(COSTS)
     y, mean, scale, step, _ = latent(0)
-    for batch in (y, y * 0):
-        meter.code(torch.cat([batch, mean]), *(x.repeat(2, 1, 1, 1) for x in (mean, scale, step)))
+    for part, batch in ((Part.MOTION, y), (Part.CONTENT, y * 0)):
+        meter.code(part, torch.cat([batch, mean]), *(x.repeat(2, 1, 1, 1) for x in (mean, scale, step)))
+    (_, motion), (_, content) = meter.calls
+    assert [part for part, _ in meter.calls] == [Part.MOTION, Part.CONTENT]
     assert meter.bits.shape == (2,)
-    assert len(meter.parts) == 2
     assert meter.bits[0] > meter.bits[1]
-    assert torch.equal(meter.bits, meter.parts[0] + meter.parts[1])
+    assert torch.equal(meter.bits, motion + content)
+    assert torch.equal(meter.motion_bits, motion)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -108,7 +112,7 @@ def test_meter_writer_and_reader_return_the_same_values(seed: int) -> None:
     y, mean, scale, step, mask = latent(seed, outliers=0)
     payload, (value,) = written([(y, mean, scale, step, mask)])
     with torch.no_grad():
-        metered = RateMeter(COSTS).code(y, mean, scale, step, mask)
+        metered = RateMeter(COSTS).code(Part.CONTENT, y, mean, scale, step, mask)
     assert torch.equal(metered, value)
     assert torch.equal(read(payload, [(y, mean, scale, step, mask)])[0], value)
 
@@ -116,14 +120,14 @@ def test_meter_writer_and_reader_return_the_same_values(seed: int) -> None:
 def test_a_meter_needs_the_latent() -> None:
     _, mean, scale, step, _ = latent(0)
     with pytest.raises(TypeError, match="needs the latent"):
-        RateMeter(COSTS).code(None, mean, scale, step)
+        RateMeter(COSTS).code(Part.CONTENT, None, mean, scale, step)
 
 
 def test_gradient_for_the_latent_is_the_mean_over_uniform_noise() -> None:
     y, mean, scale, step, _ = latent(0, lowest=10, outliers=0)
     y.requires_grad_()
     meter = RateMeter(COSTS)
-    meter.code(y, mean, scale, step)
+    meter.code(Part.CONTENT, y, mean, scale, step)
     (slope,) = torch.autograd.grad(meter.bits.sum(), y)
     noise = (torch.arange(2000) + 0.5) / 2000 - 0.5
     noisy = torch.zeros_like(y)
@@ -138,7 +142,7 @@ def test_gradient_of_the_rate_flows_to_latent_mean_scale_and_step() -> None:
     y, mean, scale, step, _ = latent(0, lowest=10, outliers=0)
     leaves = [x.clone().requires_grad_() for x in (y, mean, scale, step)]
     meter = RateMeter(COSTS)
-    value = meter.code(*leaves)
+    value = meter.code(Part.CONTENT, *leaves)
     (meter.bits.sum() + value.square().sum()).backward()  # type: ignore[no-untyped-call]
     for leaf in leaves:
         assert leaf.grad is not None

@@ -1,7 +1,6 @@
 """The range coder gives back what it was given."""
 
 import hashlib
-from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -9,62 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from latents import CODER, DEVIATIONS, FREQUENCIES, Latent, latent, read, written
+from latents import CODER, FREQUENCIES, Latent, latent, read, written
 
-from bcodec.entropy.coder import ESCAPE_RANGE, TABLES, TOTAL, RangeReader, RangeWriter, Tables, fit_tables
-from bcodec.entropy.distributions import FAMILIES
+from bcodec.coding import TABLES, Part
+from bcodec.entropy.coder import ESCAPE_RANGE, RangeReader, RangeWriter
+from bcodec.entropy.tables import TOTAL
 from bcodec.errors import EntropyError
 from bcodec.fixedpoint import LATENT
-
-# ---------------------------------------------------------------- tables
-
-
-def test_tables_are_integers_that_sum_to_2_to_the_20_with_no_symbol_left_out() -> None:
-    assert len(FREQUENCIES) == TABLES * len(FAMILIES)
-    for table in FREQUENCIES:
-        assert np.issubdtype(table.dtype, np.integer)
-        assert table.sum() == TOTAL
-        assert table.min() >= 1
-
-
-def test_tables_are_symmetric_and_fall_away_from_zero() -> None:
-    for table in FREQUENCIES:
-        symbols = table[:-1]
-        middle = len(symbols) // 2
-        assert np.array_equal(symbols, symbols[::-1])
-        assert (np.diff(symbols[middle:]) <= 0).all()
-
-
-def test_tables_have_the_deviation_they_stand_for() -> None:
-    for table, sigma in list(zip(FREQUENCIES[:TABLES], DEVIATIONS.tolist(), strict=True))[20:54]:
-        symbols = np.arange(len(table) - 1) - (len(table) // 2 - 1)
-        measured = np.sqrt((table[:-1] * symbols**2.0).sum() / TOTAL)
-        assert measured == pytest.approx(np.sqrt(sigma**2 + 1 / 12), rel=0.03)
-
-
-def test_fitted_tables_take_fewer_bits_for_what_was_counted_and_keep_every_symbol() -> None:
-    table = 20
-    seen = Counter({0: 6000, 1: 900, -1: 1100, 5: 20, 10**5: 3})
-    counts = [seen if number == table else Counter[int]() for number in range(len(FREQUENCIES))]
-    fitted = fit_tables(FREQUENCIES, counts)
-    for number, (before, after) in enumerate(zip(FREQUENCIES, fitted, strict=True)):
-        assert after.sum() == TOTAL
-        assert after.min() > 0
-        assert np.array_equal(after[:-1], after[-2::-1])
-        assert np.array_equal(after, before) == (number != table)
-    middle = len(FREQUENCIES[table]) // 2 - 1
-    bits = [
-        sum(-number * np.log2(t[middle + s] / TOTAL) for s, number in seen.items() if abs(s) <= 5)
-        for t in (FREQUENCIES[table], fitted[table])
-    ]
-    assert bits[1] < 0.8 * bits[0]
-
-
-def test_anything_but_128_tables_of_integers_is_a_type_error() -> None:
-    for wrong in (FREQUENCIES[:-1], [t.astype(np.float64) for t in FREQUENCIES], []):
-        with pytest.raises(TypeError, match="tables of integers"):
-            Tables(wrong)
-
 
 # ---------------------------------------------------------------- round trip
 
@@ -142,9 +92,9 @@ def test_channels_with_heavy_tails_survive_beside_others(heavy: int) -> None:
     for seed in range(6):
         y, mean, scale, step, mask = latent(seed)
         writer = RangeWriter(CODER)
-        value = writer.code(y, mean, scale, step, mask, heavy=heavy)
+        value = writer.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy)
         reader = RangeReader(CODER, writer.payload)
-        assert torch.equal(reader.code(None, mean, scale, step, mask, heavy=heavy), value)
+        assert torch.equal(reader.code(Part.CONTENT, None, mean, scale, step, mask, heavy=heavy), value)
         assert torch.equal(value, written([(y, mean, scale, step, mask)])[1][0])
 
 
@@ -159,7 +109,7 @@ def test_what_is_mostly_zero_and_else_far_from_it_takes_fewer_bits_with_heavy_ta
         sizes = []
         for index in range(1, TABLES, 2):
             writer = RangeWriter(CODER)
-            writer.code(y, zeros, zeros + index, step, heavy=heavy)
+            writer.code(Part.CONTENT, y, zeros, zeros + index, step, heavy=heavy)
             sizes.append(len(writer.payload))
         return min(sizes)
 
@@ -169,7 +119,7 @@ def test_what_is_mostly_zero_and_else_far_from_it_takes_fewer_bits_with_heavy_ta
 def test_a_writer_needs_the_latent() -> None:
     _, mean, scale, step, _ = latent(0)
     with pytest.raises(TypeError, match="needs the latent"):
-        RangeWriter(CODER).code(None, mean, scale, step)
+        RangeWriter(CODER).code(Part.CONTENT, None, mean, scale, step)
 
 
 # ---------------------------------------------------------------- damage
