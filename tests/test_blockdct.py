@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bcodec.networks.blockdct import COEFFICIENTS, SIZES, block_transform, turn
+from bcodec.networks.blockdct import COEFFICIENTS, TRANSFORM_SIZES, block_transform, turn
 
 
 def test_block_transform_is_orthonormal() -> None:
@@ -26,7 +26,7 @@ def test_block_transform_begins_with_the_means() -> None:
     assert torch.allclose(first, expected)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", TRANSFORM_SIZES)
 def test_blocks_are_turned_by_a_rotation_that_keeps_their_mean(size: tuple[int, int]) -> None:
     rotation = turn(COEFFICIENTS, size).double()
     assert torch.allclose(rotation @ rotation.t(), torch.eye(COEFFICIENTS).double(), atol=1e-6)

@@ -52,10 +52,10 @@ def test_the_symbols_counted_are_those_that_a_reader_finds_in_the_bytes(
     frames = []
     code = FrameCodec.code
 
-    def coded(self: FrameCodec, symbols: Any, header: Any, *source: Any, **effort: Any) -> Decoded:
+    def coded(self: FrameCodec, symbols: Any, header: Any, dpb: Any, encoder: Any) -> Decoded:
         """What the codec gives, decoded at once from the bytes."""
-        ours = code(self, symbols, header, *source, **effort)
-        theirs = code(self, Recorder(self, symbols.payload, seen), header)
+        ours = code(self, symbols, header, dpb, encoder)
+        theirs = code(self, Recorder(self, symbols.payload, seen), header, dpb)
         assert torch.equal(ours.y_hat, theirs.y_hat)
         frames.append(header)
         return ours

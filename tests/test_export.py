@@ -13,7 +13,6 @@ from torch import Tensor
 from bcodec.entropy.tables import TOTAL, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks
-from bcodec.networks.latent import SCALE_RATIO, SMALLEST_SCALE, Hyperprior, QStep
 from bcodec.train import __main__ as commands
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.counting import Symbols, count_symbols
@@ -70,7 +69,7 @@ def test_a_checkpoint_is_exported_as_the_integers_of_its_averaged_weights(
     printed = invoke("export", run.checkpoint, tmp_path / "net.npz")
     loaded = load_networks(tmp_path / "net.npz")
     assert loaded.model_id.hex() in printed
-    assert all(map(np.array_equal, loaded.tables, make_tables(SMALLEST_SCALE, SCALE_RATIO)))
+    assert all(map(np.array_equal, loaded.tables, make_tables()))
     averaged = Networks(TINY)
     averaged.load_state_dict(run.average)
     assert same(integers(loaded), integers(averaged))

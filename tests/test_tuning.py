@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from bcodec.encoder.effort import PLAIN, Effort
-from bcodec.encoder.tuning import DEAR, SAVING, SHARE, Trial, Tuning
+from bcodec.encoder.tuning import DEAR, SAVING, SHARE, Attempt, Tuning
 
 COARSEST = 2
 COARSE, WHOLE = PLAIN._replace(coarser=1), PLAIN._replace(coarser=2)
@@ -18,9 +18,9 @@ class Frame:
         self.costs, self.motion = costs or {}, motion
         self.tried: list[Effort] = []
 
-    def attempt(self, effort: Effort) -> Trial[int]:
+    def attempt(self, effort: Effort) -> Attempt[int]:
         self.tried.append(effort)
-        return Trial(effort, self.costs.get(effort, 100.0), self.motion, len(self.tried))
+        return Attempt(effort, self.costs.get(effort, 100.0), self.motion, len(self.tried))
 
 
 @pytest.fixture
