@@ -13,6 +13,7 @@ from torch import Tensor
 from bcodec.entropy.tables import TOTAL, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks
+from bcodec.networks.latent import Hyperprior, QStep
 from bcodec.train import __main__ as commands
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.counting import Symbols, count_symbols
