@@ -23,10 +23,10 @@ from bcodec.frame import Frame, plane_shapes
 from bcodec.video import VideoWriter
 
 RATE = 25  # frames a second of every clip
-SOUNDED = 12  # frames of a clip with sound
+SOUNDED = 10  # frames of a clip with sound
 SOUND_RATE = 48000  # Hz
 MS = Fraction(1, 1000)
-BLOCK = 16  # samples of a plane
+BLOCK = 16  # samples of a plane: so many that motion by a few is no scene cut
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,9 +59,8 @@ def moving(
         planes = []
         for number, (canvas, (rows, columns)) in enumerate(zip(canvases, shapes, strict=True)):
             left = speed * index // (2 if number else 1)
-            plane = canvas[left // 2 :, left:][:rows, :columns] + rng.integers(
-                -grain, grain + 1, (rows, columns)
-            )
+            window = canvas[left // 2 :, left:][:rows, :columns]
+            plane = window + rng.integers(-grain, grain + 1, (rows, columns))
             planes.append(np.ascontiguousarray(np.clip(plane, 0, 255).astype(np.uint8)))
         frames.append(Frame(*planes))
     return frames
@@ -97,7 +96,7 @@ def write(path: Path, frames: list[Frame], format: VideoFormat | None = None, **
 
 
 def with_sound(path: Path, codec: str = "aac", subtitles: str | None = None, start: int = 0) -> Path:
-    """Write 12 pictures of 64x48 as H.264, with noise as sound, and with subtitles at 0.1 and 0.3 s.
+    """Write 10 pictures of 64x48 as H.264, with noise as sound, and with subtitles at 0.1 and 0.3 s.
 
     All begins `start` frame periods later.
     """

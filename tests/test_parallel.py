@@ -17,7 +17,7 @@ SETTINGS = Settings(qp=40, gop_size=2, scene_cut=True)
 
 
 def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
-    frames = moving(3, 40, 24) + moving(4, 40, 24, seed=1)
+    frames = moving(2, 40, 24) + moving(3, 40, 24, seed=1)
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
     together = list(code_in_parallel(split(frames, SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, jobs=2))
     assert [coded.packet for coded in together] == [coded.packet for coded in alone]

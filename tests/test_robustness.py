@@ -510,7 +510,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def forked(source: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    words = [str(tiny_weights), "encode", str(source), "--gop", "2", "--frames", "5", "--preset", "fast"]
+    words = [str(tiny_weights), "encode", str(source), "--gop", "2", "--frames", "3", "--preset", "fast"]
     done = subprocess.run(
         [sys.executable, "-c", FORKS, *words],
         cwd=tmp_path_factory.mktemp("forked"),
