@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 
 import pytest
-from test_codec import clip
+from clips import format_of, moving
 
-from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader, VideoFormat
+from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
 from bcodec.codec import decode
 from bcodec.encoder import ratecontrol
 from bcodec.encoder.encode import Settings
@@ -86,12 +85,11 @@ def test_groups_of_different_qp_decode(tiny_networks: Networks, monkeypatch: pyt
         return 30 + 0.35 * (max(qps) - LAYER_QP[0] - 20 - poc)
 
     monkeypatch.setattr(ratecontrol, "_mean_psnr", wanted)
-    frames, settings = clip(12), Settings(32, 4, scene_cut=False, preset="fast")
+    frames, settings = moving(12, 40, 24), Settings(32, 4, scene_cut=False, preset="fast")
     coded = list(hold_psnr(frames, settings, tiny_networks, 30))
     packets = [frame.packet for frame in coded]
     anchors = [packet.header.qp for packet in packets if packet.header.temporal_layer == 0]
     assert [qp - LAYER_QP[0] for qp in anchors] == [20, 20, 25, 29]
-    video = VideoFormat(frames[0].width, frames[0].height, Fraction(25), Fraction(1, 25))
-    header = SequenceHeader(video, 4, ARITHMETIC_VERSION, tiny_networks.model_id)
+    header = SequenceHeader(format_of(frames[0]), 4, ARITHMETIC_VERSION, tiny_networks.model_id)
     hashes = [picture_hash(frame) for frame in decode(packets, header, tiny_networks)]
     assert hashes == [p.picture_hash for p in sorted(packets, key=lambda packet: packet.header.poc)]
