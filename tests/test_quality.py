@@ -1,0 +1,150 @@
+"""FFmpeg's quality filters beside formulas of their own, and the encoder's goal and report."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bcodec.frame import Frame, plane_shapes
+from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf, has_xpsnr, vmaf_of_log
+
+WIDTH, HEIGHT = 72, 56
+Floats = npt.NDArray[np.float64]
+
+
+def picture(seed: int, width: int = WIDTH, height: int = HEIGHT) -> Frame:
+    """Rising ramps and some noise."""
+    rng = np.random.default_rng(seed)
+    planes = []
+    for rows, columns in plane_shapes(width, height):
+        ramp = np.add.outer(np.arange(rows), np.arange(columns)) + 40
+        planes.append((ramp + rng.integers(0, 20, ramp.shape)).astype(np.uint8))
+    return Frame(*planes)
+
+
+def damaged(frame: Frame, strength: int, seed: int = 9) -> Frame:
+    rng = np.random.default_rng(seed)
+    noise = (rng.integers(-strength, strength + 1, plane.shape) for plane in frame.planes)
+    return Frame(
+        *((p.astype(int) + n).clip(0, 255).astype(np.uint8) for p, n in zip(frame.planes, noise, strict=True))
+    )
+
+
+def ssim(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Of windows of 8x8, each 4 samples from the next, with unbiased variances."""
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    values = []
+    for y in range(0, a.shape[0] - 7, 4):
+        for x in range(0, a.shape[1] - 7, 4):
+            p, q = (plane[y : y + 8, x : x + 8].astype(float).ravel() for plane in (a, b))
+            (vp, vpq), (_, vq) = np.cov(p, q)
+            mp, mq = p.mean(), q.mean()
+            values.append((2 * mp * mq + c1) * (2 * vpq + c2) / ((mp**2 + mq**2 + c1) * (vp + vq + c2)))
+    return float(np.mean(values))
+
+
+def xpsnr(source: Frame, before: npt.NDArray[Any], decoded: Frame) -> tuple[float, ...]:
+    """Of a picture of up to 640x480 below 32 Hz after the luma `before`; Y, U and V in dB."""
+    x, h, w = source.y.astype(float), source.height, source.width
+    share = w * h / (3840 * 2160)
+    block = 4 * int(32 * math.sqrt(share) + 0.5)
+    high = np.zeros_like(x)
+    high[1:-1, 1:-1] = 12 * x[1:-1, 1:-1]
+    for dy, dx in np.ndindex(3, 3):
+        if (dy, dx) != (1, 1):
+            high[1:-1, 1:-1] -= (2 if 1 in (dy, dx) else 1) * x[dy : h - 2 + dy, dx : w - 2 + dx]
+    rows, columns = range(0, h, block), range(0, w, block)
+    weight = np.zeros((len(rows), len(columns)))
+    for (i, y), (j, z) in ((a, b) for a in enumerate(rows) for b in enumerate(columns)):
+        here = slice(y, y + block), slice(z, z + block)
+        inner = slice(max(y, 1), min(y + block, h - 1)), slice(max(z, 1), min(z + block, w - 1))
+        busy = np.abs(high[inner]).mean() + 2 * np.abs(x[here] - before[here]).mean()
+        weight[i, j] = 1 / max(busy, 4)
+    smoothed(weight)
+    scale = math.sqrt(16 * 2**7 / math.sqrt(share))
+    return tuple(
+        10 * math.log10(a.size * 255**2 / int(weighted(a, b, weight, block // s) * scale + 0.5))
+        for a, b, s in zip(source.planes, decoded.planes, (1, 2, 2), strict=True)
+    )
+
+
+def smoothed(weight: Floats) -> None:
+    """Bring each block down to the largest of its neighbours to the left, to the right and above."""
+    flat, columns = weight.reshape(-1), weight.shape[1]
+    for i in range(len(flat)):
+        x = i % columns
+        most = flat[i] if x == 1 else max(flat[i - 2], flat[i]) if x else flat[i - 2] if i > 1 else 0.0
+        if i > columns:
+            most = max(most, flat[i - 1 - columns])
+        if i > 0:
+            flat[i - 1] = min(flat[i - 1], most)
+    flat[-1] = min(flat[-1], max(flat[-2], flat[-1 - columns]))
+
+
+def weighted(a: npt.NDArray[Any], b: npt.NDArray[Any], weight: Floats, block: int) -> float:
+    errors = (a.astype(float) - b) ** 2
+    across = np.add.reduceat(errors, range(0, a.shape[0], block), 0)
+    sums = np.add.reduceat(across, range(0, a.shape[1], block), 1)
+    return float((sums * weight).sum())
+
+
+def test_the_filters_give_what_the_formulas_do() -> None:
+    filters = QualityFilters(WIDTH, HEIGHT, Fraction(25))
+    before = np.zeros((HEIGHT, WIDTH))
+    for seed, strength in ((1, 3), (2, 6), (3, 12)):
+        source = picture(seed)
+        decoded = damaged(source, strength)
+        found = filters.measure(source, decoded)
+        assert found["ssim"] == pytest.approx(ssim(source.y, decoded.y), abs=2e-6)
+        by_plane = [found[f"xpsnr_{plane}"] for plane in "yuv"]
+        assert by_plane == pytest.approx(xpsnr(source, before, decoded), abs=2e-4)
+        before = source.y.astype(float)
+
+
+@pytest.mark.parametrize("rate", [25, 50])
+def test_a_picture_is_measured_after_those_before_it(rate: int) -> None:
+    filters, others = (QualityFilters(WIDTH, HEIGHT, Fraction(rate)) for _ in range(2))
+    sources = [picture(seed) for seed in range(4)]
+    found = [filters.measure(source, damaged(source, 5)) for source in sources]
+    for first in (3, 1, 0):
+        others.begin(sources[:first])
+        assert [others.measure(source, damaged(source, 5)) for source in sources[first:]] == found[first:]
+    others.begin([])
+    assert others.measure(sources[3], damaged(sources[3], 5)) != found[3]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(16, 16), (44, 46), (45, 45), (73, 57), (2049, 1155), (2050, 1154)]
+)
+def test_pictures_of_any_size_are_measured_or_told_apart(width: int, height: int) -> None:
+    source = picture(1, width, height)
+    filters = QualityFilters(width, height, Fraction(30000, 1001))
+    equal, near, far = (filters.measure(source, damaged(source, strength)) for strength in (0, 2, 9))
+    assert 1 == equal["ssim"] > near["ssim"] > far["ssim"]
+    if has_xpsnr(width, height):
+        assert 100 == equal["xpsnr_y"] > near["xpsnr_y"] > far["xpsnr_y"]
+    else:
+        assert all(math.isnan(found["xpsnr_y"]) for found in (equal, near, far))
+
+
+def test_vmaf_is_read_from_what_its_library_writes() -> None:
+    text = '{"frames": [{"frameNum": 0, "metrics": {"integer_adm2": 0.3, "vmaf": 4.19765}}, {"metrics": {}}]}'
+    first, second = vmaf_of_log(text)
+    assert first == 4.19765
+    assert math.isnan(second)
+
+
+@pytest.mark.skipif(not has_vmaf(), reason="this FFmpeg has no libvmaf")
+def test_vmaf_is_measured_where_it_is_there() -> None:
+    with closing(VmafFilter(WIDTH, HEIGHT, Fraction(25))) as vmaf:
+        for strength in (0, 5, 40):
+            vmaf.add(picture(1), damaged(picture(1), strength))
+        found = vmaf.finish()
+    assert found == sorted(found, reverse=True)
+    assert len(found) == 3
