@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from conftest import Command
 
+from bcodec.bitstream import VideoFormat
 from bcodec.frame import Frame, plane_shapes
+from bcodec.metrics import Quality
+from bcodec.pipeline.compare import Comparison, rate_changes
+from bcodec.video import VideoWriter
 from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf, has_xpsnr, vmaf_of_log
 
 WIDTH, HEIGHT = 72, 56
@@ -148,3 +155,75 @@ def test_vmaf_is_measured_where_it_is_there() -> None:
         found = vmaf.finish()
     assert found == sorted(found, reverse=True)
     assert len(found) == 3
+
+
+# ---------------------------------------------------------------- compare and encode
+
+
+RATE = Fraction(25)
+FORMAT = VideoFormat(WIDTH, HEIGHT, RATE, 1 / RATE)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Eight frames in which something moves."""
+    path = tmp_path / "clip.y4m"
+    with VideoWriter(path, FORMAT) as writer:
+        for shift in range(8):
+            frame = picture(1)
+            writer.write(Frame(np.roll(frame.y, shift, 1), frame.u, frame.v))
+    return path
+
+
+@pytest.fixture
+def coded(run: Command, clip: Path) -> Path:
+    path = clip.with_suffix(".bcv")
+    assert run("encode", clip, "-o", path, "--gop", 4, "--preset", "fast", "--threads", 1).status == 0
+    return path
+
+
+def test_compare_tells_ssim_and_xpsnr(run: Command, clip: Path, coded: Path) -> None:
+    result = run("compare", clip, coded, clip, "--json", "--threads", 1)
+    ours, same = json.loads(result.out)["videos"]
+    assert (same["ssim"], same["xpsnr_y"], same["xpsnr_yuv"]) == (1, 100, 100)
+    frames = ours["per_frame"]
+    for name in ("ssim", "xpsnr_y", "xpsnr_u", "xpsnr_v", "xpsnr_yuv"):
+        assert ours[name] == pytest.approx(np.mean([frame[name] for frame in frames]), abs=2e-6)
+    assert ours["xpsnr_yuv"] == pytest.approx(
+        (6 * ours["xpsnr_y"] + ours["xpsnr_u"] + ours["xpsnr_v"]) / 8, abs=2e-6
+    )
+    assert (ours["vmaf"] is None) is not has_vmaf()
+    table = run("compare", clip, coded, "--threads", 1).out.decode()
+    assert f"{ours['xpsnr_y']:.2f}  " in table
+    assert f"{ours['ssim']:.5f}  " in table
+    assert "MS-SSIM" not in table  # the picture is too small for it
+
+
+@pytest.mark.parametrize("where", ["header", "middle", "end"])
+def test_compare_names_a_damaged_file(run: Command, clip: Path, coded: Path, where: str) -> None:
+    data = bytearray(coded.read_bytes())
+    if where == "end":
+        del data[len(data) // 2 :]
+    else:
+        data[{"header": 12, "middle": len(data) // 2}[where]] ^= 0xFF
+    coded.write_bytes(data)
+    for videos in ((clip, coded), (coded, clip)):
+        result = run("compare", *videos, "--threads", 1)
+        assert result.status == 1
+        assert result.err.splitlines()[-1].startswith(f"bcodec: error: {coded}: ")
+
+
+def test_luma_alone_may_order_codecs_otherwise() -> None:
+    def points(codec: str, luma: float) -> list[Comparison]:
+        return [
+            Comparison(f"{codec}{i}", codec, FORMAT, [Quality(30 + i + luma, 30 + i, 30 + i)], [1000 * 2**i])
+            for i in range(5)
+        ]
+
+    qualities = points("a", 0), points("b", -0.5)
+    for point in qualities[1]:
+        (quality,) = point.qualities
+        point.qualities = [quality._replace(psnr_u=quality.psnr_u + 2.5, psnr_v=quality.psnr_v + 2.5)]
+    (change,) = rate_changes([*qualities[0], *qualities[1]])
+    assert change.percent["psnr_yuv"] < 0 < change.percent["psnr_y"]
+    assert change.to_dict()["percent"]["xpsnr_y"] is None
