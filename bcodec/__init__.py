@@ -12,7 +12,7 @@ Faces:
 
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > passes batch opening
-                           > output tally plan inspect journal spool demo > stdio
+                           > beside > output tally plan inspect journal spool demo > stdio
     video/                 __init__ > reader writer > demux mux quality > convert tracks y4m
                            matroska wholeness > base
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,15 @@ import numpy.typing as npt
 import pytest
 from conftest import Command
 
-from bcodec.bitstream import VideoFormat
+from bcodec.bitstream import BitstreamReader, VideoFormat
+from bcodec.encoder.encode import Settings
 from bcodec.frame import Frame, plane_shapes
 from bcodec.metrics import Quality
+from bcodec.networks import Networks
 from bcodec.pipeline.compare import Comparison, rate_changes
-from bcodec.video import VideoWriter
+from bcodec.pipeline.encode import encode_file
+from bcodec.pipeline.plan import Plan
+from bcodec.video import VideoReader, VideoWriter
 from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf, has_xpsnr, vmaf_of_log
 
 WIDTH, HEIGHT = 72, 56
@@ -227,3 +234,97 @@ def test_luma_alone_may_order_codecs_otherwise() -> None:
     (change,) = rate_changes([*qualities[0], *qualities[1]])
     assert change.percent["psnr_yuv"] < 0 < change.percent["psnr_y"]
     assert change.to_dict()["percent"]["xpsnr_y"] is None
+
+
+FAST = ("--gop", 4, "--preset", "fast", "--threads", 1)
+MEANS = ("psnr_y", "psnr_yuv", "xpsnr_y", "xpsnr_u", "xpsnr_v", "xpsnr_yuv", "ssim")
+
+
+def compared(run: Command, clip: Path, coded: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("compare", clip, coded, "--json", "--threads", 1).out)["videos"][0]
+    return found
+
+
+def test_encode_tells_what_compare_does(run: Command, clip: Path, coded: Path, tmp_path: Path) -> None:
+    target, log = tmp_path / "again.bcv", tmp_path / "log.json"
+    result = run("encode", clip, "-o", target, "--psnr", "--log-json", log, *FAST)
+    assert target.read_bytes() == coded.read_bytes()
+    summary = json.loads(log.read_text().splitlines()[-1])["summary"]
+    found = compared(run, clip, target)
+    assert {name: summary[name] for name in MEANS} == pytest.approx(
+        {name: found[name] for name in MEANS}, abs=1e-5
+    )
+    assert f"XPSNR Y {found['xpsnr_y']:.2f}, U" in result.err
+    assert f"SSIM Y {found['ssim']:.5f} (mean over 8 frames)" in result.err
+
+
+def test_without_psnr_no_filter_is_asked(run: Command, clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    assert run("encode", clip, "-o", tmp_path / "a.bcv", "--log-json", log, *FAST).status == 0
+    summary = json.loads(log.read_text().splitlines()[-1])["summary"]
+    assert {"psnr_y", "xpsnr_y"} & set(summary) == {"psnr_y"}
+
+
+def test_kept_frames_are_not_measured_but_come_before_the_others(
+    run: Command, clip: Path, coded: Path, tmp_path: Path
+) -> None:
+    target, log = tmp_path / "go-on.bcv", tmp_path / "log.json"
+    data = coded.read_bytes()
+    with coded.open("rb") as file:
+        reader = BitstreamReader(file)
+        size = 58 + sum(reader.last_size for _ in islice(reader.frames(), 5))
+    (tmp_path / ".go-on.bcv.part").write_bytes(data[:size])
+    result = run("encode", clip, "-o", target, "--resume", "--psnr", "--log-json", log, *FAST)
+    assert result.status == 0
+    assert target.read_bytes() == data
+    rest = compared(run, clip, target)["per_frame"][5:]
+    summary = json.loads(log.read_text().splitlines()[-1])["summary"]
+    assert summary["frames_measured"] == len(rest) == 3
+    assert summary["xpsnr_y"] == pytest.approx(np.mean([frame["xpsnr_y"] for frame in rest]), abs=1e-5)
+
+
+def test_xpsnr_is_held_group_by_group(
+    run: Command,
+    clip: Path,
+    tmp_path: Path,
+    tiny_networks: Networks,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    target, settings = tmp_path / "held.bcv", Settings(20, 4, preset="fast")
+    with caplog.at_level("DEBUG", "bcodec"), VideoReader(str(clip)) as reader:
+        encode_file(reader, str(target), settings, tiny_networks, Plan(target_xpsnr=12.1))
+    told = re.findall(r"frames (\d+) to (\d+): qp ([\d.]+), ([\d.]+) dB, (\d+) trials", caplog.text)
+    frames = compared(run, clip, target)["per_frame"]
+    for first, last, _, decibels, _ in told:
+        mean = np.mean([frame["xpsnr_y"] for frame in frames[int(first) : int(last) + 1]])
+        assert mean == pytest.approx(float(decibels), abs=0.006)
+        assert mean == pytest.approx(12.1, abs=0.2)
+    assert [(first, last) for first, last, *_ in told] == [("0", "4"), ("5", "7")]
+    assert max(int(trials) for *_, trials in told) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--target-psnr", 30), "--target-psnr and --target-xpsnr contradict each other"),
+        (("-q", 30), "-q and --target-xpsnr contradict each other"),
+        (("--jobs", 2), "--target-xpsnr takes one GOP after the other: it cannot use --jobs"),
+    ],
+)
+def test_xpsnr_is_one_goal(
+    run: Command, clip: Path, tmp_path: Path, options: tuple[object, ...], message: str
+) -> None:
+    result = run("encode", clip, "-o", tmp_path / "a.bcv", "--target-xpsnr", 30, *options)
+    assert (result.status, message in result.err) == (2, True)
+
+
+def test_pictures_too_small_for_xpsnr_are_told(run: Command, tmp_path: Path) -> None:
+    clip = tmp_path / "small.y4m"
+    with VideoWriter(clip, replace(FORMAT, width=32, height=32)) as writer:
+        for seed in range(2):
+            writer.write(picture(seed, 32, 32))
+    result = run("encode", clip, "-o", tmp_path / "a.bcv", "--target-xpsnr", 30, *FAST)
+    assert result.status == 2
+    assert "XPSNR of pictures so small" in result.err
+    result = run("encode", clip, "-o", tmp_path / "a.bcv", "--psnr", *FAST)
+    assert [line.split()[1] for line in result.err.splitlines()[-2:]] == ["PSNR", "SSIM"]
