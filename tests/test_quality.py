@@ -26,7 +26,7 @@ from bcodec.pipeline.compare import Comparison, rate_changes
 from bcodec.pipeline.encode import encode_file
 from bcodec.pipeline.plan import Plan
 from bcodec.video import VideoReader, VideoWriter
-from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf, has_xpsnr, vmaf_of_log
+from bcodec.video.quality import Pairs, QualityFilters, VmafFilter, has_vmaf, has_xpsnr, vmaf_of_log
 
 WIDTH, HEIGHT = 72, 56
 Floats = npt.NDArray[np.float64]
@@ -147,11 +147,34 @@ def test_pictures_of_any_size_are_measured_or_told_apart(width: int, height: int
         assert all(math.isnan(found["xpsnr_y"]) for found in (equal, near, far))
 
 
+@pytest.mark.parametrize(
+    ("rate", "like"),
+    [(1 / Fraction(2**32 - 1), 25), (Fraction(2**32 - 1), 50), (Fraction(2**32 - 1, 2**32), 25)],
+)
+def test_rates_beyond_what_ffmpeg_can_hold_are_taken(rate: Fraction, like: int) -> None:
+    found = []
+    for each in (rate, Fraction(like)):
+        filters = QualityFilters(WIDTH, HEIGHT, each)
+        found.append([filters.measure(picture(seed), damaged(picture(seed), 4)) for seed in range(3)])
+    assert found[0] == found[1]
+
+
 def test_vmaf_is_read_from_what_its_library_writes() -> None:
     text = '{"frames": [{"frameNum": 0, "metrics": {"integer_adm2": 0.3, "vmaf": 4.19765}}, {"metrics": {}}]}'
     first, second = vmaf_of_log(text)
     assert first == 4.19765
     assert math.isnan(second)
+
+
+def test_a_filter_writes_its_log_when_its_graph_goes(tmp_path: Path) -> None:
+    log, pairs = tmp_path / "log", Pairs(WIDTH, HEIGHT, Fraction(25))
+    last = pairs.graph.add("xpsnr", stats_file=str(log))
+    pairs.source.link_to(last)
+    pairs.decoded.link_to(last, 0, 1)
+    pairs.end(last)
+    pairs.through(picture(1), picture(2))
+    del pairs, last
+    assert "XPSNR average, 1 frames" in log.read_text()
 
 
 @pytest.mark.skipif(not has_vmaf(), reason="this FFmpeg has no libvmaf")

@@ -7,7 +7,6 @@ import math
 import tempfile
 from fractions import Fraction
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from av.filter import Graph, filters_available
@@ -20,6 +19,7 @@ from bcodec.video.convert import to_video_frame
 
 XPSNR_SMALLEST = 2025  # luma samples: below it the filter's blocks have no sample, by which it divides
 XPSNR_HALVED = 2048 * 1152  # luma samples: above it the filter works on 2x2, and writes beyond odd sides
+XPSNR_FAST = 32  # Hz from which the filter looks at two pictures before, not at one
 XPSNR_MEMORY = 2  # source pictures before one that are part of what it is worth
 VMAF = "libvmaf"
 
@@ -38,17 +38,17 @@ class Pairs:
 
     def __init__(self, width: int, height: int, frame_rate: Fraction) -> None:
         self.graph, self.count = Graph(), 0
-        picture = f"video_size={width}x{height}:pix_fmt=yuv420p"
-        times = f"time_base={1 / frame_rate}:frame_rate={frame_rate}"
-        self.source, self.decoded = (self.graph.add("buffer", f"{picture}:{times}") for _ in range(2))
-        self.time_base = 1 / frame_rate
+        # The filters ask only whether it is below XPSNR_FAST; rates that FFmpeg cannot hold would crash them.
+        rate = min(max(int(frame_rate), 1), XPSNR_FAST)
+        self.time_base = Fraction(1, rate)
+        picture = f"video_size={width}x{height}:pix_fmt=yuv420p:time_base=1/{rate}:frame_rate={rate}"
+        self.source, self.decoded = (self.graph.add("buffer", picture) for _ in range(2))
 
-    def end(self, last: FilterContext) -> Self:
+    def end(self, last: FilterContext) -> None:
         """Let pictures come out behind the last filter; the graph is complete."""
         self.sink = self.graph.add("buffersink")
         last.link_to(self.sink)
         self.graph.configure()
-        return self
 
     def through(self, source: Frame, decoded: Frame) -> dict[str, str]:
         """Send a pair through; what the filters say of it, by their names for it."""
@@ -66,7 +66,7 @@ class QualityFilters:
     """Measures pictures of one size in display order, at `frame_rate` Hz: SSIM and XPSNR.
 
     XPSNR weighs the errors of a block by how busy the source is there, in space and since the picture before
-    (from 32 Hz on, the two before): what comes first has a black picture before it.
+    (from 32 Hz on: the two before): what comes first has a black picture before it.
     Sources: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
     similarity", 2004, in FFmpeg on blocks of 8x8, each 4 samples from the next; Helmrich et al., "XPSNR: a
     low-complexity extension of the perceptually weighted peak signal-to-noise ratio", 2020.
