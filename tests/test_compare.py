@@ -136,9 +136,12 @@ def test_curves_are_compared_by_bd_rate() -> None:
     few = [point("c", 1000, 33)]
     (change,) = rate_changes([*theirs, *ours, *few])
     assert (change.codec, change.anchor) == ("b", "a")
-    assert change.percent == pytest.approx(-10)
+    assert (change.percent["psnr_yuv"], change.percent["psnr_y"]) == pytest.approx((-10, -10))
+    assert math.isnan(change.percent["xpsnr_y"])
     assert [c.sizes[0] for c in curves(theirs)["a"]] == [1000, 2000, 4000, 8000]
-    assert to_table([*theirs, *ours]).splitlines()[-1] == "BD-rate (PSNR YUV) of b against a: -10.00 %"
+    *_, head, row = to_table([*theirs, *ours]).splitlines()
+    assert head.split() == ["PSNR", "YUV", "PSNR", "Y", "XPSNR", "YUV", "XPSNR", "Y", "BD-rate"]
+    assert row.split() == ["-10.00", "%", "-10.00", "%", "-", "-", "b", "against", "a"]
     assert math.isnan(ours[0].mean.ms_ssim)
 
 

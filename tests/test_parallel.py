@@ -9,7 +9,7 @@ from clips import moving
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_frames, split
 from bcodec.encoder.parallel import code_in_parallel
-from bcodec.frame import Frame
+from bcodec.frame import Frame, picture_hash
 from bcodec.networks import Networks
 
 MEDIUM = PRESETS["medium"]
@@ -19,9 +19,13 @@ SETTINGS = Settings(qp=40, gop_size=2, scene_cut=True)
 def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
     frames = moving(2, 40, 24) + moving(3, 40, 24, seed=1)
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
-    together = list(code_in_parallel(split(frames, SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, jobs=2))
+    parts = split(frames, SETTINGS)
+    together = list(code_in_parallel(parts, SETTINGS.qp, tiny_networks, MEDIUM, jobs=2, pictures=True))
     assert [coded.packet for coded in together] == [coded.packet for coded in alone]
     assert [coded.motion_bits for coded in together] == [coded.motion_bits for coded in alone]
+    hashes = [picture_hash(coded.picture) for coded in together if coded.picture]
+    assert hashes == [coded.packet.picture_hash for coded in alone]
+    assert {coded.picture for coded in alone} == {None}
     assert multiprocessing.active_children() == []
 
 
