@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import Command
+from commands import Command
 
 from bcodec.bitstream import BitstreamReader, VideoFormat
 from bcodec.encoder.encode import Settings
