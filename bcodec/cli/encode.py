@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from bcodec.encoder.effort import PRESETS
 from bcodec.errors import UsageError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
-from bcodec.pipeline.output import output_file, refuse_same_file
+from bcodec.pipeline.output import output_file, refuse_same_file, whole_file
 from bcodec.pipeline.plan import Plan, one_goal
 from bcodec.pipeline.stdio import check_standard_input, open_text, shown
 
@@ -166,8 +167,9 @@ def encode(
         _check_log(log_json, source, target)
         plan.check_output(target)
         with (
+            _log_path(log_json, overwrite) as log_path,
             output_file(target, overwrite=overwrite, resume=resume) as path,
-            open_text(log_json) as log_file,
+            open_text(log_path) as log_file,
         ):
             from bcodec.encoder.encode import Settings
             from bcodec.pipeline.encode import encode_file
@@ -252,6 +254,12 @@ def _check_log(log_json: str | None, source: str, target: str) -> None:
         refuse_same_file(target, log_json)
         if log_json == target == "-":
             raise UsageError("the video and --log-json cannot both be standard output")
+
+
+def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[str | None]:
+    if log_json in (None, "-"):  # lines may go to a terminal, a video may not
+        return nullcontext(log_json)
+    return whole_file(log_json, overwrite=overwrite)
 
 
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
