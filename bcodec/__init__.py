@@ -3,9 +3,9 @@
 The house. An import only goes down: to a room below, or within a room to a file behind a ">".
 
 Faces:
-    __main__.py            python -m bcodec
+    __main__.py            bcodec, python -m bcodec
     cli/                   main > encode decode verify compare demo info
-                           > arguments failures progress > console
+                           > arguments failures progress > console signals
     train/                 __main__ > run stages counting draw > clips losses optimizers
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
