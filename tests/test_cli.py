@@ -502,7 +502,7 @@ def test_raw_video_must_be_whole_frames(run: Command, tmp_path: Path) -> None:
         (("encode",), "Missing"),
         (("encode", "a.mp4"), "Missing option '-o'"),
         (("encode", "a.mp4", "-o", "b.bcv", "--qp", "3"), "No such option"),
-        (("encode", "a.mp4", "-o", "b.bcv", "-q", "64"), "64 is not in the range 0<=x<=63"),
+        (("encode", "a.mp4", "-o", "b.bcv", "-q", "64"), "64.0 is not in the range 0<=x<=63"),
         (("encode", "a.mp4", "-o", "b.bcv", "--gop", "0"), "0 is not in the range 1<=x<=64"),
         (("encode", "a.mp4", "-o", "b.bcv", "--frames", "0"), "--frames"),
         (("encode", "a.mp4", "-o", "b.bcv", "--start", "-1"), "--start"),
@@ -568,8 +568,9 @@ def test_help_and_version_need_no_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert f"bcodec {bcodec.__version__}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "-q N Quality: higher is better and bigger. [default: 32; 0<=x<=63]" in " ".join(
-        done.stdout.split()
+    assert (
+        "-q N Quality: higher is better and bigger. Eighths count: 32.5. [default: 32; 0<=x<=63]"
+        in " ".join(done.stdout.split())
     )
 
 

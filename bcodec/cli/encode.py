@@ -21,20 +21,29 @@ from bcodec.encoder.effort import PRESETS
 from bcodec.errors import UsageError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
+from bcodec.pipeline.moments import Seconds
 from bcodec.pipeline.output import output_file, refuse_same_file, whole_file
 from bcodec.pipeline.plan import Plan, one_goal
 from bcodec.pipeline.stdio import check_standard_input, open_text, shown
 
 if TYPE_CHECKING:
     from bcodec.pipeline.passes import Encoded
+    from bcodec.video import VideoReader
 
 MOST_JOBS = 64
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".y4m", ".yuv", ".i420")
 
 
 @click.command(cls=Command)
-@click.argument("sources", type=arguments.FILE, metavar="IN...", nargs=-1, required=True)
+@click.argument("sources", type=arguments.FILE, metavar="IN...", nargs=-1)
+@arguments.named_input
 @click.option(
-    "-o", "target", type=arguments.FILE, metavar="OUT", help="The .bcv file to write; - is standard output."
+    "-o",
+    "--output",
+    "target",
+    type=arguments.FILE,
+    metavar="OUT",
+    help="The .bcv file to write; - is standard output.",
 )
 @click.option(
     "--out-dir",
@@ -45,10 +54,10 @@ MOST_JOBS = 64
 @click.option(
     "-q",
     "qp",
-    type=click.IntRange(0, MAX_QP),
+    type=arguments.Number(0, MAX_QP),
     default=32,
     metavar="N",
-    help="Quality: higher is better and bigger.",
+    help="Quality: higher is better and bigger. Eighths count: 32.5.",
 )
 @click.option(
     "--bitrate",
@@ -64,7 +73,7 @@ MOST_JOBS = 64
 )
 @click.option(
     "--target-psnr",
-    type=click.FloatRange(15, 60),
+    type=arguments.Number(15, 60),
     metavar="DB",
     help="Mean PSNR (YUV 6:1:1) of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
 )
@@ -117,9 +126,10 @@ def encode(
     /,
     *,
     sources: tuple[str, ...],
+    inputs: tuple[str, ...],
     target: str | None,
     out_dir: str | None,
-    qp: int,
+    qp: float,
     bitrate: float | None,
     max_size: float | None,
     target_psnr: float | None,
@@ -136,7 +146,8 @@ def encode(
     verify: bool,
     jobs: int,
     resume: bool,
-    start: int,
+    start: int | Seconds,
+    duration: int | Seconds | None,
     frames: int | None,
     device: str,
     threads: int | None,
@@ -158,10 +169,12 @@ def encode(
     plan = Plan(
         bitrate=bitrate, max_size=max_size, target_psnr=target_psnr, jobs=jobs, resume=resume, verify=verify
     )
+    part = arguments.part(start, duration, frames)
     networks = cache(partial(arguments.networks, device, threads))
 
     def encode_one(source: str, target: str) -> None:
         refuse_same_file(source, target)
+        _check_target(target)
         if source == "-":
             check_standard_input()
         _check_log(log_json, source, target)
@@ -176,16 +189,10 @@ def encode(
             from bcodec.video import VideoReader
 
             _check_raw(source, size, fps)
-            open_video = partial(
-                VideoReader,
-                source,
-                size=size,
-                frame_rate=fps,
-                start=start,
-                frames=frames,
-                keep=arguments.kept(no_audio, no_subtitles),
-                deinterlace=deinterlace,
-            )
+            whole = partial(VideoReader, source, size=size, frame_rate=fps, deinterlace=deinterlace)
+            first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
+            keep = arguments.kept(no_audio, no_subtitles)
+            open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
                 encoded = encode_file(
                     reader,
@@ -199,10 +206,11 @@ def encode(
                 )
         _tell(encoded, target, psnr=psnr)
 
+    names = arguments.names(inputs, sources)
     if out_dir is None:
-        encode_one(sources[0], _only_target(sources, target))
+        encode_one(names[0], _only_target(names, target))
     else:
-        _encode_all(sources, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
+        _encode_all(names, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
 
 
 def _tell(encoded: Encoded, target: str, *, psnr: bool) -> None:
@@ -214,7 +222,10 @@ def _tell(encoded: Encoded, target: str, *, psnr: bool) -> None:
         say(encoded.journal.to_line())
 
 
-def _only_target(sources: tuple[str, ...], target: str | None) -> str:
+def _only_target(sources: list[str], target: str | None) -> str:
+    """Where to write; of two names without -o the second, if it is one of a .bcv file."""
+    if target is None and len(sources) == 2 and sources[1].lower().endswith(".bcv"):
+        return sources[1]
     if target is None:
         raise UsageError("Missing option '-o', or --out-dir for several inputs.")
     if len(sources) > 1:
@@ -222,8 +233,22 @@ def _only_target(sources: tuple[str, ...], target: str | None) -> str:
     return target
 
 
+def _check_target(target: str) -> None:
+    suffix = os.path.splitext(target)[1].lower()
+    if suffix in VIDEO_SUFFIXES:
+        raise UsageError(f"{target}: encode writes a .bcv file; decode makes a video like {suffix} of one")
+
+
+def _rate(whole: Callable[[], VideoReader], source: str) -> Fraction:
+    """The frame rate of a file, which is opened for it; UsageError for a pipe."""
+    if not os.path.isfile(source):
+        raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
+    with whole() as reader:
+        return reader.format.frame_rate
+
+
 def _encode_all(
-    sources: tuple[str, ...],
+    sources: list[str],
     folder: str,
     encode_one: Callable[[str, str], None],
     *,

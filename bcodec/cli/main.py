@@ -27,7 +27,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 @click.group(context_settings=CONTEXT, no_args_is_help=False)
-@click.version_option(__version__, prog_name="bcodec", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="bcodec", message="%(prog)s %(version)s")
 def commands() -> None:
     """A neural video codec: video in, a small .bcv file, and the same picture out on every machine.
 

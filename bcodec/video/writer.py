@@ -17,6 +17,7 @@ from bcodec.video.mux import ENCODERS, ContainerOutput
 from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput
 
 KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *ENCODERS)}
+INSTEAD = {".webm": ".mkv (lossless) or .mp4", ".mov": ".mp4", ".m4v": ".mp4"}
 
 
 def output_kind(path: str | os.PathLike[str]) -> str:
@@ -25,10 +26,10 @@ def output_kind(path: str | os.PathLike[str]) -> str:
         return "y4m"
     suffix = Path(path).suffix.lower()
     if suffix not in KINDS:
-        known = ", ".join(KINDS)
-        raise VideoError(
-            f"{os.fspath(path)}: cannot write {suffix or 'a file without an ending'}; known are {known}"
-        )
+        what = f"{os.fspath(path)}: cannot write {suffix or 'a file without an ending'}"
+        if suffix in INSTEAD:
+            raise VideoError(f"{what}; write {INSTEAD[suffix]} instead")
+        raise VideoError(f"{what}; known are {', '.join(KINDS)}")
     return KINDS[suffix]
 
 
