@@ -247,8 +247,10 @@ def test_info_counts_every_byte(run: Command, coded: Path) -> None:
         ("B", 2, 4),
     ]
     assert sum(row["bits"] for row in found["layers"]) < found["bytes"] * 8
-    assert found["bitrate"] == pytest.approx(found["bytes"] * 8 * 25 / COUNT)
-    assert found["bits_per_pixel"] == pytest.approx(found["bytes"] * 8 / (WIDTH * HEIGHT * COUNT))
+    bits = sum(row["bits"] for row in found["layers"])
+    assert bits == found["picture_bytes"] * 8
+    assert found["bitrate"] == pytest.approx(bits * 25 / COUNT)
+    assert found["bits_per_pixel"] == pytest.approx(bits / (WIDTH * HEIGHT * COUNT))
     assert found["colour"]["range"] == "limited"
     assert found["damage"] is None
 

@@ -216,7 +216,7 @@ def encode(
 def _tell(encoded: Encoded, target: str, *, psnr: bool) -> None:
     """Say what came of it."""
     tally = encoded.tally
-    result = f"{readable_bytes(tally.bytes)}, {tally.bitrate()}"
+    result = f"{readable_bytes(encoded.size)}, pictures {tally.bitrate()}"
     log.info(f"{tally.summary()}: {result} to {shown(target, 'output')}")
     if psnr:
         say(encoded.journal.to_line())

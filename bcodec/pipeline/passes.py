@@ -33,10 +33,11 @@ log = logging.getLogger("bcodec")
 
 
 class Encoded(NamedTuple):
-    """What came of a pass."""
+    """What came of a pass; `size` is the bytes of the file."""
 
     tally: Tally
     journal: Journal
+    size: int
 
 
 @dataclass
@@ -72,8 +73,8 @@ class Passes:
                 tally.count_packet(written)
                 tally.count_frame()
                 journal.add(coded, written)
-        journal.close(bytes=tally.bytes, bitrate=tally.bits_per_second())
-        return Encoded(tally, journal)
+        journal.close(bytes=writer.position, bitrate=tally.bits_per_second())
+        return Encoded(tally, journal, writer.position)
 
     def _coded(
         self, frames: Iterator[Frame], settings: Settings, header: SequenceHeader, path: str, every: int
