@@ -25,8 +25,14 @@ from bcodec.pipeline.tally import in_frames
     "target",
     type=arguments.FILE,
     metavar="OUT",
-    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is y4m on"
-    " standard output.",
+    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is"
+    " standard output, y4m if --format is not given.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["mkv", "mp4", "y4m", "yuv"]),
+    help="What to write, whatever the name of OUT ends in.",
 )
 @arguments.streams
 @arguments.common
@@ -35,6 +41,7 @@ def decode(
     names: tuple[str, ...],
     inputs: tuple[str, ...],
     target: str | None,
+    kind: str | None,
     no_audio: bool,
     no_subtitles: bool,
     start: int | Seconds,
@@ -51,12 +58,14 @@ def decode(
 
     \b
     bcodec decode holiday.bcv -o holiday.mkv
-    bcodec decode holiday.bcv -o - --start 100 --frames 50 | ffplay -
+    bcodec decode holiday.bcv -o - --format mkv | mpv -
     """
     source, target = _source_and_target(arguments.names(inputs, names), target)
     part = arguments.part(start, duration, frames)
     refuse_same_file(source, target)
-    kind = _output_kind(target)
+    kind = kind or _output_kind(target)
+    if kind == "mp4" and target == "-":
+        raise UsageError("--format mp4 needs a file; mkv can be written to standard output")
     with output_file(target, overwrite=overwrite) as path, open_input(source) as file:
         keep = arguments.kept(no_audio, no_subtitles)
         coded = CodedVideo.open(file, source, part, keep=keep)

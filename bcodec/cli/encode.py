@@ -155,8 +155,8 @@ def encode(
 ) -> None:
     """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
 
-    IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for y4m on
-    standard input.
+    IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for
+    standard input: y4m or, with --size and --fps, raw planes.
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -290,8 +290,10 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
     from bcodec.video import RAW_SUFFIXES
 
-    raw = source.lower().endswith(RAW_SUFFIXES)
+    raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
     if raw and not (size and fps):
-        raise UsageError(f"{source}: raw video does not say its size and rate; give --size WxH and --fps R")
+        raise UsageError(
+            f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
+        )
     if not raw and (size or fps):
         raise UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")

@@ -18,7 +18,6 @@ from bcodec.bitstream import (
 )
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
-from bcodec.metrics import bits_per_pixel
 from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
 
 COLOUR_RANGES = ("unspecified", "limited", "full")
@@ -100,8 +99,8 @@ class Inspection:
     @property
     def bits_per_pixel(self) -> float:
         """Bits of the pictures per luma sample; 0 without frames."""
-        video = self.header.video
-        return bits_per_pixel(self.picture_bytes, video.width, video.height, self.frames or 1)
+        samples = self.header.video.width * self.header.video.height * self.frames
+        return self.picture_bytes * 8 / samples if samples else 0.0
 
     def _per_second(self, count: int) -> float:
         return float(count * 8 * self.header.video.frame_rate / self.frames) if self.frames else 0.0

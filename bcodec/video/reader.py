@@ -27,7 +27,8 @@ class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
     path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
-    frame_rate in Hz are then required, and else refused); `-` for y4m on the standard input.
+    frame_rate in Hz are then required, and else refused); `-` for the standard input, which is y4m or, where
+    a size is given, bare planes.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
@@ -100,11 +101,13 @@ class VideoReader:
 def _open(
     path: str, name: str, size: tuple[int, int] | None, frame_rate: Fraction | None, wanted: Selection
 ) -> OpenInput:
-    raw = Path(path).suffix.lower() in RAW_SUFFIXES
+    raw = Path(path).suffix.lower() in RAW_SUFFIXES or (path == "-" and size is not None)
     if not raw and (size or frame_rate):
-        raise VideoError(f"{name}: size and frame rate are in the file; give them for raw .yuv only")
+        raise VideoError(f"{name}: size and frame rate are in the file; give them for raw planes only")
     if wanted.deinterlace and (raw or path == "-"):
         raise VideoError(f"{name}: only a video file can be deinterlaced, no pipe and no bare planes")
+    if path == "-" and raw:
+        return open_raw(sys.stdin.buffer, name, None, size, frame_rate)
     if path == "-":
         return open_y4m(sys.stdin.buffer, name, None)
     mode = os.stat(path).st_mode

@@ -36,10 +36,11 @@ def output_kind(path: str | os.PathLike[str]) -> str:
 class VideoWriter:
     """A video file being written, frames at a constant rate; a context manager, finished at its end.
 
-    path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for y4m on
-    the standard output. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264, lossy, even sizes
-    only), else as the path's ending says. format: written along as far as the kind can hold it; so are
-    the tags and streams of `side_data`, whose packets are taken as the time of the pictures goes on.
+    path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for the
+    standard output, which cannot be mp4. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264,
+    lossy, even sizes only), else as the path's ending says. format: written along as far as the kind can
+    hold it; so are the tags and streams of `side_data`, whose packets are taken as the time of the pictures
+    goes on.
     notices: lines that the user must be told; more may come. Raises VideoError.
     """
 
@@ -56,6 +57,8 @@ class VideoWriter:
         self._size = format.width, format.height
         kind = kind or output_kind(path)
         side_data = side_data or SideData()
+        if kind == "mp4" and os.fspath(path) == "-":
+            raise VideoError(f"{self._name}: cannot be mp4, which is written in no single go; take mkv")
         if kind == "mp4" and (format.width % 2 or format.height % 2):
             odd = f"{format.width}x{format.height}"
             raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")
