@@ -4,7 +4,7 @@ The house. An import only goes down: to a room below, or within a room to a file
 
 Faces:
     __main__.py            bcodec, python -m bcodec
-    cli/                   main > encode decode verify compare demo info
+    cli/                   main > encode decode verify compare demo info man
                            > arguments failures progress > console signals
     train/                 __main__ > run stages counting draw > clips losses optimizers
     networks/__main__.py   python -m bcodec.networks: what the networks take

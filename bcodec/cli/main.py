@@ -18,6 +18,7 @@ from bcodec.cli.demo import demo
 from bcodec.cli.encode import encode
 from bcodec.cli.failures import READER_GONE, exit_status, explain
 from bcodec.cli.info import info
+from bcodec.cli.man import man
 from bcodec.cli.signals import Stopped, signals_raised
 from bcodec.cli.verify import verify
 
@@ -35,7 +36,7 @@ def commands() -> None:
     """
 
 
-for command in (encode, decode, verify, info, compare, demo):
+for command in (encode, decode, verify, info, compare, demo, man):
     commands.add_command(command)
 
 
