@@ -12,7 +12,7 @@ Faces:
 
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode > passes batch opening compare
-                           > output tally plan inspect journal spool demo > stdio moments colour
+                           > output plan inspect journal spool demo > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux > convert tracks y4m matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:

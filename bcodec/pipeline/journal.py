@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from bcodec.bitstream import FrameType
 from bcodec.encoder.group import CodedFrame
 from bcodec.metrics import Quality
+from bcodec.pipeline.tally import in_frames
 
 
 class Journal:
@@ -69,7 +70,7 @@ class Journal:
         if not (q := self.quality):
             return "PSNR: no frame was coded in this run"
         values = f"Y {q.psnr_y:.2f}, U {q.psnr_u:.2f}, V {q.psnr_v:.2f}, YUV 6:1:1 {q.psnr_yuv:.2f} dB"
-        return f"PSNR {values} (mean over {self.measured} frames)"
+        return f"PSNR {values} (mean over {in_frames(self.measured)})"
 
     def close(self, **more: Any) -> None:
         """Write the summary line, {"summary": {...}}: sums and means over frames, and what else is given."""

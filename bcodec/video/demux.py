@@ -23,6 +23,7 @@ from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection
 from bcodec.video.convert import Converter
 from bcodec.video.tracks import find_tracks, from_container, kept_tags
 
+UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
 UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
@@ -103,16 +104,21 @@ class ContainerInput:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Give the undamaged pictures; then VideoError if that is not all of them."""
+        if self.stream.codec_context is None:  # PyAV's types do not say so
+            raise VideoError(f"{self.name}: {UNKNOWN_CODEC}")
         count = 0
         try:
             for picture in self._undamaged():
                 yield picture
                 count += 1
         except (av.FFmpegError, EOFError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise VideoError(f"{self.name}: is damaged or cut short after {count} frames ({why})") from error
+            why, done = getattr(error, "strerror", None) or error, f"{count} frame{'s' * (count != 1)}"
+            if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
+                raise VideoError(f"{self.name}: {UNKNOWN_CODEC} ({why}), after {done}") from error
+            raise VideoError(f"{self.name}: is damaged or cut short after {done} ({why})") from error
         if self.missing:
-            raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {count} frames")
+            done = f"{count} frame{'s' * (count != 1)}"
+            raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {done}")
 
     def _undamaged(self) -> Iterator[VideoFrame]:
         """Decode up to what FFmpeg marks as damaged, then EOFError; side data is put aside."""

@@ -148,7 +148,8 @@ def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Fra
     while line := stream.readline(Y4M_LINE):
         data = stream.read(each) if line.startswith(b"FRAME") and line.endswith(b"\n") else b""
         if len(data) != each:
-            raise VideoError(f"{name}: is damaged or cut short after {count} frames")
+            done = f"{count} frame{'s' * (count != 1)}"
+            raise VideoError(f"{name}: is damaged or cut short after {done}")
         yield Frame.from_bytes(data, video.width, video.height)
         count += 1
 
