@@ -150,7 +150,10 @@ def raw_video(command: T) -> T:
     """Add the options that say what raw video does not."""
     for option in (
         click.option(
-            "--fps", type=rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001."
+            "--fps",
+            type=rate,
+            metavar="R",
+            help="Rate of raw video or numbered pictures, frames per second: 25, 30000/1001.",
         ),
         click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels."),
     ):

@@ -155,8 +155,8 @@ def encode(
 ) -> None:
     """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
 
-    IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for
-    standard input: y4m or, with --size and --fps, raw planes.
+    IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
+    .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -200,7 +200,7 @@ def encode(
                     Settings(qp, gop, scene_cut, preset),
                     networks(),
                     plan,
-                    reopen=open_video if os.path.isfile(source) else None,
+                    reopen=open_video if _can_reopen(source) else None,
                     log_file=log_file,
                     follow=progress,
                 )
@@ -241,10 +241,16 @@ def _check_target(target: str) -> None:
 
 def _rate(whole: Callable[[], VideoReader], source: str) -> Fraction:
     """The frame rate of a file, which is opened for it; UsageError for a pipe."""
-    if not os.path.isfile(source):
+    if not _can_reopen(source):
         raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
     with whole() as reader:
         return reader.format.frame_rate
+
+
+def _can_reopen(source: str) -> bool:
+    from bcodec.video.reader import is_sequence
+
+    return os.path.isfile(source) or is_sequence(source)
 
 
 def _encode_all(
@@ -289,11 +295,12 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
 
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
     from bcodec.video import RAW_SUFFIXES
+    from bcodec.video.reader import is_sequence
 
     raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
     if raw and not (size and fps):
         raise UsageError(
             f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
         )
-    if not raw and (size or fps):
+    if not raw and (size or (fps and not is_sequence(source))):
         raise UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")

@@ -32,15 +32,20 @@ LATEST = Fraction(1)  # second by which sound may come behind its picture in a f
 class ContainerInput:
     """An open input that FFmpeg reads: the first video stream of a container, and its side data.
 
-    name: of the file, for errors. missing: the bytes by which the file is shorter than it says.
+    name: of the file, for errors. missing: the bytes by which the file is shorter than it says. numbered: the
+    rate in Hz of numbered pictures, whose names the path is a pattern of.
     """
 
-    def __init__(self, path: str, name: str, missing: int, wanted: Selection) -> None:
+    def __init__(
+        self, path: str, name: str, missing: int, wanted: Selection, numbered: Fraction | None = None
+    ) -> None:
         self.name, self.missing, self.notices = name, missing, list[str]()
         self.start, self.last = wanted.start, 0
         self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
-            self.container = av.open(f"file:{path}", metadata_errors="ignore")
+            options = {"framerate": str(numbered)} if numbered else {}
+            kind = "image2" if numbered else None
+            self.container = av.open(f"file:{path}", format=kind, options=options, metadata_errors="ignore")
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
