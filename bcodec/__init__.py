@@ -3,16 +3,16 @@
 The house. An import only goes down: to a room below, or within a room to a file behind a ">".
 
 Faces:
-    __main__.py            python -m bcodec
-    cli/                   main > encode decode verify compare demo info
-                           > arguments failures progress > console
+    __main__.py            bcodec, python -m bcodec
+    cli/                   main > encode decode verify compare demo info man
+                           > arguments failures progress > console signals
     train/                 __main__ > run stages counting draw > clips losses optimizers
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
 
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > passes batch opening
-                           > beside > output tally plan inspect journal spool demo > stdio
+                           > beside > output plan inspect journal spool demo > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > convert tracks y4m
                            matroska wholeness > base
 

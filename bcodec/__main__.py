@@ -1,6 +1,17 @@
-"""`python -m bcodec`: the command where there is no script of that name."""
+"""The command `bcodec`, and `python -m bcodec`: from the first moment on a signal ends it in one line."""
 
-from bcodec.cli.main import main
+from bcodec.cli.signals import Stopped, signals_raised
+
+
+def main() -> int:
+    """Run the command of sys.argv, and return its exit status."""
+    try:
+        with signals_raised():
+            from bcodec.cli.main import main as run
+    except Stopped as stop:
+        return stop.end()
+    return run()
+
 
 if __name__ == "__main__":  # processes of --jobs import it, too
     raise SystemExit(main())

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from bcodec.bitstream import (
     ARITHMETIC_VERSION,
+    FORMAT_VERSION,
     AuxiliaryPacket,
     FrameType,
     Packet,
     PacketHeader,
     SequenceHeader,
 )
+from bcodec.bitstream.versions import decoder_of
 from bcodec.coding import LATENT_PITCH, CollocatedMotion, Encoder, Reference, SymbolCoder
 from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
 from bcodec.entropy.coder import RangeReader
@@ -154,13 +156,15 @@ def _decode_frame(codec: FrameCodec, packet: Packet, dpb: DecodedPictureBuffer[R
 
 def check_header(header: SequenceHeader, networks: Networks) -> None:
     """Refuse what these weights and this arithmetic cannot decode; raises CodecError naming both sides."""
-    if header.arithmetic_version != ARITHMETIC_VERSION:
+    arithmetic, model = header.arithmetic_version, header.model_id.hex()
+    decoder = decoder_of(FORMAT_VERSION, arithmetic, model)
+    if arithmetic != ARITHMETIC_VERSION:
         raise CodecError(
-            f"coded with arithmetic version {header.arithmetic_version}, this bcodec has {ARITHMETIC_VERSION}"
+            f"coded with arithmetic version {arithmetic}, this bcodec has {ARITHMETIC_VERSION}; {decoder}"
         )
     if header.model_id != networks.model_id:
         raise CodecError(
-            f"coded with model {header.model_id.hex()}, the weights here are {networks.model_id.hex()}"
+            f"coded with model {model}, the weights here are {networks.model_id.hex()}; {decoder}"
         )
     if header.bit_depth != 8:
         raise CodecError(f"{header.bit_depth}-bit pictures are not supported")

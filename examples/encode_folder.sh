@@ -4,6 +4,7 @@
 #   examples/encode_folder.sh IN_FOLDER OUT_FOLDER [options of bcodec encode ...]
 #   examples/encode_folder.sh holiday coded -q 40 --threads 4
 #
+# It runs $BCODEC if that is set, else `bcodec`, else the one in .venv beside this folder, else `python3 -m bcodec`.
 # holiday/day1.mp4 becomes coded/day1.mp4.bcv. Run it again to go on after an interruption. Exit status 1 if
 # any video failed.
 set -u
@@ -20,4 +21,14 @@ if [ ${#videos[@]} -eq 0 ]; then
   echo "$0: there are no videos in $in_folder" >&2
   exit 1
 fi
-exec bcodec encode --out-dir "$out_folder" "$@" -- "${videos[@]}"
+here=$(dirname "$(dirname "$(realpath "$0")")")
+if [ -n "${BCODEC:-}" ]; then
+  read -ra bcodec <<<"$BCODEC"
+elif command -v bcodec >/dev/null; then
+  bcodec=(bcodec)
+elif [ -x "$here/.venv/bin/python" ]; then
+  bcodec=("$here/.venv/bin/python" -m bcodec)
+else
+  bcodec=(python3 -m bcodec)
+fi
+exec "${bcodec[@]}" encode --out-dir "$out_folder" "$@" -- "${videos[@]}"

@@ -186,8 +186,10 @@ def test_info_counts_every_byte(run: Command, coded: Path) -> None:
         ("B", 2, 4),
     ]
     assert sum(row["bits"] for row in found["layers"]) < found["bytes"] * 8
-    assert found["bitrate"] == pytest.approx(found["bytes"] * 8 * 25 / COUNT)
-    assert found["bits_per_pixel"] == pytest.approx(found["bytes"] * 8 / (WIDTH * HEIGHT * COUNT))
+    bits = sum(row["bits"] for row in found["layers"])
+    assert bits == found["picture_bytes"] * 8
+    assert found["bitrate"] == pytest.approx(bits * 25 / COUNT)
+    assert found["bits_per_pixel"] == pytest.approx(bits / (WIDTH * HEIGHT * COUNT))
     assert found["colour"]["range"] == "limited"
     assert found["damage"] is None
 
@@ -430,7 +432,7 @@ def test_raw_video_must_be_whole_frames(run: Command, tmp_path: Path) -> None:
         (("encode",), "Missing"),
         (("encode", "a.mp4"), "Missing option '-o'"),
         (("encode", "a.mp4", "-o", "b.bcv", "--qp", "3"), "No such option"),
-        (("encode", "a.mp4", "-o", "b.bcv", "-q", "64"), "64 is not in the range 0<=x<=63"),
+        (("encode", "a.mp4", "-o", "b.bcv", "-q", "64"), "64.0 is not in the range 0<=x<=63"),
         (("encode", "a.mp4", "-o", "b.bcv", "--gop", "0"), "0 is not in the range 1<=x<=64"),
         (("encode", "a.mp4", "-o", "b.bcv", "--frames", "0"), "--frames"),
         (("encode", "a.mp4", "-o", "b.bcv", "--start", "-1"), "--start"),
@@ -496,8 +498,9 @@ def test_help_and_version_need_no_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert f"bcodec {bcodec.__version__}" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "-q N Quality: higher is better and bigger. [default: 32; 0<=x<=63]" in " ".join(
-        done.stdout.split()
+    assert (
+        "-q N Quality: higher is better and bigger. Eighths count: 32.5. [default: 32; 0<=x<=63]"
+        in " ".join(done.stdout.split())
     )
 
 

@@ -380,7 +380,7 @@ def test_raw_without_its_numbers_is_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_for_a_file_that_has_its_own_are_refused(tmp_path: Path) -> None:
-    refuses("for raw .yuv only", write(tmp_path / "clip.mkv", noise(5, 48, 32), shape()), size=(48, 32))
+    refuses("for raw planes only", write(tmp_path / "clip.mkv", noise(5, 48, 32), shape()), size=(48, 32))
 
 
 def test_small_video_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from bcodec.bitstream.records import (
     VideoFormat,
     check,
 )
-from bcodec.bitstream.versions import FORMAT_VERSION
+from bcodec.bitstream.versions import FORMAT_VERSION, decoder_of
 from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
 
 _MAGIC = b"\x89BCV"
@@ -136,7 +136,8 @@ def read_header(source: ByteSource) -> SequenceHeader:
         (version,) = _VERSION.unpack(source.take(_VERSION.size))
         if version != FORMAT_VERSION:
             raise UnsupportedVersion(
-                f"the file is of format version {version}, and this reader knows version {FORMAT_VERSION}"
+                f"the file is of format version {version}, and this reader knows version {FORMAT_VERSION};"
+                f" {decoder_of(version)}"
             )
         start = magic + _VERSION.pack(version)
         data = start + source.take(_HEADER.size - len(start))

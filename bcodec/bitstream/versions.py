@@ -1,7 +1,8 @@
 """The two versions that a .bcv file names, and what each of them changed.
 
 The format version says how the file is laid out; the arithmetic version says how its payloads become
-pictures, given the weights that it names, too. A file of other versions is refused.
+pictures, given the weights that it names, too. A file of other versions is refused, by the name of the bcodec
+that decodes it: RELEASES gains a row with each release, and the last row is this one.
 
 | format | changed |
 |--------|---------|
@@ -25,3 +26,18 @@ pictures, given the weights that it names, too. A file of other versions is refu
 
 FORMAT_VERSION = 3
 ARITHMETIC_VERSION = 10
+
+# bcodec -> format version, arithmetic version, model id of its weights
+RELEASES = {"0.1.0": (3, 10, "9ff3376bb4580136")}
+
+
+def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:
+    """Say in words which bcodec decodes files of these versions and of weights of this id (None: any)."""
+    wanted = (format_version, arithmetic_version, model)
+    for name, has in reversed(RELEASES.items()):
+        if all(want in (None, there) for want, there in zip(wanted, has, strict=True)):
+            return f"bcodec {name} decodes it"
+    newest = [*RELEASES][-1]
+    if format_version > FORMAT_VERSION or (arithmetic_version or 0) > ARITHMETIC_VERSION:
+        return f"a bcodec newer than {newest} decodes it"
+    return f"no released bcodec up to {newest} decodes it"

@@ -20,14 +20,14 @@ class BitstreamWriter:
     """Writes a .bcv file into `file`, from its first byte on; the file stays the caller's to close.
 
     As a context manager it closes on success only: after an exception the file has no trailer, and so is
-    known to be cut short.
+    known to be cut short. `position`: the bytes written so far.
     """
 
     def __init__(self, file: BinaryIO, header: SequenceHeader) -> None:
         self._file = file
         self._index = Index()
         self._closed = False
-        self._position = file.write(header_to_bytes(header))
+        self.position = file.write(header_to_bytes(header))
 
     def write(self, packet: Packet | AuxiliaryPacket) -> int:
         """Append a packet and return its size in bytes, framing included.
@@ -37,7 +37,7 @@ class BitstreamWriter:
         if self._closed:
             raise BitstreamError("the bitstream is closed")
         if isinstance(packet, Packet):
-            self._index.add(packet.header, self._position)
+            self._index.add(packet.header, self.position)
             return self._append(packet_to_bytes(PacketKind.FRAME, frame_to_bytes(packet)))
         return self._append(packet_to_bytes(PacketKind.AUXILIARY, auxiliary_to_bytes(packet)))
 
@@ -51,7 +51,7 @@ class BitstreamWriter:
 
     def _append(self, data: bytes) -> int:
         self._file.write(data)
-        self._position += len(data)
+        self.position += len(data)
         return len(data)
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +13,8 @@ import click
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, MIN_SIDE
 from bcodec.bitstream.sidecar import StreamKind
 from bcodec.cli.console import log
+from bcodec.errors import UsageError
+from bcodec.pipeline.moments import Part, Seconds
 
 if TYPE_CHECKING:
     from bcodec.networks import Networks
@@ -56,6 +59,30 @@ def rate(value: str) -> Fraction:
     return found
 
 
+class Number(click.FloatRange):
+    """A number within a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check it."""
+        number = super().convert(value, param, ctx)
+        if isnan(number):  # neither below nor above the range
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+def moment(value: str) -> int | Seconds:
+    """Frames, as 90, or a time, as 10s, 1:02.5 or 1:00:00."""
+    if re.fullmatch(r"\d{1,9}", value):
+        return int(value)
+    if found := re.fullmatch(r"(\d{1,7}(?:\.\d{1,9})?)s", value):
+        return Seconds(Fraction(found[1]))
+    if found := re.fullmatch(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:\.\d{1,9})?)", value):
+        hours, minutes, seconds = int(found[1] or 0), int(found[2]), Fraction(found[3])
+        if minutes < 60 and seconds < 60:
+            return Seconds(hours * 3600 + minutes * 60 + seconds)
+    raise click.BadParameter(f"{value!r} is neither frames, as 90, nor a time, as 10s or 1:02.5")
+
+
 def _set_level(_: click.Context, __: click.Parameter, level: str) -> None:
     log.setLevel(level.upper())
 
@@ -94,7 +121,14 @@ def common(command: T) -> T:
     """Add the options that encode and decode share."""
     options = [
         click.option(
-            "--start", type=click.IntRange(0), default=0, metavar="N", help="First frame, counted from 0."
+            "--start",
+            type=moment,
+            default="0",
+            metavar="T",
+            help="Where to begin: frames, as 90, or time, as 10s or 1:02.5.",
+        ),
+        click.option(
+            "--duration", type=moment, metavar="T", help="How long at most, as for --start.  [default: all]"
         ),
         click.option("--frames", type=click.IntRange(1), metavar="N", help="Frames at most.  [default: all]"),
         computing,
@@ -105,11 +139,21 @@ def common(command: T) -> T:
     return command
 
 
+def named_input(command: T) -> T:
+    """Add -i, which other programs want before an input."""
+    return click.option(
+        "-i", "--input", "inputs", type=FILE, multiple=True, metavar="IN", help="Another way to give IN."
+    )(command)
+
+
 def raw_video(command: T) -> T:
     """Add the options that say what raw video does not."""
     for option in (
         click.option(
-            "--fps", type=rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001."
+            "--fps",
+            type=rate,
+            metavar="R",
+            help="Rate of raw video or numbered pictures, frames per second: 25, 30000/1001.",
         ),
         click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels."),
     ):
@@ -125,6 +169,21 @@ def streams(command: T) -> T:
     ):
         command = option(command)
     return command
+
+
+def part(start: int | Seconds, duration: int | Seconds | None, frames: int | None) -> Part:
+    """The part of a video that is wanted; raises UsageError."""
+    if duration is not None and frames is not None:
+        raise UsageError("--duration and --frames contradict each other")
+    return Part(start, frames if duration is None else duration)
+
+
+def names(inputs: tuple[str, ...], others: tuple[str, ...]) -> list[str]:
+    """Those given by -i, then the others; raises UsageError where there are none."""
+    found = [*inputs, *others]
+    if not found:
+        raise UsageError("Missing argument 'IN'.")
+    return found
 
 
 def kept(no_audio: bool, no_subtitles: bool) -> frozenset[StreamKind]:

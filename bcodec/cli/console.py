@@ -1,15 +1,13 @@
-"""The terminal: what is printed and logged on the standard streams, and how signals end the program."""
+"""The terminal: what is printed and logged on the standard streams."""
 
 from __future__ import annotations
 
 import io
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType as StackFrame
 
 import click
 from tqdm import tqdm
@@ -49,30 +47,6 @@ def screen() -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-
-
-class Stopped(BaseException):
-    """A signal asks the program to end."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-@contextmanager
-def signals_raised() -> Iterator[None]:
-    """Let a signal that ends the program do so by an exception: nothing half done is left behind."""
-
-    def stop(number: int, _: StackFrame | None) -> None:
-        raise Stopped(number)
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    heeded = [s for s in map(signal.Signals.__getitem__, names) if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def let_go_of_stdout() -> None:

@@ -9,6 +9,7 @@ from bcodec.cli.console import log
 from bcodec.cli.failures import Command
 from bcodec.cli.progress import Progress
 from bcodec.errors import Unreadable, UsageError, VideoError
+from bcodec.pipeline.moments import Seconds
 from bcodec.pipeline.opening import CodedVideo
 from bcodec.pipeline.output import output_file, refuse_same_file
 from bcodec.pipeline.stdio import open_input, shown
@@ -16,25 +17,35 @@ from bcodec.pipeline.tally import in_frames
 
 
 @click.command(cls=Command)
-@click.argument("source", type=arguments.FILE, metavar="IN")
+@click.argument("names", type=arguments.FILE, metavar="IN [OUT]", nargs=-1)
+@arguments.named_input
 @click.option(
     "-o",
+    "--output",
     "target",
     type=arguments.FILE,
-    required=True,
     metavar="OUT",
-    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is y4m on"
-    " standard output.",
+    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is"
+    " standard output, y4m if --format is not given.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["mkv", "mp4", "y4m", "yuv"]),
+    help="What to write, whatever the name of OUT ends in.",
 )
 @arguments.streams
 @arguments.common
 def decode(
     *,
-    source: str,
-    target: str,
+    names: tuple[str, ...],
+    inputs: tuple[str, ...],
+    target: str | None,
+    kind: str | None,
     no_audio: bool,
     no_subtitles: bool,
-    start: int,
+    start: int | Seconds,
+    duration: int | Seconds | None,
     frames: int | None,
     device: str,
     threads: int | None,
@@ -47,21 +58,37 @@ def decode(
 
     \b
     bcodec decode holiday.bcv -o holiday.mkv
-    bcodec decode holiday.bcv -o - --start 100 --frames 50 | ffplay -
+    bcodec decode holiday.bcv -o - --format mkv | mpv -
     """
+    source, target = _source_and_target(arguments.names(inputs, names), target)
+    part = arguments.part(start, duration, frames)
     refuse_same_file(source, target)
+    kind = kind or _output_kind(target)
+    if kind == "mp4" and target == "-":
+        raise UsageError("--format mp4 needs a file; mkv can be written to standard output")
     with output_file(target, overwrite=overwrite) as path, open_input(source) as file:
         keep = arguments.kept(no_audio, no_subtitles)
-        coded = CodedVideo.open(file, source, start=start, frames=frames, keep=keep)
+        coded = CodedVideo.open(file, source, part, keep=keep)
         from bcodec.pipeline.decode import decode_file
 
-        kind, networks = _output_kind(target), arguments.networks(device, threads)
+        networks = arguments.networks(device, threads)
         with Progress() as progress:
             done = decode_file(coded, path, kind, networks, follow=progress)
     if done.damage:
         kept = f"{in_frames(done.tally.frames)} before the damage kept in {shown(target, 'output')}"
         raise Unreadable(f"{done.damage}; {kept}") from done.damage
     log.info(f"{done.tally.summary()} to {shown(target, 'output')}")
+
+
+def _source_and_target(names: list[str], target: str | None) -> tuple[str, str]:
+    source, *more = names
+    if target is None and more:
+        target, *more = more
+    if more:
+        raise UsageError(f"one input is decoded at a time, not also {more[0]}")
+    if target is None:
+        raise UsageError("Missing option '-o'.")
+    return source, target
 
 
 def _output_kind(target: str) -> str:

@@ -18,11 +18,11 @@ from bcodec.pipeline.output import whole_file
 @click.option(
     "-o", "folder", type=arguments.FOLDER, default="bcodec-demo", metavar="DIR", help="Where to write."
 )
-@click.option("-q", "qp", type=click.IntRange(0, MAX_QP), default=32, metavar="N", help="As of encode.")
+@click.option("-q", "qp", type=arguments.Number(0, MAX_QP), default=32, metavar="N", help="As of encode.")
 @click.option("--frames", type=click.IntRange(1, 1000), default=17, metavar="N", help="Frames of the clip.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace what is there.")
 @arguments.computing
-def demo(*, folder: str, qp: int, frames: int, overwrite: bool, device: str, threads: int | None) -> None:
+def demo(*, folder: str, qp: float, frames: int, overwrite: bool, device: str, threads: int | None) -> None:
     """Make a clip, encode it, decode it, compare the two, and put them side by side in a picture.
 
     It writes clip.mkv, clip.bcv, decoded.mkv and side-by-side.png, and prints the commands that it runs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -20,20 +21,29 @@ from bcodec.encoder.effort import PRESETS
 from bcodec.errors import UsageError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
-from bcodec.pipeline.output import output_file, refuse_same_file
+from bcodec.pipeline.moments import Seconds
+from bcodec.pipeline.output import output_file, refuse_same_file, whole_file
 from bcodec.pipeline.plan import Plan, one_goal
 from bcodec.pipeline.stdio import check_standard_input, open_text, shown
 
 if TYPE_CHECKING:
     from bcodec.pipeline.passes import Encoded
+    from bcodec.video import VideoReader
 
 MOST_JOBS = 64
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".y4m", ".yuv", ".i420")
 
 
 @click.command(cls=Command)
-@click.argument("sources", type=arguments.FILE, metavar="IN...", nargs=-1, required=True)
+@click.argument("sources", type=arguments.FILE, metavar="IN...", nargs=-1)
+@arguments.named_input
 @click.option(
-    "-o", "target", type=arguments.FILE, metavar="OUT", help="The .bcv file to write; - is standard output."
+    "-o",
+    "--output",
+    "target",
+    type=arguments.FILE,
+    metavar="OUT",
+    help="The .bcv file to write; - is standard output.",
 )
 @click.option(
     "--out-dir",
@@ -44,10 +54,10 @@ MOST_JOBS = 64
 @click.option(
     "-q",
     "qp",
-    type=click.IntRange(0, MAX_QP),
+    type=arguments.Number(0, MAX_QP),
     default=32,
     metavar="N",
-    help="Quality: higher is better and bigger.",
+    help="Quality: higher is better and bigger. Eighths count: 32.5.",
 )
 @click.option(
     "--bitrate",
@@ -63,7 +73,7 @@ MOST_JOBS = 64
 )
 @click.option(
     "--target-psnr",
-    type=click.FloatRange(15, 60),
+    type=arguments.Number(15, 60),
     metavar="DB",
     help="Mean PSNR (YUV 6:1:1) of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
 )
@@ -124,9 +134,10 @@ def encode(
     /,
     *,
     sources: tuple[str, ...],
+    inputs: tuple[str, ...],
     target: str | None,
     out_dir: str | None,
-    qp: int,
+    qp: float,
     bitrate: float | None,
     max_size: float | None,
     target_psnr: float | None,
@@ -144,7 +155,8 @@ def encode(
     verify: bool,
     jobs: int,
     resume: bool,
-    start: int,
+    start: int | Seconds,
+    duration: int | Seconds | None,
     frames: int | None,
     device: str,
     threads: int | None,
@@ -152,8 +164,8 @@ def encode(
 ) -> None:
     """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
 
-    IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for y4m on
-    standard input.
+    IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
+    .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -170,33 +182,30 @@ def encode(
     if context.get_parameter_source("qp") is not ParameterSource.DEFAULT:
         one_goal(qp=qp, **goals)
     plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
+    part = arguments.part(start, duration, frames)
     networks = cache(partial(arguments.networks, device, threads))
 
     def encode_one(source: str, target: str) -> None:
         refuse_same_file(source, target)
+        _check_target(target)
         if source == "-":
             check_standard_input()
         _check_log(log_json, source, target)
         plan.check_output(target)
         with (
+            _log_path(log_json, overwrite) as log_path,
             output_file(target, overwrite=overwrite, resume=resume) as path,
-            open_text(log_json) as log_file,
+            open_text(log_path) as log_file,
         ):
             from bcodec.encoder.encode import Settings
             from bcodec.pipeline.encode import encode_file
             from bcodec.video import VideoReader
 
             _check_raw(source, size, fps)
-            open_video = partial(
-                VideoReader,
-                source,
-                size=size,
-                frame_rate=fps,
-                start=start,
-                frames=frames,
-                keep=arguments.kept(no_audio, no_subtitles),
-                deinterlace=deinterlace,
-            )
+            whole = partial(VideoReader, source, size=size, frame_rate=fps, deinterlace=deinterlace)
+            first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
+            keep = arguments.kept(no_audio, no_subtitles)
+            open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
                 encoded = encode_file(
                     reader,
@@ -204,29 +213,33 @@ def encode(
                     Settings(qp, gop, scene_cut, preset),
                     networks(),
                     plan,
-                    reopen=open_video if os.path.isfile(source) else None,
+                    reopen=open_video if _can_reopen(source) else None,
                     log_file=log_file,
                     follow=progress,
                 )
         _tell(encoded, target, psnr=psnr)
 
+    names = arguments.names(inputs, sources)
     if out_dir is None:
-        encode_one(sources[0], _only_target(sources, target))
+        encode_one(names[0], _only_target(names, target))
     else:
-        _encode_all(sources, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
+        _encode_all(names, out_dir, encode_one, overwrite=overwrite, alone=target or log_json)
 
 
 def _tell(encoded: Encoded, target: str, *, psnr: bool) -> None:
     """Say what came of it."""
     tally = encoded.tally
-    result = f"{readable_bytes(tally.bytes)}, {tally.bitrate()}"
+    result = f"{readable_bytes(encoded.size)}, pictures {tally.bitrate()}"
     log.info(f"{tally.summary()}: {result} to {shown(target, 'output')}")
     if psnr:
         for line in encoded.journal.to_lines():
             say(line)
 
 
-def _only_target(sources: tuple[str, ...], target: str | None) -> str:
+def _only_target(sources: list[str], target: str | None) -> str:
+    """Where to write; of two names without -o the second, if it is one of a .bcv file."""
+    if target is None and len(sources) == 2 and sources[1].lower().endswith(".bcv"):
+        return sources[1]
     if target is None:
         raise UsageError("Missing option '-o', or --out-dir for several inputs.")
     if len(sources) > 1:
@@ -234,8 +247,28 @@ def _only_target(sources: tuple[str, ...], target: str | None) -> str:
     return target
 
 
+def _check_target(target: str) -> None:
+    suffix = os.path.splitext(target)[1].lower()
+    if suffix in VIDEO_SUFFIXES:
+        raise UsageError(f"{target}: encode writes a .bcv file; decode makes a video like {suffix} of one")
+
+
+def _rate(whole: Callable[[], VideoReader], source: str) -> Fraction:
+    """The frame rate of a file, which is opened for it; UsageError for a pipe."""
+    if not _can_reopen(source):
+        raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
+    with whole() as reader:
+        return reader.format.frame_rate
+
+
+def _can_reopen(source: str) -> bool:
+    from bcodec.video.reader import is_sequence
+
+    return os.path.isfile(source) or is_sequence(source)
+
+
 def _encode_all(
-    sources: tuple[str, ...],
+    sources: list[str],
     folder: str,
     encode_one: Callable[[str, str], None],
     *,
@@ -268,11 +301,20 @@ def _check_log(log_json: str | None, source: str, target: str) -> None:
             raise UsageError("the video and --log-json cannot both be standard output")
 
 
+def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[str | None]:
+    if log_json in (None, "-"):  # lines may go to a terminal, a video may not
+        return nullcontext(log_json)
+    return whole_file(log_json, overwrite=overwrite)
+
+
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
     from bcodec.video import RAW_SUFFIXES
+    from bcodec.video.reader import is_sequence
 
-    raw = source.lower().endswith(RAW_SUFFIXES)
+    raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
     if raw and not (size and fps):
-        raise UsageError(f"{source}: raw video does not say its size and rate; give --size WxH and --fps R")
-    if not raw and (size or fps):
+        raise UsageError(
+            f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
+        )
+    if not raw and (size or (fps and not is_sequence(source))):
         raise UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")

@@ -14,8 +14,34 @@ OUT_OF_MEMORY = "MemoryError|allocate memory|could not create a (primitive|memor
 READER_GONE = 128 + 13  # SIGPIPE
 
 
+QUALITY = "the quality is -q, where higher is better: 0 (small) to 63 (good)"
+# What other encoders call what bcodec has.
+ELSEWHERE = {
+    **dict.fromkeys(("--crf", "-crf", "--qp", "-qp", "--quality", "--cq"), QUALITY),
+    **dict.fromkeys(("-b", "-b:v", "--rate", "--tbr"), "the bitrate is --bitrate"),
+    **dict.fromkeys(("--keyint", "-g"), "the distance of I frames is --gop"),
+    **dict.fromkeys(("--seek", "-ss", "--skip"), "where to begin is --start"),
+    **dict.fromkeys(("-t", "--limit", "--vframes"), "how long is --duration"),
+    **dict.fromkeys(("--input-res", "--resolution", "-s"), "the size of raw planes is --size"),
+    **dict.fromkeys(("-r", "--framerate"), "the frame rate is --fps"),
+    "-an": "to leave sound out is --no-audio",
+    "-sn": "to leave subtitles out is --no-subtitles",
+}
+
+
 class Command(click.Command):
     """A command whose wrong usage is told in the same way, whether click finds it or the pipeline."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; of an option that other encoders have, tell what it is here."""
+        given = [word.partition("=")[0] for word in args]
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = next((ELSEWHERE[word] for word in given if word in ELSEWHERE), None)
+            if hint:
+                raise click.UsageError(f"{error.format_message()} Here {hint}.", ctx) from error
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; raises click.UsageError for UsageError."""

@@ -18,6 +18,8 @@ from bcodec.cli.demo import demo
 from bcodec.cli.encode import encode
 from bcodec.cli.failures import READER_GONE, exit_status, explain
 from bcodec.cli.info import info
+from bcodec.cli.man import man
+from bcodec.cli.signals import Stopped, signals_raised
 from bcodec.cli.verify import verify
 
 COMPLETION = "_BCODEC_COMPLETE"  # the variable by which a shell asks
@@ -26,7 +28,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True}
 
 
 @click.group(context_settings=CONTEXT, no_args_is_help=False)
-@click.version_option(__version__, prog_name="bcodec", message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name="bcodec", message="%(prog)s %(version)s")
 def commands() -> None:
     """A neural video codec: video in, a small .bcv file, and the same picture out on every machine.
 
@@ -34,7 +36,7 @@ def commands() -> None:
     """
 
 
-for command in (encode, decode, verify, info, compare, demo):
+for command in (encode, decode, verify, info, compare, demo, man):
     commands.add_command(command)
 
 
@@ -47,15 +49,16 @@ def main(words: Sequence[str] | None = None) -> int:
     if COMPLETION in os.environ:
         return shell_complete(commands, {}, "bcodec", COMPLETION, os.environ[COMPLETION])
     try:
-        with console.signals_raised(), console.screen():
+        with signals_raised(), console.screen():
             given = list(sys.argv[1:] if words is None else words)
             with commands.make_context("bcodec", given) as context:
                 commands.invoke(context)
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code
-    except (console.Stopped, KeyboardInterrupt) as stop:
-        console.say("interrupted")
-        return 128 + (stop.number if isinstance(stop, console.Stopped) else signal.SIGINT)
+    except Stopped as stop:
+        return stop.end()
+    except KeyboardInterrupt:
+        return Stopped(signal.SIGINT).end()
     except Exception as error:
         console.let_go_of_stdout()
         status = exit_status(error)

@@ -18,9 +18,9 @@ from bcodec.bitstream import (
 )
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
+from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
 
 COLOUR_RANGES = ("unspecified", "limited", "full")
-H273 = {1: "BT.709", 2: "unspecified", 6: "BT.601"}  # where primaries, transfer and matrix agree
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 
 TABLE_HEAD = "type  layer  frames      qp        kB  share  bits/frame"
@@ -45,7 +45,7 @@ class Layer:
         self.highest_qp = max(self.highest_qp, header.qp)
 
     def to_row(self, whole: int) -> str:
-        """Lay out one line of a table; `whole` is the bytes of the file."""
+        """Lay out one line of a table; `whole` is the bytes of all frames."""
         lowest, highest = self.lowest_qp, self.highest_qp
         span = f"{lowest}" if lowest == highest else f"{lowest}..{highest}"
         return (
@@ -87,15 +87,23 @@ class Inspection:
         return float(self.frames / self.header.video.frame_rate)
 
     @property
+    def picture_bytes(self) -> int:
+        """Bytes of the packets of the pictures."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
     def bitrate(self) -> float:
-        """Bits per second, everything in the file counted; 0 without frames."""
-        return self.bytes * 8 / self.duration if self.frames else 0.0
+        """Bits per second of the pictures; 0 without frames."""
+        return self._per_second(self.picture_bytes)
 
     @property
     def bits_per_pixel(self) -> float:
-        """Bits per luma sample, everything in the file counted; 0 without frames."""
+        """Bits of the pictures per luma sample; 0 without frames."""
         samples = self.header.video.width * self.header.video.height * self.frames
-        return self.bytes * 8 / samples if samples else 0.0
+        return self.picture_bytes * 8 / samples if samples else 0.0
+
+    def _per_second(self, count: int) -> float:
+        return float(count * 8 * self.header.video.frame_rate / self.frames) if self.frames else 0.0
 
     def note(self, packet: AuxiliaryPacket, size: int) -> None:
         """Count a packet of side data of `size` bytes, and read it if it is a header."""
@@ -113,6 +121,7 @@ class Inspection:
         header, video = self.header, self.header.video
         return {
             "bytes": self.bytes,
+            "picture_bytes": self.picture_bytes,
             "width": video.width,
             "height": video.height,
             "bit_depth": header.bit_depth,
@@ -159,23 +168,27 @@ class Inspection:
         header, video = self.header, self.header.video
         chroma, aspect = CHROMA_LOCATIONS[video.chroma_location], video.sample_aspect_ratio or "unknown"
         rows = {
-            "size": readable_bytes(self.bytes),
+            "size": f"{readable_bytes(self.bytes)} in all",
             "video": f"{video.width}x{video.height}, {header.bit_depth}-bit 4:2:0, chroma {chroma}",
             "rate": f"{float(video.frame_rate):.6g} frames/s ({video.frame_rate})",
             "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
-            "bitrate": f"{self.bitrate / 1000:.4g} kbit/s, {self.bits_per_pixel:.4f} bits/pixel",
+            "pictures": f"{readable_bytes(self.picture_bytes)}, {readable_rate(self.bitrate)},"
+            f" {self.bits_per_pixel:.4f} bits/pixel",
             "GOP": f"an I frame every {header.gop_size} frames" if header.gop_size > 1 else "all I frames",
-            "colour": f"range {COLOUR_RANGES[video.colour_range]}, matrix {_h273(video.colour_matrix)}, "
-            f"primaries {_h273(video.colour_primaries)}, transfer {_h273(video.colour_transfer)}",
+            "colour": f"range {COLOUR_RANGES[video.colour_range]},"
+            f" matrix {name(video.colour_matrix, MATRICES)},"
+            f" primaries {name(video.colour_primaries, PRIMARIES)},"
+            f" transfer {name(video.colour_transfer, TRANSFERS)}",
             "shape": f"sample aspect ratio {aspect}, rotated by {video.rotation} degrees",
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
         rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
         streams = [
-            f"{'beside':<8} {_printable(s.description)}: {s.packets} packets, {readable_bytes(s.bytes)}"
+            f"{'beside':<8} {_printable(s.description)}: {s.packets} packets, {readable_bytes(s.bytes)},"
+            f" {readable_rate(self._per_second(s.bytes))}"
             for s in self.streams.values()
         ]
-        layers = [layer.to_row(self.bytes) for layer in self.layers]
+        layers = [layer.to_row(self.picture_bytes) for layer in self.layers]
         lines = [f"{key:<8} {value}" for key, value in rows.items()]
         return "\n".join([*lines, *streams, TABLE_HEAD, *layers, *draw(self.gop)])
 
@@ -192,17 +205,20 @@ def draw(gop: list[PacketHeader]) -> list[str]:
 
 
 def readable_bytes(count: int) -> str:
-    """Give a number of bytes in MB or kB."""
+    """Give a number of bytes in MB or kB, or as it is."""
+    if count < 1000:
+        return f"{count} bytes"
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1000:.1f} kB"
+
+
+def readable_rate(bits: float) -> str:
+    """Give bits per second in words."""
+    return f"{bits / 1000:.4g} kbit/s"
 
 
 def _printable(text: str) -> str:
     """Words of a file, cut short and without what would steer a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text[:60])
-
-
-def _h273(code: int) -> str:
-    return H273.get(code, f"code {code}")
 
 
 def inspect(file: BinaryIO) -> Inspection:

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from bcodec.bitstream import FrameType
 from bcodec.encoder.group import CodedFrame
 from bcodec.metrics import Quality
+from bcodec.pipeline.tally import in_frames
 
 XPSNR = "xpsnr_y", "xpsnr_u", "xpsnr_v", "xpsnr_yuv"
 SUMMARY = "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", *XPSNR, "ssim"  # what of Quality is in the summary
@@ -81,7 +82,7 @@ class Journal:
         """Tell the quality in words."""
         if not (q := self.quality):
             return ["PSNR: no frame was coded in this run"]
-        over = f"(mean over {self.measured} frames)"
+        over = f"(mean over {in_frames(self.measured)})"
         values = f"Y {q.psnr_y:.2f}, U {q.psnr_u:.2f}, V {q.psnr_v:.2f}, YUV 6:1:1 {q.psnr_yuv:.2f} dB"
         lines = [f"PSNR {values} {over}"]
         if not math.isnan(q.xpsnr_y):

@@ -11,8 +11,11 @@ from typing import BinaryIO, Self
 from bcodec.bitstream import AuxiliaryPacket, BitstreamReader, Packet, SequenceHeader
 from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange, leading
 from bcodec.errors import BitstreamError, Unreadable
+from bcodec.pipeline.moments import Part
 from bcodec.pipeline.stdio import shown
 from bcodec.pipeline.tally import Tally
+
+WHOLE = Part()
 
 
 @dataclass
@@ -41,14 +44,17 @@ class CodedVideo:
         cls,
         file: BinaryIO,
         path: str,
+        part: Part = WHOLE,
         *,
-        start: int = 0,
-        frames: int | None = None,
         keep: Collection[StreamKind] = (),
     ) -> Self:
-        """Read the headers; `keep` the packets of those kinds of streams. Raises Unreadable."""
+        """Read the headers; `keep` the packets of those kinds of streams.
+
+        Raises Unreadable, and UsageError for a part without frames.
+        """
         with named(path):
             reader = BitstreamReader(file)
+            start, frames = part.in_frames(reader.header.video.frame_rate)
             headers, packets = leading(reader)
             skip, total = _find(reader, start, frames)
         if start and file.seekable():  # it went to an I frame

@@ -43,13 +43,14 @@ def whole_file(target: str, *, overwrite: bool) -> Iterator[str]:
     """Give the path of a new, empty file beside `target`: at the end of the block it becomes `target`.
 
     After an exception nothing of it is left. A target that is a device or a pipe is itself what is given.
-    Raises OSError, at once for a target that cannot be written, or that exists where `overwrite` is false.
+    Raises OSError, at once for a target that cannot be written, or that exists where `overwrite` is false; at
+    the end where it exists by then.
     """
     path = target if _is_device(target) else _new_file_beside(target, overwrite)
     try:
         yield path
         if path != target:
-            os.replace(path, os.path.realpath(target))
+            _give_name(path, target, overwrite)
     except Exception as error:
         _speak_of(target, path, error)
         raise
@@ -76,7 +77,7 @@ def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
         except Exception as error:
             _speak_of(target, path, error)
             raise
-        os.replace(path, os.path.realpath(target))
+        _give_name(path, target, overwrite)
 
 
 @contextmanager
@@ -97,6 +98,23 @@ def _locked(path: str, target: str) -> Iterator[None]:
             with suppress(FileNotFoundError):
                 if os.path.getsize(path) == 0:
                     os.unlink(path)
+
+
+def _give_name(path: str, target: str, overwrite: bool) -> None:
+    """Let a whole file become `target`; FileExistsError where another did and `overwrite` is false."""
+    place = os.path.realpath(target)  # a link stays a link
+    if not overwrite:
+        try:
+            os.link(path, place)  # unlike a look and then a rename, this leaves no moment in between
+        except FileExistsError:
+            raise FileExistsError(errno.EEXIST, "exists already", target) from None
+        except OSError:  # a file system without hard links
+            if os.path.exists(place):
+                raise FileExistsError(errno.EEXIST, "exists already", target) from None
+        else:
+            os.unlink(path)
+            return
+    os.replace(path, place)
 
 
 def _is_device(path: str) -> bool:

@@ -34,10 +34,11 @@ log = logging.getLogger("bcodec")
 
 
 class Encoded(NamedTuple):
-    """What came of a pass."""
+    """What came of a pass; `size` is the bytes of the file."""
 
     tally: Tally
     journal: Journal
+    size: int
 
 
 @dataclass
@@ -79,8 +80,8 @@ class Passes:
                 journal.add(coded, written)
                 if beside:
                     beside.add(coded)
-        journal.close(bytes=tally.bytes, bitrate=tally.bits_per_second())
-        return Encoded(tally, journal)
+        journal.close(bytes=writer.position, bitrate=tally.bits_per_second())
+        return Encoded(tally, journal, writer.position)
 
     def _coded(
         self, frames: Iterator[Frame], settings: Settings, header: SequenceHeader, path: str, every: int

@@ -23,6 +23,7 @@ from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection
 from bcodec.video.convert import Converter
 from bcodec.video.tracks import find_tracks, from_container, kept_tags
 
+UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
 UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
@@ -31,15 +32,20 @@ LATEST = Fraction(1)  # second by which sound may come behind its picture in a f
 class ContainerInput:
     """An open input that FFmpeg reads: the first video stream of a container, and its side data.
 
-    name: of the file, for errors. missing: the bytes by which the file is shorter than it says.
+    name: of the file, for errors. missing: the bytes by which the file is shorter than it says. numbered: the
+    rate in Hz of numbered pictures, whose names the path is a pattern of.
     """
 
-    def __init__(self, path: str, name: str, missing: int, wanted: Selection) -> None:
+    def __init__(
+        self, path: str, name: str, missing: int, wanted: Selection, numbered: Fraction | None = None
+    ) -> None:
         self.name, self.missing, self.notices = name, missing, list[str]()
         self.start, self.last = wanted.start, 0
         self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
-            self.container = av.open(f"file:{path}", metadata_errors="ignore")
+            options = {"framerate": str(numbered)} if numbered else {}
+            kind = "image2" if numbered else None
+            self.container = av.open(f"file:{path}", format=kind, options=options, metadata_errors="ignore")
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
@@ -103,16 +109,21 @@ class ContainerInput:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Give the undamaged pictures; then VideoError if that is not all of them."""
+        if self.stream.codec_context is None:  # PyAV's types do not say so
+            raise VideoError(f"{self.name}: {UNKNOWN_CODEC}")
         count = 0
         try:
             for picture in self._undamaged():
                 yield picture
                 count += 1
         except (av.FFmpegError, EOFError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise VideoError(f"{self.name}: is damaged or cut short after {count} frames ({why})") from error
+            why, done = getattr(error, "strerror", None) or error, f"{count} frame{'s' * (count != 1)}"
+            if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
+                raise VideoError(f"{self.name}: {UNKNOWN_CODEC} ({why}), after {done}") from error
+            raise VideoError(f"{self.name}: is damaged or cut short after {done} ({why})") from error
         if self.missing:
-            raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {count} frames")
+            done = f"{count} frame{'s' * (count != 1)}"
+            raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {done}")
 
     def _undamaged(self) -> Iterator[VideoFrame]:
         """Decode up to what FFmpeg marks as damaged, then EOFError; side data is put aside."""

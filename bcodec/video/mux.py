@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 from math import gcd
 
@@ -21,6 +22,16 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, e
 }
 
 
+class StandardOutput:
+    """Standard output as FFmpeg must see it: without going back, whatever it leads to."""
+
+    def write(self, data: bytes) -> int:
+        """Write at once, for whoever plays it."""
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return len(data)
+
+
 class ContainerOutput:
     """An open output that FFmpeg writes: a container with pictures and side data."""
 
@@ -28,7 +39,10 @@ class ContainerOutput:
         container, codec, options = ENCODERS[kind]
         self.path, self.format, self.kind = path, format, kind
         self.container = av.open(
-            f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
+            StandardOutput() if path == "-" else f"file:{path}",
+            "w",
+            format=container,
+            options={"max_interleave_delta": "1000000"},
         )
         self.side_data, self.period, self.count = side_data, format.time_base, 0
         try:
@@ -84,7 +98,9 @@ class ContainerOutput:
         self.container.mux(self.stream.encode(None))
         self.container.close()
         aspect, size = self.format.sample_aspect_ratio, (self.format.width, self.format.height)
-        if self.kind == "mkv" and aspect and not write_aspect(self.path, aspect, *size):
+        if self.kind != "mkv" or not aspect:
+            return
+        if aspect != 1 if self.path == "-" else not write_aspect(self.path, aspect, *size):
             self.notices.append(f"the sample aspect ratio {aspect} is not written to mkv")
 
     def close(self) -> None:

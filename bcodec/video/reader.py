@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Collection, Iterator
@@ -17,7 +18,7 @@ from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData, StreamKind
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
-from bcodec.video.base import OpenInput, Selection, as_video_errors
+from bcodec.video.base import FALLBACK_RATE, NO_RATE, OpenInput, Selection, as_video_errors
 from bcodec.video.demux import ContainerInput
 from bcodec.video.wholeness import promised_bytes
 from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
@@ -27,7 +28,8 @@ class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
     path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
-    frame_rate in Hz are then required, and else refused); `-` for y4m on the standard input.
+    frame_rate in Hz are then required, and else refused); `-` for the standard input, which is y4m or, where
+    a size is given, bare planes; a pattern like `shot%04d.png` for numbered pictures, at frame_rate or 25 Hz.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
@@ -60,8 +62,12 @@ class VideoReader:
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
         wanted = Selection(start, frames, keep, deinterlace)
+        self._input: OpenInput
         with as_video_errors(self._name):
-            self._input = _open(os.fspath(path), self._name, size, frame_rate, wanted)
+            if is_sequence(os.fspath(path)) and not size:
+                self._input = _open_numbered(os.fspath(path), frame_rate, wanted)
+            else:
+                self._input = _open(os.fspath(path), self._name, size, frame_rate, wanted)
         self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
         self.side_data = self._input.side_data
@@ -97,14 +103,27 @@ class VideoReader:
             )
 
 
+def is_sequence(path: str) -> bool:
+    """Whether a path is a pattern of the names of numbered pictures, as shot%04d.png, and no file itself."""
+    return bool(re.search(r"%\d*d", path)) and not os.path.exists(path)
+
+
+def _open_numbered(path: str, frame_rate: Fraction | None, wanted: Selection) -> OpenInput:
+    pictures = ContainerInput(path, path, 0, wanted, frame_rate or FALLBACK_RATE)
+    pictures.notices += [] if frame_rate else [NO_RATE]
+    return pictures
+
+
 def _open(
     path: str, name: str, size: tuple[int, int] | None, frame_rate: Fraction | None, wanted: Selection
 ) -> OpenInput:
-    raw = Path(path).suffix.lower() in RAW_SUFFIXES
+    raw = Path(path).suffix.lower() in RAW_SUFFIXES or (path == "-" and size is not None)
     if not raw and (size or frame_rate):
-        raise VideoError(f"{name}: size and frame rate are in the file; give them for raw .yuv only")
+        raise VideoError(f"{name}: size and frame rate are in the file; give them for raw planes only")
     if wanted.deinterlace and (raw or path == "-"):
         raise VideoError(f"{name}: only a video file can be deinterlaced, no pipe and no bare planes")
+    if path == "-" and raw:
+        return open_raw(sys.stdin.buffer, name, None, size, frame_rate)
     if path == "-":
         return open_y4m(sys.stdin.buffer, name, None)
     mode = os.stat(path).st_mode

@@ -17,6 +17,7 @@ from bcodec.video.mux import ENCODERS, ContainerOutput
 from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput
 
 KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *ENCODERS)}
+INSTEAD = {".webm": ".mkv (lossless) or .mp4", ".mov": ".mp4", ".m4v": ".mp4"}
 
 
 def output_kind(path: str | os.PathLike[str]) -> str:
@@ -25,20 +26,21 @@ def output_kind(path: str | os.PathLike[str]) -> str:
         return "y4m"
     suffix = Path(path).suffix.lower()
     if suffix not in KINDS:
-        known = ", ".join(KINDS)
-        raise VideoError(
-            f"{os.fspath(path)}: cannot write {suffix or 'a file without an ending'}; known are {known}"
-        )
+        what = f"{os.fspath(path)}: cannot write {suffix or 'a file without an ending'}"
+        if suffix in INSTEAD:
+            raise VideoError(f"{what}; write {INSTEAD[suffix]} instead")
+        raise VideoError(f"{what}; known are {', '.join(KINDS)}")
     return KINDS[suffix]
 
 
 class VideoWriter:
     """A video file being written, frames at a constant rate; a context manager, finished at its end.
 
-    path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for y4m on
-    the standard output. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264, lossy, even sizes
-    only), else as the path's ending says. format: written along as far as the kind can hold it; so are
-    the tags and streams of `side_data`, whose packets are taken as the time of the pictures goes on.
+    path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for the
+    standard output, which cannot be mp4. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264,
+    lossy, even sizes only), else as the path's ending says. format: written along as far as the kind can
+    hold it; so are the tags and streams of `side_data`, whose packets are taken as the time of the pictures
+    goes on.
     notices: lines that the user must be told; more may come. Raises VideoError.
     """
 
@@ -55,6 +57,8 @@ class VideoWriter:
         self._size = format.width, format.height
         kind = kind or output_kind(path)
         side_data = side_data or SideData()
+        if kind == "mp4" and os.fspath(path) == "-":
+            raise VideoError(f"{self._name}: cannot be mp4, which is written in no single go; take mkv")
         if kind == "mp4" and (format.width % 2 or format.height % 2):
             odd = f"{format.width}x{format.height}"
             raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")

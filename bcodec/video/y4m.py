@@ -44,12 +44,36 @@ class PlainInput:
 
 
 def open_raw(
-    stream: BinaryIO, name: str, bytes_there: int, size: tuple[int, int] | None, frame_rate: Fraction | None
+    stream: BinaryIO,
+    name: str,
+    bytes_there: int | None,
+    size: tuple[int, int] | None,
+    frame_rate: Fraction | None,
 ) -> PlainInput:
-    """Open bare planes, `bytes_there` long; VideoError if that is not a whole number of pictures."""
+    """Open bare planes, `bytes_there` long (None: a pipe).
+
+    VideoError if that is not a whole number of pictures; of a pipe, after the whole ones.
+    """
     if not size or not frame_rate:
         raise VideoError(f"{name}: raw video does not say its size and frame rate; both must be given")
     video = VideoFormat(*size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0))
+    each = picture_bytes(*size)
+    if bytes_there is None:
+        return PlainInput(video, _raw_frames(stream, name, size), None, stream)
+    _check_whole(name, bytes_there, size)
+    frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(bytes_there // each))
+    return PlainInput(video, frames, bytes_there // each, stream)
+
+
+def _raw_frames(stream: BinaryIO, name: str, size: tuple[int, int]) -> Iterator[Frame]:
+    each, total = picture_bytes(*size), 0
+    while data := stream.read(each):
+        total += len(data)
+        _check_whole(name, total, size)
+        yield Frame.from_bytes(data, *size)
+
+
+def _check_whole(name: str, bytes_there: int, size: tuple[int, int]) -> None:
     each = picture_bytes(*size)
     count, over = divmod(bytes_there, each)
     if over:
@@ -57,8 +81,6 @@ def open_raw(
             f"{name}: {bytes_there} bytes are not a whole number of {size[0]}x{size[1]} frames"
             f" of {each} bytes: {count} frames and {over} bytes over"
         )
-    frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(count))
-    return PlainInput(video, frames, count, stream)
 
 
 # ---------------------------------------------------------------- y4m
@@ -126,7 +148,8 @@ def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Fra
     while line := stream.readline(Y4M_LINE):
         data = stream.read(each) if line.startswith(b"FRAME") and line.endswith(b"\n") else b""
         if len(data) != each:
-            raise VideoError(f"{name}: is damaged or cut short after {count} frames")
+            done = f"{count} frame{'s' * (count != 1)}"
+            raise VideoError(f"{name}: is damaged or cut short after {done}")
         yield Frame.from_bytes(data, video.width, video.height)
         count += 1
 
