@@ -6,7 +6,7 @@ Faces:
     __main__.py            python -m bcodec
     cli/                   main > encode decode verify compare demo info
                            > arguments failures progress > console
-    train/                 __main__ > run stages counting draw > clips losses optimizers
+    train/                 __main__ > run stages counting draw > clips losses optimizers > batch > recorded
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
 
@@ -31,10 +31,10 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     fixedpoint.py          exact layers
 
 What the format says, and what all stand on:
+    bitstream/             sidecar __init__ > reader writer > layout > records versions
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
-    bitstream/             sidecar __init__ > reader writer > layout > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:

@@ -15,11 +15,11 @@ from torch.multiprocessing.spawn import start_processes
 from bcodec.entropy.meter import SymbolCosts
 from bcodec.networks import Networks
 from bcodec.train import clips
+from bcodec.train.batch import Batch, frame_of
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.losses import (
     Loss,
     cascade_loss,
-    frame_of,
     intra_loss,
     motion_loss,
     symbol_costs,
@@ -37,8 +37,7 @@ def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:
 
 def planes(sample: Tensor) -> tuple[Tensor, Tensor]:
     """The y and uv of a sample [T, 6, H/2, W/2], as they are in a clip."""
-    levels = torch.round(sample * 64 + 128).to(torch.uint8)
-    return torch.nn.functional.pixel_shuffle(levels[:, :4], 2)[:, 0], levels[:, 4:]
+    return torch.nn.functional.pixel_shuffle(sample[:, :4], 2)[:, 0], sample[:, 4:]
 
 
 def places(source: Clip, y: Tensor, uv: Tensor, spacing: int) -> list[tuple[int, int, int]]:
@@ -62,9 +61,9 @@ def test_crops_are_cut_from_all_planes_and_frames_alike(
 ) -> None:
     monkeypatch.setattr(clips, "HALVED", 0.0)
     source = clip()
-    batch, drawn = Sampler([source], 64, 3, {spacing: 1.0}).sample(np.random.default_rng(0), 6)
-    assert (batch.shape, drawn) == ((6, 3, 6, 32, 32), spacing)
-    for sample in batch:
+    batch = Sampler([source], 64, 3, {spacing: 1.0}).sample(np.random.default_rng(0), 6)
+    assert (batch.frames.shape, batch.spacing) == ((6, 3, 6, 32, 32), spacing)
+    for sample in batch.frames:
         y, uv = planes(sample)
         flips = [(), (-1,), (0,), (-1, 0)]
         assert any(places(source, y.flip(axes), uv.flip(axes), spacing) for axes in flips)
@@ -74,8 +73,8 @@ def test_large_clips_are_shown_at_half_size_too(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(clips, "HALVED", 1.0)
     source = clip(height=256, width=128)
     halved = torch.nn.functional.avg_pool2d(source.y.float(), 2)
-    batch, _ = Sampler([source], 64, 1, {1: 1.0}).sample(np.random.default_rng(0), 4)
-    for sample in batch:
+    batch = Sampler([source], 64, 1, {1: 1.0}).sample(np.random.default_rng(0), 4)
+    for sample in batch.frames:
         y, _ = planes(sample)
         windows = torch.round(halved).byte().unfold(1, 64, 1).transpose(2, 3)
         assert any(
@@ -90,12 +89,12 @@ def run(folder: Path, loss: Loss = intra_loss) -> Run:
 
 
 def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path) -> None:
-    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 2)[0] for i in range(2)]
+    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 2) for i in range(2)]
 
-    def updated(state: Run, batch: Tensor) -> dict[str, float]:
+    def updated(state: Run, batch: Batch) -> dict[str, float]:
         torch.manual_seed(state.step)
         state.step += 1
-        return state.update(batch, 1)
+        return state.update(batch)
 
     whole = run(tmp_path / "whole")
     expected = [updated(whole, batch) for batch in batches]
@@ -114,9 +113,9 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path
 def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: bool) -> None:
     torch.manual_seed(0)
     net = Networks(TINY)
-    batch, spacing = Sampler([clip()], 64, 3, {1: 1.0}).sample(np.random.default_rng(0), 2)
+    batch = Sampler([clip()], 64, 3, {1: 1.0}).sample(np.random.default_rng(0), 2)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        value, _ = loss(net, symbol_costs(net), batch, spacing, torch.tensor([20, 40]))
+        value, _ = loss(net, symbol_costs(net), batch, torch.tensor([20, 40]))
     value.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients
@@ -124,26 +123,26 @@ def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: boo
 
 
 def even_loss(
-    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
+    net: Networks, costs: SymbolCosts, batch: Batch, qp: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One without chance, in which every sample counts alike."""
     y = net.intra.analysis(frame_of(batch, 0))
     return y.square().mean(), {}
 
 
-def trained(folder: Path, batches: list[Tensor]) -> dict[str, Tensor]:
+def trained(folder: Path, batches: list[Batch]) -> dict[str, Tensor]:
     """The weights after a step with each batch."""
     state = run(folder, even_loss)
     for batch in batches:
-        state.update(batch, 1)
+        state.update(batch)
     return state.net.state_dict()
 
 
-def train_a_half(rank: int, folder: Path, port: int, batches: list[Tensor]) -> None:
+def train_a_half(rank: int, folder: Path, port: int, batches: list[Batch]) -> None:
     """One of two processes, as torchrun starts them."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    weights = trained(folder, [batch[rank::2] for batch in batches])
+    weights = trained(folder, [Batch(batch.frames[rank::2]) for batch in batches])
     torch.save(weights, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -151,7 +150,7 @@ def train_a_half(rank: int, folder: Path, port: int, batches: list[Tensor]) -> N
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
 def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
-    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 4)[0] for i in range(2)]
+    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 4) for i in range(2)]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     # Where Python forks, nothing is imported anew; but the threads that autograd has for a GPU cannot fork.

@@ -71,7 +71,9 @@ def run(
 ) -> None:
     """Train one STAGE on the videos of a folder; resumes where the folder's checkpoint stands."""
     plan = STAGES[stage]
-    sampler = Sampler(load_clips(data, cache, plan.crop, device), plan.crop, plan.frames, plan.spacings)
+    sampler = Sampler(
+        load_clips(data, cache, plan.crop, device), plan.crop, plan.frames, plan.spacings, plan.tails
+    )
     net = start_networks(init)
     if tables:
         net.tables = load_networks(tables).tables

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.frame import LEVELS, MIDDLE
+from bcodec.train.batch import Batch, to_planes
 from bcodec.video import VideoReader
 
 HALVED = 0.2  # of the crops that a large clip gives are shown at half its size
@@ -53,26 +53,22 @@ def load_clips(folder: Path, cache: Path, smallest: int, device: str = "cpu") ->
     return clips
 
 
-def to_planes(y: Tensor, uv: Tensor) -> Tensor:
-    """y [.., H, W] and uv [.., 2, H/2, W/2], 0..255 -> [.., 6, H/2, W/2] float32, (p - 128) / 64."""
-    luma = torch.nn.functional.pixel_unshuffle(y[..., None, :, :], 2)
-    return (torch.cat([luma, uv], -3).float() - MIDDLE) / LEVELS
-
-
 class Sampler:
     """Random crops of random clips: `frames` frames at a spacing drawn anew for each batch.
 
     Some are shown at half their size, where a clip is large enough: sharper, with finer texture.
     """
 
-    def __init__(self, clips: list[Clip], crop: int, frames: int, spacings: dict[int, float]) -> None:
-        self.clips, self.crop, self.frames = clips, crop, frames
+    def __init__(
+        self, clips: list[Clip], crop: int, frames: int, spacings: dict[int, float], tails: float = 0.0
+    ) -> None:
+        self.clips, self.crop, self.frames, self.tails = clips, crop, frames, tails
         self.spacings, self.odds = list(spacings), np.array(list(spacings.values())) / sum(spacings.values())
         # Between equal shares for clips and for pixels.
         self.shares = np.array([clip.y.numel() ** 0.5 for clip in clips])
 
-    def sample(self, generator: np.random.Generator, count: int) -> tuple[Tensor, int]:
-        """[count, T, 6, C/2, C/2] and the spacing; samples are flipped and reversed at random."""
+    def sample(self, generator: np.random.Generator, count: int) -> Batch:
+        """So many samples, flipped and reversed at random; a share of `tails` of the batches end with B*."""
         spacing = int(generator.choice(self.spacings, p=self.odds))
         reach = spacing * (self.frames - 1)
         fitting = [i for i, clip in enumerate(self.clips) if len(clip.y) > reach]
@@ -80,7 +76,7 @@ class Sampler:
         chosen = generator.choice(fitting, count, p=shares)
         pairs = [self._one(generator, self.clips[i], spacing) for i in chosen]
         y, uv = (torch.stack(planes) for planes in zip(*pairs, strict=True))
-        return to_planes(y, uv), spacing
+        return Batch(to_planes(y, uv), spacing, bool(generator.random() < self.tails))
 
     def _one(self, generator: np.random.Generator, clip: Clip, spacing: int) -> tuple[Tensor, Tensor]:
         length, height, width = clip.y.shape
@@ -102,9 +98,9 @@ class Sampler:
         return y, uv
 
 
-def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Batches [count, T, 6, C/2, C/2] and their spacings, made by a thread that stays ahead."""
-    ready: queue.Queue[tuple[Tensor, int] | Exception] = queue.Queue(4)
+def batches(sampler: Sampler, count: int, seed: int) -> Iterator[Batch]:
+    """Batches of so many samples, made by a thread that stays ahead."""
+    ready: queue.Queue[Batch | Exception] = queue.Queue(4)
 
     def work() -> None:
         generator = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
+from bcodec.train.batch import Batch
 from bcodec.train.clips import Sampler, batches
 from bcodec.train.losses import Loss, Stats, symbol_costs
 from bcodec.train.optimizers import make_optimizers
@@ -28,9 +29,9 @@ class Objective(nn.Module):
         self.net, self.loss = net, loss
         self.costs = symbol_costs(net)
 
-    def forward(self, batch: Tensor, spacing: int, qp: Tensor) -> tuple[Tensor, Stats]:
-        """The loss of a batch [B, T, 6, H/2, W/2] with qp [B], and what the log says of it."""
-        return self.loss(self.net, self.costs, batch, spacing, qp)
+    def forward(self, batch: Batch, qp: Tensor) -> tuple[Tensor, Stats]:
+        """The loss of a batch with qp [B], and what the log says of it."""
+        return self.loss(self.net, self.costs, batch, qp)
 
 
 @dataclass
@@ -104,9 +105,9 @@ class Run:
         last_save = last_log = time.monotonic()
         sums: dict[str, float] = {}
         count = 0
-        for batch, spacing in batches(self.sampler, self.batch, seed=self.step * self.world + self.rank):
+        for batch in batches(self.sampler, self.batch, seed=self.step * self.world + self.rank):
             started = time.monotonic()
-            stats = self.update(batch, spacing)
+            stats = self.update(batch)
             self.seconds += time.monotonic() - started
             self.step += 1
             count += 1
@@ -136,7 +137,7 @@ class Run:
         distributed.all_reduce(vote)
         return bool(vote > 0)
 
-    def update(self, batch: Tensor, spacing: int) -> dict[str, float]:
+    def update(self, batch: Batch) -> dict[str, float]:
         """One step of the optimizers for a loss []; a step whose gradient is not finite is left out."""
         progress = min(1.0, self.seconds / (60 * self.minutes))
         factor = min(1.0, (self.step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -144,9 +145,9 @@ class Run:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
         batch = batch.to(self.device)
-        qp = torch.randint(0, QPS, (len(batch),), device=self.device)
+        qp = torch.randint(0, QPS, (len(batch.frames),), device=self.device)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
-            loss, stats = self.objective(batch, spacing, qp)
+            loss, stats = self.objective(batch, qp)
         self.net.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, 2.0)
