@@ -6,7 +6,8 @@ Faces:
     __main__.py            python -m bcodec
     cli/                   main > encode decode verify compare demo info
                            > arguments failures progress > console
-    train/                 __main__ > run stages counting draw > clips losses optimizers > batch > recorded
+    train/                 __main__ > plan draw > run counting recording stages > clips excerpts losses
+                           > checkpoint optimizers rounding step pack > batch squeeze > recorded
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
 

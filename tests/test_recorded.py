@@ -10,8 +10,10 @@ from torch import Tensor
 
 from bcodec.networks import Networks
 from bcodec.train.batch import Batch, to_planes
-from bcodec.train.losses import Loss, cascade_loss, record_motion, symbol_costs, triplet_loss
+from bcodec.train.excerpts import mirrored
+from bcodec.train.losses import Loss, cascade_loss, symbol_costs, triplet_loss
 from bcodec.train.recorded import Record
+from bcodec.train.recording import record_motion
 
 QP = torch.tensor([20, 40])
 
@@ -43,7 +45,7 @@ def moving(frames: int = 5) -> Tensor:
 
 def recorded(net: Networks, batch: Batch, seed: int = 1) -> Batch:
     torch.manual_seed(seed)
-    return batch._replace(motion=record_motion(net, batch, QP))
+    return batch._replace(motion=record_motion(net, batch))
 
 
 def trained(
@@ -53,7 +55,7 @@ def trained(
     torch.manual_seed(1)
     net.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        value, _ = loss(net, symbol_costs(net), batch, QP)
+        value, _ = loss(net, symbol_costs(net), batch)
     value.backward()  # type: ignore[no-untyped-call]
     return value.detach(), {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
 
@@ -64,10 +66,10 @@ def trained(
 def test_recorded_motion_gives_the_loss_and_gradients_of_the_search(
     net: Networks, frames: int, tail: bool, autocast: bool
 ) -> None:
-    batch = Batch(moving(frames), tail=tail)
+    batch = Batch(moving(frames), QP, tail=tail)
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        known = batch._replace(motion=record_motion(net, batch, QP))
+        known = batch._replace(motion=record_motion(net, batch))
     assert known.motion is not None
     assert bool(known.motion.blocks[:, 1, :4].any())
     (searched, expected), (kept, gradients) = (
@@ -80,7 +82,7 @@ def test_recorded_motion_gives_the_loss_and_gradients_of_the_search(
 
 
 def test_with_recorded_motion_nothing_is_searched(net: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = recorded(net, Batch(moving(3)))
+    known = recorded(net, Batch(moving(3), QP))
     monkeypatch.setattr("bcodec.encoder.analyst.find_motion", None)
     trained(net, cascade_loss, known)
     trained(net, triplet_loss, known)
@@ -89,7 +91,7 @@ def test_with_recorded_motion_nothing_is_searched(net: Networks, monkeypatch: py
 
 
 MOVES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Record], Record]]] = {
-    "mirrored": (lambda frames: frames.flip(-1)[:, :, [1, 0, 3, 2, 4, 5]], Record.mirrored),
+    "mirrored": (mirrored, Record.mirrored),
     "reversed": (
         lambda frames: frames.flip(1),
         lambda record: Record(*(part.flip(1) for part in record.reversed())),
@@ -101,9 +103,9 @@ MOVES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Record], Record]]] 
 def test_motion_of_moved_pictures_is_the_motion_moved(net: Networks, name: str) -> None:
     """Not to the bit: the search breaks ties in an order. But as good as what it finds in moved pictures."""
     move, moved = MOVES[name]
-    batch = Batch(moving(3))
+    batch = Batch(moving(3), QP)
     known = recorded(net, batch).motion
-    fresh = recorded(net, Batch(move(batch.frames))).motion
+    fresh = recorded(net, Batch(move(batch.frames), QP)).motion
     assert known is not None
     assert fresh is not None
     one, other = (record.blocks[:, 1, :4].float() / 4 for record in (moved(known), fresh))

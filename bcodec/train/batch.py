@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -11,11 +12,14 @@ from torch import Tensor
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.train.recorded import Record
 
+Stats = dict[str, Tensor]  # what the log tells of a step, []
+
 
 class Batch(NamedTuple):
     """Samples that take the same steps: as many frames, references at the same distances."""
 
     frames: Tensor  # uint8 [B, T, 6, H/2, W/2]
+    qp: Tensor  # int64 [B]
     spacing: int = 1  # of the frames, in those of the video
     tail: bool = False  # whether the last frame refers to the past alone (B*)
     motion: Record | None = None  # [B, T, ...], of frames that were recorded in this place of a GOP
@@ -26,14 +30,26 @@ class Batch(NamedTuple):
         return (*self.frames.shape, self.spacing, self.tail, self.motion is not None)
 
     @property
+    def searches(self) -> bool:
+        """Whether motion has to be found while the batch is coded."""
+        return self.motion is None and self.frames.shape[1] > 1
+
+    @property
+    def pixels(self) -> int:
+        """Luma pixels that are coded with gradients: of all frames but the references at both ends."""
+        samples, frames, _, height, width = self.frames.shape
+        coded = max(frames - 2 + self.tail, 1)
+        return samples * coded * 4 * height * width
+
+    @property
     def tensors(self) -> list[Tensor]:
         """All its tensors, [B, ...]."""
-        return [self.frames, *(self.motion or ())]
+        return [self.frames, self.qp, *(self.motion or ())]
 
-    def to(self, device: torch.device | str) -> Batch:
-        """The same on a device."""
-        motion = self.motion and self.motion.to(device)
-        return self._replace(frames=self.frames.to(device), motion=motion)
+    def each(self, do: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with something done to all its tensors, [B, ...]."""
+        motion = self.motion and Record(*map(do, self.motion))
+        return self._replace(frames=do(self.frames), qp=do(self.qp), motion=motion)
 
 
 def to_planes(y: Tensor, uv: Tensor) -> Tensor:

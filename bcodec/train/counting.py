@@ -19,7 +19,7 @@ from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
 from bcodec.train.batch import frame_of
-from bcodec.train.clips import Sampler
+from bcodec.train.clips import Samples
 from bcodec.train.losses import OFFSETS
 
 Symbols = list[Counter[int]]  # for each table
@@ -41,11 +41,11 @@ class _Counter(ThriftyWriter):
         return written
 
 
-def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generator, groups: int) -> Symbols:
+def count_symbols(net: Networks, sampler: Samples, generator: np.random.Generator, groups: int) -> Symbols:
     """The symbols, for each table, of so many groups of frames, coded as they will be."""
     counts: Symbols = [Counter() for _ in net.tables]
     for _ in range(groups):
-        batch = sampler.sample(generator, 1)
+        batch = sampler.sample(generator, 1).each(lambda part: part.to(net.device))
         base, lift = int(generator.integers(QPS)), int(generator.integers(3))
         chroma = OFFSETS[int(generator.integers(len(OFFSETS)))]
         codec = FrameCodec(net, sampler.crop, sampler.crop)

@@ -18,18 +18,17 @@ from bcodec.frame import LEVELS, finish
 from bcodec.gop import Closing, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
-from bcodec.train.batch import Batch, frame_of
-from bcodec.train.recorded import Record, Recorded, Recorder
+from bcodec.train.batch import Batch, Stats, frame_of
+from bcodec.train.recorded import Recorded
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
 OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
 
 LIFTS = 3  # of temporal layers: in a GOP of 32 the frames of a short one would be the lowest or the highest
 
-Stats = dict[str, Tensor]  # what the log tells of a step
-# Of networks, costs, a batch and qp [B]: the mean loss, and stats. What they do depends on chance only where
-# tensors are drawn: two batches alike in `Batch.kind` take the same steps.
-Loss = Callable[[Networks, SymbolCosts, Batch, Tensor], tuple[Tensor, Stats]]
+# Of networks, costs and a batch: the mean loss, and stats. What they do depends on chance only where tensors
+# are drawn: two batches alike in `Batch.kind` take the same steps.
+Loss = Callable[[Networks, SymbolCosts, Batch], tuple[Tensor, Stats]]
 
 
 def symbol_costs(net: Networks) -> SymbolCosts:
@@ -64,9 +63,9 @@ def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
     return (bpp + weight * error) / weight**LOSS_EXPONENT
 
 
-def intra_loss(net: Networks, costs: SymbolCosts, batch: Batch, qp: Tensor) -> tuple[Tensor, Stats]:
-    """The intra codec on the first frame of each sample, with qp [B]."""
-    x = frame_of(batch, 0)
+def intra_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
+    """The intra codec on the first frame of each sample: the loss []."""
+    x, qp = frame_of(batch, 0), batch.qp
     offset = draw_offset(qp)
     size, chroma_qp = (x.shape[2] // 8, x.shape[3] // 8), chroma_qp_of(qp, offset)
     rate = RateMeter(costs, latent_worth(qp, chroma_qp, net.channels.y, referenced=True))
@@ -94,8 +93,9 @@ def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 
 
-def motion_loss(net: Networks, costs: SymbolCosts, batch: Batch, qp: Tensor) -> tuple[Tensor, Stats]:
-    """Motion and prediction alone, of three frames with qp [B]: the rate of the motion and the error of P."""
+def motion_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
+    """Motion and prediction alone, of three frames: the loss [] by the rate of motion and the error of P."""
+    qp = batch.qp
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
     encoder, rate = encoder_of(net, batch, 1), RateMeter(costs)
     x, distances = encoder.source, (batch.spacing, batch.spacing)
@@ -111,8 +111,9 @@ def raised(qp: Tensor) -> Tensor:
     return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
-def triplet_loss(net: Networks, costs: SymbolCosts, batch: Batch, qp: Tensor) -> tuple[Tensor, Stats]:
-    """One B frame, the second of three, between two intra frames, or (B*) behind one; qp [B]."""
+def triplet_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
+    """One B frame, the second of three, between two intra frames, or (B*) behind one: the loss []."""
+    qp = batch.qp
     past = anchor(net, frame_of(batch, 0), raised(qp))
     future = past if batch.tail else anchor(net, frame_of(batch, 2), raised(qp))
     rate = RateMeter(costs, latent_worth(qp, qp, net.channels.y, referenced=False))
@@ -138,14 +139,13 @@ def cascade_loss(
     net: Networks,
     costs: SymbolCosts,
     batch: Batch,
-    qp: Tensor,
     choose_encoder: Callable[[Networks, Batch, int], Analyst] = encoder_of,
 ) -> tuple[Tensor, Stats]:
-    """A whole GOP, gradients through the DPB; qp [B] and lambda fall with the layer.
+    """A whole GOP, gradients through the DPB; qp and lambda fall with the layer: the loss [].
 
     It ends with an I frame, or a B* frame. The stats tell the loss of each temporal layer.
     """
-    last = batch.frames.shape[1] - 1
+    last, qp = batch.frames.shape[1] - 1, batch.qp
     slots = window(0, last, last, Closing.TAIL if batch.tail else Closing.INTRA)
     chroma, lift = draw_offset(qp), torch.randint(LIFTS, qp.shape, device=qp.device)
     dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
@@ -183,19 +183,3 @@ def layer_qps(qp: Tensor, layer: int, lift: Tensor, chroma: Tensor) -> tuple[Ten
     offset = torch.tensor(LAYER_QP, device=qp.device)[layer + (lift if layer else 0)]
     own = (qp + offset).clamp(0, QPS - 1)
     return own, chroma_qp_of(own, chroma)
-
-
-@torch.no_grad()
-def record_motion(net: Networks, batch: Batch, qp: Tensor) -> Record:
-    """The motion [B, T] that the networks code the batch's GOPs with at qp [B]; 0 of frames without any."""
-    recorders: dict[int, Recorder] = {}
-
-    def choose_recorder(net: Networks, batch: Batch, poc: int) -> Recorder:
-        recorders[poc] = Recorder(net.bframe, frame_of(batch, poc))
-        return recorders[poc]
-
-    cascade_loss(net, symbol_costs(net), batch, qp, choose_recorder)
-    records = {poc: recorder.record for poc, recorder in recorders.items()}
-    nothing = Record(*(torch.zeros_like(part) for part in records[1]))
-    whole = [records.get(poc, nothing) for poc in range(batch.frames.shape[1])]
-    return Record(*(torch.stack(parts, 1) for parts in zip(*whole, strict=True)))

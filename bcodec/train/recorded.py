@@ -49,10 +49,6 @@ class Record(NamedTuple):
     flags: Tensor  # int8 [.., 4, H/16, W/16], those found, those chosen
     whole: Tensor  # int16 [.., 5], shifts in luma samples, precision
 
-    def to(self, device: torch.device | str) -> Record:
-        """The same on a device."""
-        return Record(*(part.to(device) for part in self))
-
     def at(self, *index: int | slice | Tensor | None) -> Record:
         """Those of an index into [..]."""
         return Record(*(part[index] for part in self))
