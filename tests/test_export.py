@@ -63,11 +63,11 @@ def test_a_checkpoint_is_exported_as_the_integers_of_its_averaged_weights(
     torch.manual_seed(0)
     clip = Clip(torch.zeros(1, 64, 64).byte(), torch.zeros(1, 2, 32, 32).byte())
     sampler = Sampler([clip], 64, 1, {1: 1.0})
-    run = Run(Networks(TINY), intra_loss, STAGES["intra"].trained, sampler, tmp_path, 1, 1.0, 1e-3, "muon")
-    for value in run.average.values():
-        value.add_(torch.randn_like(value) * 0.05)
+    run = Run(Networks(TINY), intra_loss, STAGES["cascade"].trained, sampler, tmp_path, 1, 1.0, 1e-3, "muon")
+    for name in run.learning:
+        run.average[name] += torch.randn_like(run.average[name]) * 0.05
     run.save()
-    printed = invoke("export", run.checkpoint, tmp_path / "net.npz")
+    printed = invoke("export", tmp_path, tmp_path / "net.npz")
     loaded = load_networks(tmp_path / "net.npz")
     assert loaded.model_id.hex() in printed
     assert all(map(np.array_equal, loaded.tables, make_tables()))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import torch
 from torch import nn
 
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks
+from bcodec.train.checkpoint import averaged_weights
 from bcodec.train.losses import Loss, cascade_loss, intra_loss, motion_loss, triplet_loss
 
 
@@ -43,7 +43,7 @@ STAGES = {
 
 
 def start_networks(init: Path | None) -> Networks:
-    """Networks with a checkpoint's averaged weights, or weights and tables of a weights file (.npz).
+    """Networks with the averaged weights of a folder's checkpoint, or those and tables of a file (.npz).
 
     An untrained B frame codec starts from the intra one. Raises RuntimeError if their widths are others.
     """
@@ -54,7 +54,7 @@ def start_networks(init: Path | None) -> Networks:
             net.load_state_dict(exported.state_dict())
             net.tables = exported.tables
         else:
-            net.load_state_dict(torch.load(init, weights_only=True)["average"])
+            net.load_state_dict(averaged_weights(init))
         first = cast(nn.ModuleList, net.bframe.synthesis.inject)[0]
         if not bool(cast(Conv2d, first).weight.any()):
             net.bframe.start_from(net.intra)
