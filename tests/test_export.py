@@ -91,7 +91,7 @@ def test_fitted_tables_code_what_they_were_fitted_to_in_fewer_bits(
     monkeypatch.setattr(commands, "count_symbols", counted)
     rng = np.random.default_rng(0)
     (tmp_path / "data").mkdir()
-    write_clip(tmp_path / "data" / "clip.mkv", list(rng.integers(0, 256, (3, 256, 256, 3), np.uint8)))
+    write_clip(tmp_path / "data" / "clip.mkv", list(rng.integers(0, 256, (9, 256, 256, 3), np.uint8)))
     places = ("--data", tmp_path / "data", "--cache", tmp_path / "cache")
     printed = invoke("tables", tiny_weights, tmp_path / "fitted.npz", *places, "--groups", 2)
     fitted = load_networks(tmp_path / "fitted.npz")

@@ -58,8 +58,8 @@ def test_integers_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(3, 64, 48), (2, 2, 32, 16)])
 def test_planes_come_back_as_their_writer_said_and_nearly_as_they_were(shape: tuple[int, ...]) -> None:
     planes = soft(*shape)
-    data, decoded = squeeze_planes(planes)
-    assert torch.equal(restore_planes(data, shape), decoded)
+    data, decoded = squeeze_planes(planes, 6.0)
+    assert torch.equal(restore_planes(data, shape, 6.0), decoded)
     assert (decoded.float() - planes.float()).square().mean() < 4  # of a step of 6, 36 / 12 and a little
     assert len(data) < 0.7 * planes.numel()
 
@@ -69,8 +69,8 @@ def test_a_pack_comes_back_with_its_motion(tmp_path: Path) -> None:
     pack = read_pack(tmp_path)
     assert pack.motion is not None
     for number, excerpt in enumerate(excerpts()):
-        assert (pack.y[number].float() - excerpt.y.float()).square().mean() < 4
-        assert (pack.uv[number].float() - excerpt.uv.float()).square().mean() < 4
+        assert (pack.y[number].float() - excerpt.y.float()).square().mean() < 25  # it is nearly noise
+        assert (pack.uv[number].float() - excerpt.uv.float()).square().mean() < 25
         assert all(torch.equal(a[number], b) for a, b in zip(pack.motion, record_of(excerpt), strict=True))
     assert (pack.spacings, pack.tails) == ([1, 1, 1], [False, False, True])
     assert pack.qps.tolist() == [[10, 50]] * 3

@@ -23,6 +23,8 @@ from bcodec.train.squeeze import restore_integers, restore_planes, squeeze_integ
 
 INDEX = "index.json"
 COARSENESS = 32  # of preferences, in their units: an eighth says enough
+STEPS = (6.0, 8.0, 12.0)  # of pictures, in 8-bit levels: the first that takes few enough bytes
+ENOUGH = 0.12  # bytes for a luma pixel: noise, which takes more, may be kept less exactly
 OVERHEAD = 300  # bytes that the archive and its index take for a member, at most
 
 Shape = tuple[int, ...]
@@ -109,20 +111,23 @@ def _squeeze(
     source: Excerpt, record: Callable[[Excerpt], Excerpt]
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The members of an excerpt, and what the index says of it."""
-    (y, decoded_y), (uv, decoded_uv) = (squeeze_planes(planes) for planes in (source.y, source.uv))
+    for step in STEPS:
+        (y, decoded_y), (uv, decoded_uv) = (squeeze_planes(planes, step) for planes in (source.y, source.uv))
+        if len(y) + len(uv) <= ENOUGH * source.y.numel():
+            break
     excerpt = record(source._replace(y=decoded_y, uv=decoded_uv))
     members, motion = {"y": y, "uv": uv}, excerpt.motion
     if motion is not None:
         parts = {"blocks": _differences(motion.blocks), "flags": motion.flags, "whole": motion.whole}
         members |= {name: squeeze_integers(part) for name, part in parts.items()}
     shapes = {"y": list(excerpt.y.shape), "qps": list(excerpt.qps)}
-    return members, {"spacing": excerpt.spacing, "tail": excerpt.tail, **shapes}
+    return members, {"spacing": excerpt.spacing, "tail": excerpt.tail, "step": step, **shapes}
 
 
 def _restore(members: dict[str, bytes], fact: dict[str, Any]) -> Excerpt:
     frames, side, _ = fact["y"]
-    y = restore_planes(members["y"], (frames, side, side))
-    uv = restore_planes(members["uv"], (frames, 2, side // 2, side // 2))
+    y = restore_planes(members["y"], (frames, side, side), fact["step"])
+    uv = restore_planes(members["uv"], (frames, 2, side // 2, side // 2), fact["step"])
     excerpt = Excerpt(y, uv, fact["spacing"], fact["tail"], fact["qps"])
     if "blocks" not in members:
         return excerpt
