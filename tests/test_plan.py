@@ -122,7 +122,7 @@ def test_a_plan_says_what_its_file_says(tmp_path: Path) -> None:
 
 def test_the_plan_among_the_examples_can_be_read() -> None:
     plan = read_plan(Path(__file__).parents[1] / "examples" / "training_plan.toml")
-    assert 9 <= sum(leg.minutes for leg in plan.stage) <= 10
+    assert sum(leg.minutes for leg in plan.stage) <= 8  # of ten: there is more to do than train
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """Steps are taken plainly where there is no CUDA, and constants of a captured step are made once."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from conftest import TINY
 from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks
 from bcodec.train.batch import Batch, Stats
+from bcodec.train.losses import cascade_loss, symbol_costs
+from bcodec.train.recorded import Record
 from bcodec.train.rounding import rounded_weights
 from bcodec.train.step import Constants, Step, use_tensor_cores
 
@@ -87,3 +92,30 @@ def test_rounding_once_gives_the_gradients_of_rounding_each_time() -> None:
         layer(layer(x)).square().sum().backward()
     assert layer.frozen is None
     assert torch.equal(layer.weight.grad, expected)
+
+
+def nowhere(*shape: int, dtype: torch.dtype) -> Tensor:
+    """A tensor on a device that only knows shapes: what asks for a value fails, as it does in a capture."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def test_a_step_asks_nothing_of_the_host_but_constants_in_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no such device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
+    net = Networks(TINY).to("meta")
+    costs = symbol_costs(net).to("meta")
+    motion = Record(
+        nowhere(1, 3, 10, 8, 8, dtype=torch.int16),
+        nowhere(1, 3, 4, 4, 4, dtype=torch.int8),
+        nowhere(1, 3, 5, dtype=torch.int16),
+    )
+    pictures, qp = nowhere(1, 3, 6, 32, 32, dtype=torch.uint8), nowhere(1, dtype=torch.int64)
+    constants = Constants("meta")
+    for again in (False, True):
+        with constants, rounded_weights(net):
+            value, _ = cascade_loss(net, costs, Batch(pictures, qp, motion=motion))
+            if again:
+                value.backward()  # type: ignore[no-untyped-call]
+        assert len(constants.ready) == 0
+        constants.repeat()
+    assert constants.made
