@@ -44,7 +44,7 @@ How a frame flows:
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file
-    train    clip -> Frame -> networks(RateMeter, Analyst) -> loss
+    train    clip or Pack -> Batch -> networks(RateMeter, Analyst or Recorded) -> loss -> Step -> weights
 
 Words: poc is the display index; coding order is the order of packets. An anchor is a frame of temporal layer
 0. past and future are the two references of a B frame (f and b in the paper), of B* the same one twice. y is

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +125,7 @@ def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: boo
     assert all(bool(g.isfinite().all()) for g in gradients)
 
 
-def even_loss(
-    net: Networks, costs: SymbolCosts, batch: Batch
-) -> tuple[Tensor, dict[str, Tensor]]:
+def even_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """One without chance, in which every sample counts alike."""
     y = net.intra.analysis(frame_of(batch, 0))
     return y.square().mean(), {}
@@ -164,3 +163,28 @@ def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> Non
     for name, weights in whole.items():
         assert torch.equal(halves[0][name], halves[1][name])
         torch.testing.assert_close(halves[0][name], weights, rtol=0, atol=2e-5)
+
+
+def last_weights(rank: int, folder: Path, port: int) -> None:
+    """What one of two processes has trained after a few seconds, of which the second takes more."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    state = run(folder, even_loss)
+    state.minutes = 4 / 60
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcodec.train.run.monotonic", count(0, 1 + rank).__next__)
+        state.train()
+    torch.save({**state.net.state_dict(), "seconds": state.seconds}, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
+def test_processes_of_different_pace_keep_the_same_weights(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    method = "spawn" if torch.cuda.is_available() else multiprocessing.get_start_method()
+    start_processes(last_weights, (tmp_path, port), nprocs=2, start_method=method)  # type: ignore[no-untyped-call]
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one.pop("seconds") == other.pop("seconds") >= 4
+    assert all(torch.equal(one[name], other[name]) for name in one)

@@ -142,7 +142,8 @@ def run(
     if tables:
         net.tables = load_networks(tables).tables
     weights = Course(net, data, out, device, step, cache).carry_out(stages)
-    print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
+    if weights:
+        print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
 
 
 @main.command()

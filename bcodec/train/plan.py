@@ -94,15 +94,18 @@ class Course:
         packed = self.data.is_file() or any(self.data.glob("*.pack"))
         self.pack: Pack | None = read_pack(self.data, self.device) if packed else None
 
-    def carry_out(self, plan: Plan) -> Path:
-        """Train all stages, or what is left of them, then export; the file of weights."""
+    def carry_out(self, plan: Plan) -> Path | None:
+        """Train all stages, or what is left of them, then export; the file of weights.
+
+        Of several processes that torchrun started, the first exports; the others return None.
+        """
         begun = self._begun(plan)
         for number, leg in enumerate(plan.stage[begun:], begun):
             run = self._run(leg, name_of(plan, number))
             if run.seconds < 60 * leg.minutes:
                 run.train()
             run.finish()
-        return self._export(plan.tables)
+        return self._export(plan.tables) if run.rank == 0 else None
 
     def _begun(self, plan: Plan) -> int:
         """The number of the stage that the checkpoint is of, or 0."""

@@ -146,7 +146,8 @@ class Run:
             now = monotonic()
             self.seconds, clock = self.seconds + now - clock, now
             self.step += 1
-            done, due = self.agree(self.seconds >= 60 * self.minutes, now - last_save > SAVE_EVERY)
+            due = self.agree(now - last_save > SAVE_EVERY)
+            done = self.seconds >= 60 * self.minutes
             if self.rank == 0:
                 log.add(stats, batch.pixels * self.world)
                 if done or now - log.last > TELL_EVERY:
@@ -157,13 +158,14 @@ class Run:
             if done:
                 return
 
-    def agree(self, *wishes: bool) -> list[bool]:
-        """What any process wishes: all of them save, and stop, at the same step."""
+    def agree(self, due: bool) -> bool:
+        """Whether any process would save; all have the seconds of the slowest, hence its learning rate."""
         if self.world == 1:
-            return list(wishes)
-        votes = torch.tensor([float(wish) for wish in wishes], device=self.device)
-        distributed.all_reduce(votes)
-        return [vote > 0 for vote in votes.tolist()]
+            return due
+        votes = torch.tensor([self.seconds, float(due)], dtype=torch.float64, device=self.device)
+        distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+        self.seconds, vote = votes.tolist()
+        return bool(vote)
 
     def descend(self, batch: Batch) -> Stats:
         """Leave the gradients of a batch's loss in the parameters; the stats, []."""
