@@ -8,6 +8,7 @@ shift of the whole picture follows, text that stands still (whole samples), what
 block sizes, all precisions of vectors, offsets of chroma, loop filters, an escaped symbol, and sound.
 """
 
+import ast
 import hashlib
 import io
 import json
@@ -15,15 +16,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from clips import smoothed
 from torch import Tensor
 
+import bcodec
 from bcodec.bitstream import (
     ARITHMETIC_VERSION,
     AuxiliaryPacket,
@@ -49,26 +52,17 @@ GOP = 4
 CHOICES = ((26, 0), (17, 1), (2, 0), (30, 0), (12, 2), (40, 0))
 PANNED, PAN = 1, (14.0, -6.0, -8.0, 2.0)  # the group whose B frames have shifts, towards past and future
 FILTERED, WORTH = 5, 50.0  # the group whose loop filters have all shares, and by how much they are overpaid
+NO_BITS = ("__main__", "budget", "weights")  # modules among the networks
 SOUND = AuxiliaryPacket(1, 1, 0, 0, 0, b"not sound, but kept")
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-
-def noise(rng: np.random.Generator, rows: int, columns: int, rounds: int) -> Ints:
-    """Random samples 0..255, smoothed so many times; integers only, the same on every machine."""
-    canvas = rng.integers(0, 256, (rows, columns))
-    for reach in (1, *(2,) * rounds):
-        below = np.roll(canvas, reach, 0)
-        canvas = (canvas + below + np.roll(canvas, reach, 1) + np.roll(below, reach, 1)) // 4
-    return canvas
 
 
 def scene(seed: int, count: int, *, pan: int, contrast: tuple[int, int], light: int) -> Iterator[Frame]:
     """Soft texture that pans, ruled text that stands on it, a square that turns up, and a little noise."""
     rng = np.random.default_rng(seed)
     shapes = plane_shapes(WIDTH, HEIGHT)
-    canvases = [noise(rng, rows + 8, columns + pan * count, 3) for rows, columns in shapes]
+    canvases = [
+        smoothed(rng.integers(0, 256, (rows + 8, columns + pan * count)), 3) for rows, columns in shapes
+    ]
     text = rng.integers(0, 2, (6, 20)).repeat(2, 0).repeat(2, 1) * 200 + 20
     for index in range(count):
         planes = []
@@ -142,6 +136,24 @@ def encode_md5(preset: str, networks: Networks) -> str:
     return digest.hexdigest()
 
 
+def constants() -> dict[str, str]:
+    """The constants of the modules that decide a decoded bit, in words: some matter to no clip so small."""
+    package = Path(bcodec.__file__).parent
+    paths = [package / f"{name}.py" for name in ("coding", "fixedpoint", "frame", "entropy/coder")]
+    paths += [path for path in sorted(package.glob("networks/**/*.py")) if path.stem not in NO_BITS]
+    found: dict[str, str] = {}
+    for path in paths:
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        module = import_module(".".join(parts).removesuffix(".__init__"))
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            for target in statement.targets if isinstance(statement, ast.Assign) else ():
+                names = [node.id for node in ast.walk(target) if isinstance(node, ast.Name)]
+                values = {name: getattr(module, name) for name in names if name.isupper()}
+                numbers = {n: v for n, v in values.items() if isinstance(v, int | float | tuple)}
+                found |= {f"{module.__name__}.{n}": repr(v) for n, v in numbers.items()}
+    return found
+
+
 def pinned() -> dict[str, Any]:
     """What pins.json says."""
     pins: dict[str, Any] = json.loads(PINS.read_text())
@@ -155,13 +167,14 @@ def main() -> None:
         "arithmetic_version": ARITHMETIC_VERSION,
         "model": networks.model_id.hex(),
         "pictures": pictures_of(data, networks),
+        "constants": constants(),
         "encodes": {"file": hashlib.md5(data).hexdigest()}
         | {preset: encode_md5(preset, networks) for preset in PRESETS},
     }
     if "--write" in sys.argv[1:]:
         FILE.write_bytes(data)
         PINS.write_text(json.dumps(pins, indent=2) + "\n")
-    different = [name for name, value in pins.items() if pinned()[name] != value]
+    different = [name for name, value in pins.items() if pinned().get(name) != value]
     print(f"{len(data)} bytes; different from what is pinned: {', '.join(different) or 'nothing'}")
 
 

@@ -37,6 +37,11 @@ def test_the_pinned_file_decodes_to_the_pictures_that_it_was(networks: Networks)
     assert pictures == pins.pinned()["pictures"], DECODER
 
 
+def test_the_constants_of_the_decoder_are_those_that_are_pinned() -> None:
+    """Some decide a bit only of pictures that no small file has: where something saturates, say."""
+    assert pins.constants() == pins.pinned()["constants"], f"{DECODER} (if it decides no bit: --write)"
+
+
 def test_the_pinned_file_has_what_lies_beside_the_pictures() -> None:
     with pins.FILE.open("rb") as file:
         beside = [packet for packet in BitstreamReader(file) if isinstance(packet, AuxiliaryPacket)]

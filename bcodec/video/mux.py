@@ -6,13 +6,12 @@ from fractions import Fraction
 from math import gcd
 
 import av
-import numpy as np
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.frame import Frame
+from bcodec.video.convert import to_video_frame
 from bcodec.video.matroska import write_aspect
 from bcodec.video.tracks import add_tracks, to_container
 
@@ -60,12 +59,7 @@ class ContainerOutput:
 
     def write(self, frame: Frame) -> None:
         """Add one picture, and before it the side data that belongs there."""
-        rows, columns = frame.y.shape
-        picture = VideoFrame(columns, rows, "yuv420p")
-        for plane, samples in zip(picture.planes, frame.planes, strict=True):
-            lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
-            lines[:, : samples.shape[1]] = samples
-            plane.update(lines.tobytes())
+        picture = to_video_frame(frame)
         time = self.side_data.file.start + self.count * self.period
         self._add(self.side_data.until(time))
         picture.pts, picture.time_base = round(time / self.tick), self.tick
