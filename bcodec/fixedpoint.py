@@ -237,7 +237,7 @@ class Conv2d(nn.Module):
     def at(self, x: Tensor, where: Tensor) -> Tensor:
         """Of a 1x1 layer, the output [B, C_out, H, W] for `x` where `where` [B, 1, H, W] is, else for 0.
 
-        On a CPU, without gradients, it takes no time elsewhere; on a GPU, to find where would take more.
+        On a CPU, without gradients, it takes no time elsewhere; a GPU would have to be waited for.
         """
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return self(torch.where(where, x, 0.0))  # type: ignore[no-any-return]

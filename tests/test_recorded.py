@@ -113,12 +113,3 @@ def test_motion_of_moved_pictures_is_the_motion_moved(net: Networks, name: str) 
     assert (one - other).abs().mean() < 0.5 * (still - other).abs().mean()
     twice = moved(moved(known))
     assert all(torch.equal(a, b) for a, b in zip(twice, known, strict=True))
-
-
-def test_a_cut_takes_the_blocks_of_a_crop() -> None:
-    place = torch.arange(8 * 8).view(1, 8, 8)
-    record = Record(place.expand(10, 8, 8), place[:, :4, :4].expand(4, 4, 4), torch.arange(5))
-    cut = record.cut(16, 32, 16)
-    assert cut.blocks[0].tolist() == [[20, 21], [28, 29]]
-    assert cut.flags[3].tolist() == [[10]]
-    assert cut.whole.tolist() == [0, 1, 2, 3, 4]

@@ -53,13 +53,6 @@ class Record(NamedTuple):
         """Those of an index into [..]."""
         return Record(*(part[index] for part in self))
 
-    def cut(self, top: int, left: int, side: int) -> Record:
-        """Of a square crop, in luma samples that are multiples of 16."""
-        windows = (slice(top // p, (top + side) // p) for p in (8, 16))
-        columns = (slice(left // p, (left + side) // p) for p in (8, 16))
-        (rows8, rows16), (columns8, columns16) = windows, columns
-        return Record(self.blocks[..., rows8, columns8], self.flags[..., rows16, columns16], self.whole)
-
     def mirrored(self) -> Record:
         """Of pictures whose left is right."""
         signs = [-1, 1, -1, 1, 1]
