@@ -6,7 +6,8 @@ Faces:
     __main__.py            bcodec, python -m bcodec
     cli/                   main > encode decode verify compare demo info man
                            > arguments failures progress > console signals
-    train/                 __main__ > run stages counting draw > clips losses optimizers
+    train/                 __main__ > plan draw > run counting recording stages > clips excerpts losses
+                           > checkpoint optimizers rounding step pack > batch squeeze > recorded
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
 
@@ -32,10 +33,10 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     fixedpoint.py          exact layers
 
 What the format says, and what all stand on:
+    bitstream/             sidecar __init__ > reader writer > layout > records versions
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
-    bitstream/             sidecar __init__ > reader writer > layout > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:
@@ -44,7 +45,7 @@ How a frame flows:
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file
-    train    clip -> Frame -> networks(RateMeter, Analyst) -> loss
+    train    clip or Pack -> Batch -> networks(RateMeter, Analyst or Recorded) -> loss -> Step -> weights
 
 Words: poc is the display index; coding order is the order of packets. An anchor is a frame of temporal layer
 0. past and future are the two references of a B frame (f and b in the paper), of B* the same one twice. y is

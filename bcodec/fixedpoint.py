@@ -237,9 +237,9 @@ class Conv2d(nn.Module):
     def at(self, x: Tensor, where: Tensor) -> Tensor:
         """Of a 1x1 layer, the output [B, C_out, H, W] for `x` where `where` [B, 1, H, W] is, else for 0.
 
-        Without gradients it takes no time elsewhere.
+        On a CPU, without gradients, it takes no time elsewhere; a GPU would have to be waited for.
         """
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or x.device.type != "cpu":
             return self(torch.where(where, x, 0.0))  # type: ignore[no-any-return]
         places = where[:, 0]
         rows = x.permute(0, 2, 3, 1)[places]  # [N, C_in]

@@ -63,11 +63,11 @@ def test_a_checkpoint_is_exported_as_the_integers_of_its_averaged_weights(
     torch.manual_seed(0)
     clip = Clip(torch.zeros(1, 64, 64).byte(), torch.zeros(1, 2, 32, 32).byte())
     sampler = Sampler([clip], 64, 1, {1: 1.0})
-    run = Run(Networks(TINY), intra_loss, STAGES["intra"].trained, sampler, tmp_path, 1, 1.0, 1e-3, "muon")
-    for value in run.average.values():
-        value.add_(torch.randn_like(value) * 0.05)
+    run = Run(Networks(TINY), intra_loss, STAGES["cascade"].trained, sampler, tmp_path, 1, 1.0, 1e-3, "muon")
+    for name in run.learning:
+        run.average[name] += torch.randn_like(run.average[name]) * 0.05
     run.save()
-    printed = invoke("export", run.checkpoint, tmp_path / "net.npz")
+    printed = invoke("export", tmp_path, tmp_path / "net.npz")
     loaded = load_networks(tmp_path / "net.npz")
     assert loaded.model_id.hex() in printed
     assert all(map(np.array_equal, loaded.tables, make_tables()))
@@ -91,7 +91,7 @@ def test_fitted_tables_code_what_they_were_fitted_to_in_fewer_bits(
     monkeypatch.setattr(commands, "count_symbols", counted)
     rng = np.random.default_rng(0)
     (tmp_path / "data").mkdir()
-    write_clip(tmp_path / "data" / "clip.mkv", list(rng.integers(0, 256, (3, 256, 256, 3), np.uint8)))
+    write_clip(tmp_path / "data" / "clip.mkv", list(rng.integers(0, 256, (9, 256, 256, 3), np.uint8)))
     places = ("--data", tmp_path / "data", "--cache", tmp_path / "cache")
     printed = invoke("tables", tiny_weights, tmp_path / "fitted.npz", *places, "--groups", 2)
     fitted = load_networks(tmp_path / "fitted.npz")

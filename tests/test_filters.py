@@ -30,17 +30,6 @@ def test_a_picture_that_is_right_is_left_alone_at_hardly_any_bits() -> None:
     assert writer.encoder.num_bits() <= 32
 
 
-def test_planes_that_may_only_be_read_are_fitted_alike() -> None:
-    """As readers of video give them."""
-    original = [lines(*size, seed) for seed, size in enumerate(SIZES)]
-    decoded = [blurred(plane) for plane in original]
-    wanted = loop_filter(RangeWriter(CODER), decoded, STEPS, fitting(original))
-    for plane in original:
-        plane.flags.writeable = False
-    filtered = loop_filter(RangeWriter(CODER), decoded, STEPS, fitting(original))
-    assert all(np.array_equal(*pair) for pair in zip(filtered, wanted, strict=True))
-
-
 def test_equations_are_solved() -> None:
     generator = np.random.default_rng(0)
     matrix = generator.normal(0, 1e4, (24, 24))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks
+from bcodec.train.checkpoint import save_checkpoint
 from bcodec.train.stages import start_networks
 
 State = dict[str, Tensor]
@@ -28,11 +29,13 @@ def gate_of(networks: Networks) -> Conv2d:
     return cast(Conv2d, cast(nn.ModuleList, networks.bframe.synthesis.inject)[0])
 
 
-def checkpoint(path: Path, networks: Networks) -> Path:
+def checkpoint(folder: Path, networks: Networks) -> Path:
     """One whose averaged weights are the networks'; the others are not."""
-    average = networks.state_dict()
-    torch.save({"net": {name: value + 1 for name, value in average.items()}, "average": average}, path)
-    return path
+    weights = {f"net/{name}": value - 1 for name, value in networks.state_dict().items()}
+    save_checkpoint(
+        folder, weights | {f"average/{name[4:]}": torch.ones(()) for name in weights}, {"step": 1}
+    )
+    return folder
 
 
 def trained(seed: int = 0) -> Networks:
@@ -46,7 +49,10 @@ def trained(seed: int = 0) -> Networks:
 
 
 def same(ours: State, theirs: State) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    """Whether they are, but for what adding and subtracting 1 rounds."""
+    return ours.keys() == theirs.keys() and all(
+        torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-6) for name in ours
+    )
 
 
 def shared(networks: Networks) -> list[tuple[Tensor, Tensor]]:
@@ -65,7 +71,7 @@ def test_from_nothing_start_networks_as_they_are_initialised() -> None:
 
 def test_from_a_checkpoint_its_averaged_weights_are_taken_over(tmp_path: Path) -> None:
     networks = trained()
-    started = start_networks(checkpoint(tmp_path / "checkpoint.pt", networks))
+    started = start_networks(checkpoint(tmp_path, networks))
     assert same(started.state_dict(), networks.state_dict())
     assert started.tables == []
 
@@ -73,7 +79,7 @@ def test_from_a_checkpoint_its_averaged_weights_are_taken_over(tmp_path: Path) -
 def test_an_untrained_b_frame_codec_starts_from_the_intra_codec(tmp_path: Path) -> None:
     networks = trained()
     nn.init.zeros_(gate_of(networks).weight)
-    started = start_networks(checkpoint(tmp_path / "checkpoint.pt", networks))
+    started = start_networks(checkpoint(tmp_path, networks))
     assert same(started.intra.state_dict(), networks.intra.state_dict())
     assert same(started.reference.state_dict(), networks.reference.state_dict())
     pairs = shared(started)
@@ -81,7 +87,7 @@ def test_an_untrained_b_frame_codec_starts_from_the_intra_codec(tmp_path: Path) 
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
     assert not any(torch.equal(ours, theirs) for ours, theirs in shared(networks) if ours.any())
     own = {k for k, v in networks.bframe.state_dict().items() if k not in networks.intra.state_dict()}
-    assert all(torch.equal(started.bframe.state_dict()[k], networks.bframe.state_dict()[k]) for k in own)
+    assert same(*({k: each.bframe.state_dict()[k] for k in own} for each in (started, networks)))
 
 
 def test_from_weights_their_integers_and_tables_are_taken_over_to_be_trained_on(tiny_weights: Path) -> None:
@@ -97,4 +103,4 @@ def test_from_weights_their_integers_and_tables_are_taken_over_to_be_trained_on(
 def test_a_checkpoint_of_other_widths_is_refused(tmp_path: Path, width: str) -> None:
     other = Networks(replace(TINY, **{width: 2 * getattr(TINY, width)}))
     with pytest.raises(RuntimeError, match="size mismatch"):
-        start_networks(checkpoint(tmp_path / "checkpoint.pt", other))
+        start_networks(checkpoint(tmp_path, other))

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from torch.multiprocessing.spawn import start_processes
 from bcodec.entropy.meter import SymbolCosts
 from bcodec.networks import Networks
 from bcodec.train import clips
+from bcodec.train.batch import Batch, frame_of
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.losses import (
     Loss,
     cascade_loss,
-    frame_of,
     intra_loss,
     motion_loss,
     symbol_costs,
@@ -37,8 +38,7 @@ def clip(frames: int = 5, height: int = 96, width: int = 128) -> Clip:
 
 def planes(sample: Tensor) -> tuple[Tensor, Tensor]:
     """The y and uv of a sample [T, 6, H/2, W/2], as they are in a clip."""
-    levels = torch.round(sample * 64 + 128).to(torch.uint8)
-    return torch.nn.functional.pixel_shuffle(levels[:, :4], 2)[:, 0], levels[:, 4:]
+    return torch.nn.functional.pixel_shuffle(sample[:, :4], 2)[:, 0], sample[:, 4:]
 
 
 def places(source: Clip, y: Tensor, uv: Tensor, spacing: int) -> list[tuple[int, int, int]]:
@@ -62,9 +62,9 @@ def test_crops_are_cut_from_all_planes_and_frames_alike(
 ) -> None:
     monkeypatch.setattr(clips, "HALVED", 0.0)
     source = clip()
-    batch, drawn = Sampler([source], 64, 3, {spacing: 1.0}).sample(np.random.default_rng(0), 6)
-    assert (batch.shape, drawn) == ((6, 3, 6, 32, 32), spacing)
-    for sample in batch:
+    batch = Sampler([source], 64, 3, {spacing: 1.0}).sample(np.random.default_rng(0), 6)
+    assert (batch.frames.shape, batch.spacing) == ((6, 3, 6, 32, 32), spacing)
+    for sample in batch.frames:
         y, uv = planes(sample)
         flips = [(), (-1,), (0,), (-1, 0)]
         assert any(places(source, y.flip(axes), uv.flip(axes), spacing) for axes in flips)
@@ -74,8 +74,8 @@ def test_large_clips_are_shown_at_half_size_too(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(clips, "HALVED", 1.0)
     source = clip(height=256, width=128)
     halved = torch.nn.functional.avg_pool2d(source.y.float(), 2)
-    batch, _ = Sampler([source], 64, 1, {1: 1.0}).sample(np.random.default_rng(0), 4)
-    for sample in batch:
+    batch = Sampler([source], 64, 1, {1: 1.0}).sample(np.random.default_rng(0), 4)
+    for sample in batch.frames:
         y, _ = planes(sample)
         windows = torch.round(halved).byte().unfold(1, 64, 1).transpose(2, 3)
         assert any(
@@ -90,15 +90,17 @@ def run(folder: Path, loss: Loss = intra_loss) -> Run:
 
 
 def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path) -> None:
-    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 2)[0] for i in range(2)]
+    batches = [run(tmp_path).samples.sample(np.random.default_rng(i), 2) for i in range(2)]
 
-    def updated(state: Run, batch: Tensor) -> dict[str, float]:
+    def updated(state: Run, batch: Batch) -> dict[str, float]:
         torch.manual_seed(state.step)
         state.step += 1
-        return state.update(batch, 1)
+        return state.update(batch)
 
     whole = run(tmp_path / "whole")
-    expected = [updated(whole, batch) for batch in batches]
+    expected = [updated(whole, batches[0])]
+    whole.save()  # and goes on from what is in the checkpoint
+    expected.append(updated(whole, batches[1]))
     ended = run(tmp_path / "ended")
     first = updated(ended, batches[0])
     ended.save()
@@ -114,36 +116,34 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_ended(tmp_path: Path
 def test_every_stage_trains_in_float32_and_in_bfloat16(loss: Loss, autocast: bool) -> None:
     torch.manual_seed(0)
     net = Networks(TINY)
-    batch, spacing = Sampler([clip()], 64, 3, {1: 1.0}).sample(np.random.default_rng(0), 2)
+    batch = Sampler([clip()], 64, 3, {1: 1.0}).sample(np.random.default_rng(0), 2)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        value, _ = loss(net, symbol_costs(net), batch, spacing, torch.tensor([20, 40]))
+        value, _ = loss(net, symbol_costs(net), batch)
     value.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients
     assert all(bool(g.isfinite().all()) for g in gradients)
 
 
-def even_loss(
-    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
+def even_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """One without chance, in which every sample counts alike."""
     y = net.intra.analysis(frame_of(batch, 0))
     return y.square().mean(), {}
 
 
-def trained(folder: Path, batches: list[Tensor]) -> dict[str, Tensor]:
+def trained(folder: Path, batches: list[Batch]) -> dict[str, Tensor]:
     """The weights after a step with each batch."""
     state = run(folder, even_loss)
     for batch in batches:
-        state.update(batch, 1)
+        state.update(batch)
     return state.net.state_dict()
 
 
-def train_a_half(rank: int, folder: Path, port: int, batches: list[Tensor]) -> None:
+def train_a_half(rank: int, folder: Path, port: int, batches: list[Batch]) -> None:
     """One of two processes, as torchrun starts them."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    weights = trained(folder, [batch[rank::2] for batch in batches])
+    weights = trained(folder, [batch.each(lambda part: part[rank::2]) for batch in batches])
     torch.save(weights, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -151,7 +151,7 @@ def train_a_half(rank: int, folder: Path, port: int, batches: list[Tensor]) -> N
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
 def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
-    batches = [run(tmp_path).sampler.sample(np.random.default_rng(i), 4)[0] for i in range(2)]
+    batches = [run(tmp_path).samples.sample(np.random.default_rng(i), 4) for i in range(2)]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     # Where Python forks, nothing is imported anew; but the threads that autograd has for a GPU cannot fork.
@@ -163,3 +163,28 @@ def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> Non
     for name, weights in whole.items():
         assert torch.equal(halves[0][name], halves[1][name])
         torch.testing.assert_close(halves[0][name], weights, rtol=0, atol=2e-5)
+
+
+def last_weights(rank: int, folder: Path, port: int) -> None:
+    """What one of two processes has trained after a few seconds, of which the second takes more."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    state = run(folder, even_loss)
+    state.minutes = 4 / 60
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcodec.train.run.monotonic", count(0, 1 + rank).__next__)
+        state.train()
+    torch.save({**state.net.state_dict(), "seconds": state.seconds}, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
+def test_processes_of_different_pace_keep_the_same_weights(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    method = "spawn" if torch.cuda.is_available() else multiprocessing.get_start_method()
+    start_processes(last_weights, (tmp_path, port), nprocs=2, start_method=method)  # type: ignore[no-untyped-call]
+    one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one.pop("seconds") == other.pop("seconds") >= 4
+    assert all(torch.equal(one[name], other[name]) for name in one)

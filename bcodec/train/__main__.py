@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import numpy as np
+from tqdm import tqdm
 
 from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
-from bcodec.train.draw import KINDS, write_clip
-from bcodec.train.run import Run
+from bcodec.train.pack import Excerpt, write_pack
+from bcodec.train.plan import Course, Leg, Plan, read_plan
+from bcodec.train.recording import cut_excerpts, record_excerpt, spread_qps
+from bcodec.train.rounding import rounded_weights
 from bcodec.train.stages import STAGES, start_networks
+from bcodec.train.step import STEPS
+
+# Excerpts of nine frames serve stages of fewer at two and four times the spacing.
+PACKED_SPACINGS = {1: 0.5, 2: 0.3, 4: 0.2}
+PACKED_TAILS = 0.2
 
 
 @click.group()
@@ -24,11 +34,13 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(list(KINDS)), default="screen", show_default=True)
+@click.option("--kind", type=click.Choice(["screen", "grid"]), default="screen", show_default=True)
 @click.option("--count", default=40, show_default=True, help="clips to draw")
 @click.option("--seed", default=0, show_default=True)
 def draw(folder: Path, kind: str, count: int, seed: int) -> None:
     """Draw clips of screens, or of grids of thin lines, into FOLDER: what cameras see little of."""
+    from bcodec.train.draw import KINDS, write_clip  # noqa: PLC0415 (training needs no PyAV)
+
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         pictures = KINDS[kind](np.random.default_rng((seed, number)))
@@ -36,12 +48,60 @@ def draw(folder: Path, kind: str, count: int, seed: int) -> None:
 
 
 @main.command()
-@click.argument("stage", type=click.Choice(list(STAGES)))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@click.argument("packed", type=click.Path(path_type=Path))
+@click.option("--init", type=click.Path(path_type=Path, exists=True), help="whose motion is recorded")
+@click.option("--qps", default=1, show_default=True, help="of each excerpt's motion; 0: none is recorded")
+@click.option("--megabytes", default=60.0, show_default=True, help="most that the pack may take")
+@click.option("--count", type=int, help="excerpts, if there is room for them")
+@click.option("--frames", default=9, show_default=True)
+@click.option("--side", default=256, show_default=True, help="luma samples")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+def pack(
+    *,
+    folder: Path,
+    packed: Path,
+    init: Path | None,
+    qps: int,
+    megabytes: float,
+    count: int | None,
+    frames: int,
+    side: int,
+    seed: int,
+    cache: Path,
+) -> None:
+    """Cut excerpts from the videos of FOLDER, record their motion, and write both to PACKED (.pack)."""
+    generator = np.random.default_rng(seed)
+    sampler = Sampler(load_clips(folder, cache, side), side, frames, PACKED_SPACINGS, PACKED_TAILS)
+    net = start_networks(init)
+
+    def record(excerpt: Excerpt) -> Excerpt:
+        return record_excerpt(net, excerpt, spread_qps(generator, qps)) if qps else excerpt
+
+    excerpts = tqdm(itertools.islice(cut_excerpts(sampler, generator), count), unit="excerpt")
+    with rounded_weights(net):
+        written = write_pack(packed, excerpts, record, int(megabytes * 1e6))
+    print(f"{packed}: {written} excerpts, {packed.stat().st_size} bytes")
+
+
+@main.command()
+@click.argument("stage", type=click.Choice(list(STAGES)), required=False)
+@click.option(
+    "--plan", type=click.Path(path_type=Path, exists=True), help="TOML file of stages, not one STAGE"
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="folder of videos, or a pack, or a folder of packs",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder of checkpoint and log")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
 @click.option(
-    "--init", type=click.Path(path_type=Path, exists=True), help="checkpoint or weights to start from"
+    "--init",
+    type=click.Path(path_type=Path, exists=True),
+    help="folder of a checkpoint, or weights to start from",
 )
 @click.option(
     "--tables",
@@ -54,40 +114,36 @@ def draw(folder: Path, kind: str, count: int, seed: int) -> None:
 @click.option("--optimizer", type=click.Choice(["adamw", "muon"]), default="muon", show_default=True)
 @click.option("--float32", is_flag=True, help="no autocast: train exactly what is coded")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--step",
+    type=click.Choice(list(STEPS)),
+    default="auto",
+    show_default=True,
+    help="whether steps are CUDA graphs: auto is, where there is CUDA and recorded motion",
+)
 def run(
     *,
-    stage: str,
+    stage: str | None,
+    plan: Path | None,
     data: Path,
     out: Path,
     cache: Path,
     init: Path | None,
     tables: Path | None,
-    minutes: float,
-    batch: int | None,
-    lr: float | None,
-    optimizer: str,
-    float32: bool,
+    step: str,
     device: str,
+    **leg: Any,
 ) -> None:
-    """Train one STAGE on the videos of a folder; resumes where the folder's checkpoint stands."""
-    plan = STAGES[stage]
-    sampler = Sampler(load_clips(data, cache, plan.crop, device), plan.crop, plan.frames, plan.spacings)
+    """Train one STAGE, or those of a plan, and export; goes on where the folder's checkpoint stands."""
+    if (stage is None) == (plan is None):
+        raise click.UsageError("name one STAGE, or a --plan of several")
+    stages = Plan([Leg(stage, **leg)]) if stage else read_plan(cast(Path, plan))
     net = start_networks(init)
     if tables:
         net.tables = load_networks(tables).tables
-    Run(
-        net,
-        plan.loss,
-        plan.trained,
-        sampler,
-        out,
-        batch or plan.batch,
-        minutes,
-        lr or plan.lr,
-        optimizer,
-        autocast=not float32,
-        device=device,
-    ).train()
+    weights = Course(net, data, out, device, step, cache).carry_out(stages)
+    if weights:
+        print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
 
 
 @main.command()

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.frame import LEVELS, MIDDLE
-from bcodec.video import VideoReader
+from bcodec.networks.latent import QPS
+from bcodec.train.batch import Batch, to_planes
 
 HALVED = 0.2  # of the crops that a large clip gives are shown at half its size
 
@@ -31,6 +32,8 @@ def decode_clip(path: Path, cache: Path) -> list[Path]:
     """Decode a video, once, into the folder `cache`: the files of y and uv."""
     paths = [cache / f"{path.stem}.{plane}.npy" for plane in ("y", "uv")]
     if not paths[1].exists():
+        from bcodec.video import VideoReader  # noqa: PLC0415 (training on packed data needs no PyAV)
+
         with VideoReader(str(path)) as reader:
             frames = list(reader)
         height, width = frames[0].y.shape[0] // 2 * 2, frames[0].y.shape[1] // 2 * 2
@@ -53,36 +56,42 @@ def load_clips(folder: Path, cache: Path, smallest: int, device: str = "cpu") ->
     return clips
 
 
-def to_planes(y: Tensor, uv: Tensor) -> Tensor:
-    """y [.., H, W] and uv [.., 2, H/2, W/2], 0..255 -> [.., 6, H/2, W/2] float32, (p - 128) / 64."""
-    luma = torch.nn.functional.pixel_unshuffle(y[..., None, :, :], 2)
-    return (torch.cat([luma, uv], -3).float() - MIDDLE) / LEVELS
-
-
 class Sampler:
     """Random crops of random clips: `frames` frames at a spacing drawn anew for each batch.
 
     Some are shown at half their size, where a clip is large enough: sharper, with finer texture.
     """
 
-    def __init__(self, clips: list[Clip], crop: int, frames: int, spacings: dict[int, float]) -> None:
-        self.clips, self.crop, self.frames = clips, crop, frames
-        self.spacings, self.odds = list(spacings), np.array(list(spacings.values())) / sum(spacings.values())
+    def __init__(
+        self, clips: list[Clip], crop: int, frames: int, spacings: dict[int, float], tails: float = 0.0
+    ) -> None:
+        self.clips, self.crop, self.frames, self.tails = clips, crop, frames, tails
+        longest = max((len(clip.y) for clip in clips), default=0)
+        self.spacings = [spacing for spacing in spacings if spacing * (frames - 1) < longest]
+        if not self.spacings:
+            raise ValueError(f"no clip is of {frames} frames and of {crop} luma samples a side")
+        self.odds = np.array([spacings[spacing] for spacing in self.spacings])
         # Between equal shares for clips and for pixels.
         self.shares = np.array([clip.y.numel() ** 0.5 for clip in clips])
 
-    def sample(self, generator: np.random.Generator, count: int) -> tuple[Tensor, int]:
-        """[count, T, 6, C/2, C/2] and the spacing; samples are flipped and reversed at random."""
-        spacing = int(generator.choice(self.spacings, p=self.odds))
+    def sample(self, generator: np.random.Generator, count: int) -> Batch:
+        """So many samples, flipped and reversed at random; a share of `tails` of the batches end with B*."""
+        spacing, clips = self.draw(generator, count)
+        pairs = [self.cut(generator, clip, spacing) for clip in clips]
+        y, uv = (torch.stack(planes) for planes in zip(*pairs, strict=True))
+        qp = torch.from_numpy(generator.integers(0, QPS, count))
+        return Batch(to_planes(y, uv), qp, spacing, bool(generator.random() < self.tails))
+
+    def draw(self, generator: np.random.Generator, count: int) -> tuple[int, list[Clip]]:
+        """A spacing, and so many clips that are long enough for it."""
+        spacing = int(generator.choice(self.spacings, p=self.odds / self.odds.sum()))
         reach = spacing * (self.frames - 1)
         fitting = [i for i, clip in enumerate(self.clips) if len(clip.y) > reach]
         shares = self.shares[fitting] / self.shares[fitting].sum()
-        chosen = generator.choice(fitting, count, p=shares)
-        pairs = [self._one(generator, self.clips[i], spacing) for i in chosen]
-        y, uv = (torch.stack(planes) for planes in zip(*pairs, strict=True))
-        return to_planes(y, uv), spacing
+        return spacing, [self.clips[i] for i in generator.choice(fitting, count, p=shares)]
 
-    def _one(self, generator: np.random.Generator, clip: Clip, spacing: int) -> tuple[Tensor, Tensor]:
+    def cut(self, generator: np.random.Generator, clip: Clip, spacing: int) -> tuple[Tensor, Tensor]:
+        """A crop of a clip: y [T, C, C] and uv [T, 2, C/2, C/2], flipped and reversed at random."""
         length, height, width = clip.y.shape
         reach = spacing * (self.frames - 1)
         scale = 2 if generator.random() < HALVED and min(height, width) >= 2 * self.crop else 1
@@ -102,21 +111,35 @@ class Sampler:
         return y, uv
 
 
-def batches(sampler: Sampler, count: int, seed: int) -> Iterator[tuple[Tensor, int]]:
-    """Batches [count, T, 6, C/2, C/2] and their spacings, made by a thread that stays ahead."""
-    ready: queue.Queue[tuple[Tensor, int] | Exception] = queue.Queue(4)
+class Samples(Protocol):
+    """What batches are drawn from."""
+
+    crop: int  # luma samples a side
+
+    def sample(self, generator: np.random.Generator, count: int) -> Batch:
+        """So many samples."""
+        ...
+
+
+def batches(samples: Samples, count: int, seed: int) -> Iterator[Batch]:
+    """Batches of so many samples. A thread stays ahead, but not where a GPU cuts them at once."""
+    generator = np.random.default_rng(seed)
+    batch = samples.sample(generator, count)
+    yield batch
+    while batch.frames.is_cuda:
+        yield samples.sample(generator, count)
+    ready: queue.Queue[Batch | Exception] = queue.Queue(4)
 
     def work() -> None:
-        generator = np.random.default_rng(seed)
         try:
             while True:
-                ready.put(sampler.sample(generator, count))
+                ready.put(samples.sample(generator, count))
         except Exception as error:
             ready.put(error)
 
     threading.Thread(target=work, daemon=True).start()
     while True:
-        batch = ready.get()
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+        made = ready.get()
+        if isinstance(made, Exception):
+            raise made
+        yield made

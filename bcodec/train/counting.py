@@ -18,8 +18,9 @@ from bcodec.entropy.coder import alike
 from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
-from bcodec.train.clips import Sampler
-from bcodec.train.losses import OFFSETS, frame_of
+from bcodec.train.batch import frame_of
+from bcodec.train.clips import Samples
+from bcodec.train.losses import OFFSETS
 
 Symbols = list[Counter[int]]  # for each table
 
@@ -40,21 +41,21 @@ class _Counter(ThriftyWriter):
         return written
 
 
-def count_symbols(net: Networks, sampler: Sampler, generator: np.random.Generator, groups: int) -> Symbols:
+def count_symbols(net: Networks, sampler: Samples, generator: np.random.Generator, groups: int) -> Symbols:
     """The symbols, for each table, of so many groups of frames, coded as they will be."""
     counts: Symbols = [Counter() for _ in net.tables]
     for _ in range(groups):
-        batch, spacing = sampler.sample(generator, 1)
+        batch = sampler.sample(generator, 1).each(lambda part: part.to(net.device))
         base, lift = int(generator.integers(QPS)), int(generator.integers(3))
         chroma = OFFSETS[int(generator.integers(len(OFFSETS)))]
         codec = FrameCodec(net, sampler.crop, sampler.crop)
         dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
-        last = batch.shape[1] - 1
+        last = batch.frames.shape[1] - 1
         for slot in (intra_anchor(0, last), *window(0, last, last)):
             # In a GOP of 32 these frames would be the lowest layers, or the highest.
             qp = layer_qp(base, slot.temporal_layer + (lift if slot.temporal_layer else 0))
             kind = FrameType.I if slot.intra else FrameType.B
-            poc, layer = slot.poc * spacing, slot.temporal_layer
+            poc, layer = slot.poc * batch.spacing, slot.temporal_layer
             header = PacketHeader(poc, kind, layer, qp, slot.referenced, chroma)
             analyst = Analyst(net.intra if slot.intra else net.bframe, frame_of(batch, slot.poc))
             codec.keep(codec.code(_Counter(codec, header, counts), header, dpb, analyst), dpb)

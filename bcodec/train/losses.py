@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import torch
@@ -19,14 +18,17 @@ from bcodec.frame import LEVELS, finish
 from bcodec.gop import Closing, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
+from bcodec.train.batch import Batch, Stats, frame_of
+from bcodec.train.recorded import Recorded
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
-TAILS = 0.25  # of the GOPs in training end without an I frame
 OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
 
-Stats = dict[str, Tensor]  # what the log tells of a step
-# Of networks, costs, batch [B, T, 6, H/2, W/2], spacing of its frames and qp [B]: the mean loss, and stats.
-Loss = Callable[[Networks, SymbolCosts, Tensor, int, Tensor], tuple[Tensor, Stats]]
+LIFTS = 3  # of temporal layers: in a GOP of 32 the frames of a short one would be the lowest or the highest
+
+# Of networks, costs and a batch: the mean loss, and stats. What they do depends on chance only where tensors
+# are drawn: two batches alike in `Batch.kind` take the same steps.
+Loss = Callable[[Networks, SymbolCosts, Batch], tuple[Tensor, Stats]]
 
 
 def symbol_costs(net: Networks) -> SymbolCosts:
@@ -61,22 +63,15 @@ def rate_distortion(bpp: Tensor, error: Tensor, qp: Tensor) -> Tensor:
     return (bpp + weight * error) / weight**LOSS_EXPONENT
 
 
-def intra_loss(
-    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
-) -> tuple[Tensor, Stats]:
-    """The intra codec on single frames [B, 1, 6, H/2, W/2]."""
-    x = frame_of(batch, 0)
+def intra_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
+    """The intra codec on the first frame of each sample: the loss []."""
+    x, qp = frame_of(batch, 0), batch.qp
     offset = draw_offset(qp)
     size, chroma_qp = (x.shape[2] // 8, x.shape[3] // 8), chroma_qp_of(qp, offset)
     rate = RateMeter(costs, latent_worth(qp, chroma_qp, net.channels.y, referenced=True))
     x_hat, _ = net.intra(rate, qp, size, Analyst(net.intra, x), chroma_qp=chroma_qp)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, offset)
     return rate_distortion(bpp, error, qp).mean(), {"bpp": bpp.mean(), "error": error.mean()}
-
-
-def frame_of(batch: Tensor, index: int) -> Tensor:
-    """One frame of each sample of [B, T, 6, H/2, W/2], [B, 6, H/2, W/2]."""
-    return batch[:, index].contiguous(memory_format=torch.channels_last)
 
 
 def pixels(x: Tensor) -> int:
@@ -98,13 +93,13 @@ def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None
     return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
 
 
-def motion_loss(
-    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
-) -> tuple[Tensor, Stats]:
-    """Motion and prediction alone, of [B, 3, 6, H/2, W/2]: the rate of the motion and the error of P."""
+def motion_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
+    """Motion and prediction alone, of three frames: the loss [] by the rate of motion and the error of P."""
+    qp = batch.qp
     past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
-    x, rate = frame_of(batch, 1), RateMeter(costs)
-    contexts, _ = net.bframe.predict(rate, past, future, (spacing, spacing), qp, Analyst(net.bframe, x))
+    encoder, rate = encoder_of(net, batch, 1), RateMeter(costs)
+    x, distances = encoder.source, (batch.spacing, batch.spacing)
+    contexts, _ = net.bframe.predict(rate, past, future, distances, qp, encoder)
     bpp, error = rate.bits / pixels(x), squared_error(contexts.predicted, x)
     # A residual will mend part of the error of P: what is left of it counts less than in the end.
     loss = rate_distortion(bpp, error / 2, qp).mean()
@@ -116,59 +111,75 @@ def raised(qp: Tensor) -> Tensor:
     return (qp + torch.randint(2, 12, qp.shape, device=qp.device)).clamp(max=QPS - 1)
 
 
-def triplet_loss(
-    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
-) -> tuple[Tensor, Stats]:
-    """One B frame between two intra frames, sometimes (B*) behind one, of [B, 3, 6, H/2, W/2]."""
+def triplet_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
+    """One B frame, the second of three, between two intra frames, or (B*) behind one: the loss []."""
+    qp = batch.qp
     past = anchor(net, frame_of(batch, 0), raised(qp))
-    tail = random.random() < 0.06
-    future = past if tail else anchor(net, frame_of(batch, 2), raised(qp))
-    x, rate = frame_of(batch, 1), RateMeter(costs, latent_worth(qp, qp, net.channels.y, referenced=False))
-    distances = (spacing, -spacing if tail else spacing)
-    x_hat, *_ = net.bframe(rate, past, future, distances, qp, Analyst(net.bframe, x))
+    future = past if batch.tail else anchor(net, frame_of(batch, 2), raised(qp))
+    rate = RateMeter(costs, latent_worth(qp, qp, net.channels.y, referenced=False))
+    distances = (batch.spacing, -batch.spacing if batch.tail else batch.spacing)
+    encoder = encoder_of(net, batch, 1)
+    x = encoder.source
+    x_hat, *_ = net.bframe(rate, past, future, distances, qp, encoder)
     bpp, error = rate.bits / pixels(x), squared_error(x_hat, x)
     motion = rate.motion_bits / pixels(x)
     loss = rate_distortion(bpp, error, qp).mean()
     return loss, {"bpp": bpp.mean(), "error": error.mean(), "motion": motion.mean()}
 
 
-def cascade_loss(
-    net: Networks, costs: SymbolCosts, batch: Tensor, spacing: int, qp: Tensor
-) -> tuple[Tensor, Stats]:
-    """A whole GOP of [B, T, 6, H/2, W/2], gradients through the DPB; qp and lambda fall with the layer.
+def encoder_of(net: Networks, batch: Batch, poc: int) -> Analyst:
+    """Who decides about a frame: with its recorded motion, if there is any."""
+    x = frame_of(batch, poc)
+    if batch.motion is None:
+        return Analyst(net.bframe, x)
+    return Recorded(net.bframe, x, batch.motion.at(slice(None), poc))
 
-    Sometimes it ends with a B* frame in place of an I frame.
+
+def cascade_loss(
+    net: Networks,
+    costs: SymbolCosts,
+    batch: Batch,
+    choose_encoder: Callable[[Networks, Batch, int], Analyst] = encoder_of,
+) -> tuple[Tensor, Stats]:
+    """A whole GOP, gradients through the DPB; qp and lambda fall with the layer: the loss [].
+
+    It ends with an I frame, or a B* frame. The stats tell the loss of each temporal layer.
     """
-    last = batch.shape[1] - 1
-    slots = window(0, last, last, Closing.TAIL if random.random() < TAILS else Closing.INTRA)
-    offsets = [torch.full_like(qp, offset) for offset in LAYER_QP]
-    # In a GOP of 32 these frames would be the lowest layers, or the highest.
-    lift = random.randint(0, 2)
-    chroma = draw_offset(qp)
+    last, qp = batch.frames.shape[1] - 1, batch.qp
+    slots = window(0, last, last, Closing.TAIL if batch.tail else Closing.INTRA)
+    chroma, lift = draw_offset(qp), torch.randint(LIFTS, qp.shape, device=qp.device)
     dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
-    first = (qp + offsets[0]).clamp(0, QPS - 1)
+    first = (qp + LAYER_QP[0]).clamp(0, QPS - 1)
     for poc in (0, last) if slots[0].intra else (0,):
         picture = anchor(net, frame_of(batch, poc), first, chroma_qp_of(first, chroma))
         dpb.insert(HeldPicture(poc, 0, picture))
     losses, bits, errors = [], [], []
+    layers: dict[int, list[Tensor]] = {}
     for slot in slots:
         if slot.intra:
             continue
         past, future = dpb.references(slot.poc)
-        layer = slot.temporal_layer + lift if slot.temporal_layer else 0
-        own = (qp + offsets[min(layer, 6)]).clamp(0, QPS - 1)
-        distances = ((slot.poc - past.poc) * spacing, (future.poc - slot.poc) * spacing)
-        x, chroma_qp = frame_of(batch, slot.poc), chroma_qp_of(own, chroma)
+        own, chroma_qp = layer_qps(qp, slot.temporal_layer, lift, chroma)
+        distances = ((slot.poc - past.poc) * batch.spacing, (future.poc - slot.poc) * batch.spacing)
+        encoder = choose_encoder(net, batch, slot.poc)
         rate = RateMeter(costs, latent_worth(own, chroma_qp, net.channels.y, referenced=slot.referenced))
         pictures = past.picture, future.picture
-        analyst = Analyst(net.bframe, x)
-        x_hat, y_hat, motion = net.bframe(rate, *pictures, distances, own, analyst, chroma_qp=chroma_qp)
+        x_hat, y_hat, motion = net.bframe(rate, *pictures, distances, own, encoder, chroma_qp=chroma_qp)
         if slot.referenced:
             picture = net.reference(finished(x_hat), y_hat, own, motion)
             dpb.insert(HeldPicture(slot.poc, slot.temporal_layer, picture))
-        bpp, error = rate.bits / pixels(x), squared_error(x_hat, x, chroma)
+        bpp, error = rate.bits / pixels(x_hat), squared_error(x_hat, encoder.source, chroma)
         losses.append(rate_distortion(bpp, error, own).mean())
+        layers.setdefault(slot.temporal_layer, []).append(losses[-1])
         bits.append(bpp.mean())
         errors.append(error.mean())
-    stats = {"bpp": torch.stack(bits).mean(), "error": torch.stack(errors).mean(), "leaf": bits[-1]}
+    stats = {"bpp": torch.stack(bits).mean(), "error": torch.stack(errors).mean()}
+    stats |= {f"layer {layer}": torch.stack(values).mean() for layer, values in sorted(layers.items())}
     return torch.stack(losses).mean(), stats
+
+
+def layer_qps(qp: Tensor, layer: int, lift: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+    """The qps of luma and chroma of a frame of a temporal layer, [B], of the GOP's, its lift and offset."""
+    offset = torch.tensor(LAYER_QP, device=qp.device)[layer + (lift if layer else 0)]
+    own = (qp + offset).clamp(0, QPS - 1)
+    return own, chroma_qp_of(own, chroma)

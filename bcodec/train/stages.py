@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import torch
 from torch import nn
 
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks
+from bcodec.train.checkpoint import averaged_weights
 from bcodec.train.losses import Loss, cascade_loss, intra_loss, motion_loss, triplet_loss
 
 
@@ -25,6 +25,7 @@ class Stage:
     batch: int
     crop: int
     lr: float
+    tails: float = 0.0  # of the batches end with a B* frame
 
 
 TRIPLETS = {1: 0.3, 2: 0.25, 4: 0.2, 8: 0.15, 16: 0.1}
@@ -33,16 +34,16 @@ STAGES = {
     "motion": Stage(
         motion_loss, ("bframe.motion", "bframe.contexts", "reference"), 3, TRIPLETS, 4, 192, 1e-3
     ),
-    "triplet": Stage(triplet_loss, ("bframe", "reference"), 3, TRIPLETS, 4, 192, 1e-3),
+    "triplet": Stage(triplet_loss, ("bframe", "reference"), 3, TRIPLETS, 4, 192, 1e-3, 0.06),
     "cascade": Stage(
-        cascade_loss, ("bframe", "reference"), 5, {1: 0.4, 2: 0.3, 4: 0.2, 8: 0.1}, 2, 192, 5e-4
+        cascade_loss, ("bframe", "reference"), 5, {1: 0.4, 2: 0.3, 4: 0.2, 8: 0.1}, 2, 192, 5e-4, 0.25
     ),
-    "cascade9": Stage(cascade_loss, ("bframe", "reference"), 9, {1: 0.5, 2: 0.3, 4: 0.2}, 1, 256, 3e-4),
+    "cascade9": Stage(cascade_loss, ("bframe", "reference"), 9, {1: 0.5, 2: 0.3, 4: 0.2}, 1, 256, 3e-4, 0.25),
 }
 
 
 def start_networks(init: Path | None) -> Networks:
-    """Networks with a checkpoint's averaged weights, or weights and tables of a weights file (.npz).
+    """Networks with the averaged weights of a folder's checkpoint, or those and tables of a file (.npz).
 
     An untrained B frame codec starts from the intra one. Raises RuntimeError if their widths are others.
     """
@@ -53,7 +54,7 @@ def start_networks(init: Path | None) -> Networks:
             net.load_state_dict(exported.state_dict())
             net.tables = exported.tables
         else:
-            net.load_state_dict(torch.load(init, weights_only=True)["average"])
+            net.load_state_dict(averaged_weights(init))
         first = cast(nn.ModuleList, net.bframe.synthesis.inject)[0]
         if not bool(cast(Conv2d, first).weight.any()):
             net.bframe.start_from(net.intra)
