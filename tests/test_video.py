@@ -468,7 +468,7 @@ def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     refuses("header is damaged", pipe(b"YUV4MPEG2 W16\n"))
     refuses("must be 8-bit 4:2:0, not C444", pipe(b"YUV4MPEG2 W16 H16 C444\n"))
     refuses("has no frames", pipe(b"YUV4MPEG2 W16 H16 F25:1\n"))
-    refuses("cut short after 1 frames", pipe(b"YUV4MPEG2 W16 H16 F25:1\nFRAME\n" + bytes(384) + b"FRAME\n"))
+    refuses("cut short after 1 frame$", pipe(b"YUV4MPEG2 W16 H16 F25:1\nFRAME\n" + bytes(384) + b"FRAME\n"))
 
 
 def test_window_outside_the_video_is_refused(tmp_path: Path) -> None:
@@ -481,10 +481,8 @@ def test_window_outside_the_video_is_refused(tmp_path: Path) -> None:
 def test_unknown_output_is_refused() -> None:
     assert output_kind("a/CLIP.MKV") == "mkv"
     assert output_kind("-") == "y4m"
-    with pytest.raises(
-        VideoError, match=r"cannot write \.webm; known are \.yuv, \.i420, \.y4m, \.mkv, \.mp4"
-    ):
-        output_kind("clip.webm")
+    with pytest.raises(VideoError, match=r"cannot write \.ogv; known are \.yuv, \.i420, \.y4m, \.mkv, \.mp4"):
+        output_kind("clip.ogv")
     with pytest.raises(VideoError, match="without an ending"):
         output_kind("clip")
 

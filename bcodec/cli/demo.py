@@ -39,7 +39,7 @@ def demo(*, folder: str, qp: float, frames: int, overwrite: bool, device: str, t
     computing = ["--device", device, *(["--threads", str(threads)] if threads else [])]
     again = ["-y"] if overwrite else []
     for words in (
-        ["encode", clip, "-o", coded, "-q", str(qp), *again],
+        ["encode", clip, "-o", coded, "-q", f"{qp:g}", *again],
         ["decode", coded, "-o", decoded, *again],
         ["compare", clip, coded],
     ):
