@@ -17,7 +17,7 @@ from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
-from bcodec.errors import UsageError
+from bcodec.errors import UsageError, VideoError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.output import output_file, refuse_same_file
@@ -86,6 +86,17 @@ MOST_JOBS = 64
 )
 @arguments.streams
 @click.option(
+    "--video",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Code video stream N, from 0.  [default: the film, not a cover or a track of one picture]",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
+)
+@click.option(
     "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
 )
 @click.option("--psnr", is_flag=True, help="Tell the PSNR of the decoded pictures, mean over frames, in dB.")
@@ -129,6 +140,8 @@ def encode(
     deinterlace: bool,
     no_audio: bool,
     no_subtitles: bool,
+    video: int | None,
+    strict: bool,
     scene_cut: bool,
     psnr: bool,
     log_json: str | None,
@@ -141,7 +154,10 @@ def encode(
     threads: int | None,
     overwrite: bool,
 ) -> None:
-    """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
+    """Encode the video IN to a .bcv file. Sound, subtitles, chapters, fonts and covers are kept.
+
+    Where IN is damaged, the encode goes on behind the damage, says how much there is, and ends with exit
+    status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, raw 4:2:0 planes (.yuv, .i420; give --size and --fps), or - for y4m on
     standard input.
@@ -183,6 +199,8 @@ def encode(
                 frames=frames,
                 keep=arguments.kept(no_audio, no_subtitles),
                 deinterlace=deinterlace,
+                video=video,
+                strict=strict,
             )
             with open_video() as reader, Progress() as progress:
                 encoded = encode_file(
@@ -196,6 +214,9 @@ def encode(
                     follow=progress,
                 )
         _tell(encoded, target, psnr=psnr)
+        if encoded.damage:
+            rest = f"the rest is in {shown(target, 'output')}"
+            raise VideoError(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
 
     if out_dir is None:
         encode_one(sources[0], _only_target(sources, target))

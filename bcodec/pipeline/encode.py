@@ -39,6 +39,7 @@ def encode_file(
     GoalMissed and, where it is verified, Unreadable.
     """
     plan.check_output(path)
+    reader.check_size()
     passes = Passes(networks, plan, follow)
     if plan.bitrate or plan.max_size:
         with rewritable(path) as file, repeatable(reader, reopen, passes) as read_again:

@@ -27,16 +27,17 @@ from bcodec.pipeline.plan import Plan
 from bcodec.pipeline.spool import Spool
 from bcodec.pipeline.stdio import open_binary
 from bcodec.pipeline.tally import Follow, Tally
-from bcodec.video import VideoReader
+from bcodec.video import Damage, VideoReader
 
 log = logging.getLogger("bcodec")
 
 
 class Encoded(NamedTuple):
-    """What came of a pass."""
+    """What came of a pass, and the damage in the input that it passed over."""
 
     tally: Tally
     journal: Journal
+    damage: Damage
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Passes:
                 tally.count_frame()
                 journal.add(coded, written)
         journal.close(bytes=tally.bytes, bitrate=tally.bits_per_second())
-        return Encoded(tally, journal)
+        return Encoded(tally, journal, reader.damage)
 
     def _coded(
         self, frames: Iterator[Frame], settings: Settings, header: SequenceHeader, path: str, every: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -11,17 +11,20 @@ from itertools import chain
 import av
 from av.filter import Graph
 from av.packet import Packet as AnyPacket
-from av.stream import Disposition, Stream
+from av.stream import Discard, Stream
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import FileHeader, SideData, StreamHeader, StreamKind, TimeRange
+from bcodec.bitstream.extras import Extras, PictureWords
+from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
-from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection
+from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection
+from bcodec.video.choice import Choice, choose
 from bcodec.video.convert import Converter
-from bcodec.video.tracks import find_tracks, from_container, kept_tags
+from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.sizes import first_change
+from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
 UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
@@ -29,13 +32,14 @@ LATEST = Fraction(1)  # second by which sound may come behind its picture in a f
 
 
 class ContainerInput:
-    """An open input that FFmpeg reads: the first video stream of a container, and its side data.
+    """An open input that FFmpeg reads: the film in a container, and its side data.
 
     name: of the file, for errors. missing: the bytes by which the file is shorter than it says.
     """
 
     def __init__(self, path: str, name: str, missing: int, wanted: Selection) -> None:
-        self.name, self.missing, self.notices = name, missing, list[str]()
+        self.path, self.name, self.missing, self.notices = path, name, missing, list[str]()
+        self.damage, self.strict = Damage(), wanted.strict
         self.start, self.last = wanted.start, 0
         self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
@@ -43,10 +47,11 @@ class ContainerInput:
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
-            self.stream = self._choose_stream()
-            self.tracks = self._choose_tracks(wanted.keep)
-            others = [s for s in self.container.streams if s.index in self.tracks]
-            self.packets = self.container.demux(self.stream, *others)
+            self.choice = self._choose(wanted)
+            self.stream, self.packets = self.choice.film, self.choice.packets
+            self.tracks = self._find_tracks(wanted.keep)
+            self.extras = self._find_extras(wanted.keep)
+            self._tell_what_is_left(wanted.keep)
             self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
@@ -61,25 +66,56 @@ class ContainerInput:
             self.container.close()
             raise
 
+    def check_size(self) -> None:
+        """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
+        size = self.first.width, self.first.height
+        change = first_change(self.path, self.stream.index, size, self.side_data.time_range)
+        if change:
+            raise VideoError(
+                f"{self.name}: changes from {size[0]}x{size[1]} to {change.width}x{change.height}"
+                f" at {float(change.time):.2f} s, which is not supported; --frames encodes what is before"
+            )
+
     def close(self) -> None:
         """Let the file go."""
         self.container.close()
 
-    def _choose_stream(self) -> VideoStream:
-        moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not moving:
-            what = "only audio" if self.container.streams.audio else "nothing to show"
-            raise VideoError(f"{self.name}: has no video in it, {what}")
-        return moving[0]
+    def _choose(self, wanted: Selection) -> Choice:
+        try:
+            others = of_kinds(self.container, wanted.keep or ())
+            return choose(self.container, wanted.video, others, None if self.strict else self.damage)
+        except VideoError as error:
+            raise VideoError(f"{self.name}: {error}") from None
 
-    def _choose_tracks(self, keep: Collection[StreamKind] | None) -> dict[int, StreamHeader]:
-        tracks, notices = find_tracks(self.container, keep or ())
-        by_choice = [] if keep is None else [kind.name.lower() for kind in StreamKind]
-        others = [s.type for s in self.container.streams if s is not self.stream and s.type not in by_choice]
-        if others:
-            notices.append(f"only the first video stream is coded, left out: {', '.join(others)}")
-        self.notices += notices
+    def _find_tracks(self, keep: Collection[StreamKind] | None) -> dict[int, Track]:
+        tracks, lines = find_tracks(of_kinds(self.container, keep or ()), self.choice.heads)
+        self.notices += lines
         return tracks
+
+    def _find_extras(self, keep: Collection[StreamKind] | None) -> Extras:
+        """Chapters and attachments, and what is said of the film, where anything is kept."""
+        if keep is None:
+            return Extras()
+        attachments, lines = attachments_of(self.container, self.choice.covers)
+        self.notices += lines
+        tags = {key: value for key, value in kept_tags(self.stream.metadata).items() if value != "und"}
+        words = PictureWords(int(self.stream.disposition) & 0xFFFFFFFF, tags)
+        return Extras(chapters_of(self.container), attachments, words)
+
+    def _tell_what_is_left(self, keep: Collection[StreamKind] | None) -> None:
+        """Name each stream that nobody asked to leave out, and that is not kept."""
+        streams = self.container.streams
+        by_choice = {"attachment"} | {kind.name.lower() for kind in StreamKind} if keep is not None else set()
+        left = [
+            _in_words(stream, streams.video)
+            for stream in streams
+            if stream is not self.stream
+            and stream.type not in by_choice
+            and not (keep is not None and stream.index in self.choice.covers)
+            and not _is_of_chapters(stream)
+        ]
+        if left:
+            self.notices.append(f"one video stream is coded, left out: {', '.join(left)}")
 
     def _progressive(self) -> Iterator[VideoFrame]:
         for picture in self._decode():
@@ -102,35 +138,67 @@ class ContainerInput:
                     yield graph.vpull()
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """Give the undamaged pictures; then VideoError if that is not all of them."""
+        """Give the pictures; where damage is met, VideoError behind those before it, or tell and go on."""
         count = 0
         try:
-            for picture in self._undamaged():
+            for picture in self._pictures():
                 yield picture
                 count += 1
         except (av.FFmpegError, EOFError) as error:
             why = getattr(error, "strerror", None) or error
             raise VideoError(f"{self.name}: is damaged or cut short after {count} frames ({why})") from error
         if self.missing:
-            raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {count} frames")
+            self.damage.cut = f"is cut short by {self.missing} bytes"
+            if self.strict:
+                raise VideoError(f"{self.name}: {self.damage.cut}, after {count} frames")
 
-    def _undamaged(self) -> Iterator[VideoFrame]:
-        """Decode up to what FFmpeg marks as damaged, then EOFError; side data is put aside."""
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """Decode; side data is put aside. Where damage ends it, EOFError or what FFmpeg raises."""
         for packet in self.packets:
-            if packet.stream.index in self.tracks:
-                self._put_aside(packet)
-                continue
-            if packet.is_corrupt:
-                yield from self.stream.codec_context.decode(None)  # held back by reordering
-                raise EOFError("incomplete packet")
-            for picture in self.stream.codec_context.decode(packet):
-                if picture.is_corrupt:
-                    raise EOFError("decoding errors")
-                yield picture
+            if packet.stream.index == self.stream.index:
+                yield from self._decode_packet(packet)
+            elif packet.stream.index in self.tracks and not self._put_aside(packet):
+                yield from self._stop_or_count(packet)
+        with suppress(EOFError):  # it has been done, if packets had ended before some damage
+            yield from self.stream.codec_context.decode(None)
 
-    def _put_aside(self, packet: AnyPacket[Stream]) -> None:
-        if packet.size and not packet.is_corrupt:
-            self.early.append(from_container(packet, self.tracks[packet.stream.index]))
+    def _decode_packet(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
+        """What FFmpeg makes of a packet, mended by it where that is damaged, unless that ends it."""
+        if packet.is_corrupt:
+            yield from self._stop_or_count(packet)
+        damaged = False
+        pictures: list[VideoFrame] = []
+        try:
+            pictures = self.stream.codec_context.decode(packet)
+        except av.FFmpegError:
+            if self.strict:
+                raise
+            damaged = True
+        for picture in pictures:
+            if picture.is_corrupt:
+                if self.strict:
+                    raise EOFError("decoding errors")
+                damaged = True
+            yield picture
+        if damaged and not packet.is_corrupt:
+            yield from self._stop_or_count(packet)
+
+    def _stop_or_count(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
+        """Of a damaged packet: where that ends it, the pictures held back by reordering, then EOFError."""
+        if self.strict:
+            yield from self.stream.codec_context.decode(None)
+            raise EOFError("incomplete packet")
+        time = packet.pts * packet.time_base if packet.pts is not None else None
+        if not self.damage.packets:
+            where = "" if time is None else f" at {float(time):.2f} s"
+            self.notices.append(f"damage{where} is passed over (--strict stops at damage)")
+        self.damage.count(time)
+
+    def _put_aside(self, packet: AnyPacket[Stream]) -> bool:
+        """Keep a packet of side data until the next picture comes; False where it is damaged."""
+        taken = self.tracks[packet.stream.index].take(packet)
+        self.early += [taken] if taken else []
+        return bool(taken)
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
@@ -159,7 +227,8 @@ class ContainerInput:
         time_range = TimeRange.of_frames(shown, self.format.time_base, wanted.start, wanted.frames)
         time_range = replace(time_range, back=time_range.back + zero)
         file = FileHeader(shown - zero, kept_tags(self.container.metadata))
-        return SideData(file, {track.index: track for track in self.tracks.values()}, time_range)
+        headers = {track.header.index: track.header for track in self.tracks.values()}
+        return SideData(file, headers, self.extras, time_range)
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
@@ -228,6 +297,17 @@ class ContainerInput:
         if before is not None and abs(now - before - period) > period / 2 + picture.time_base:
             self._tell_variable(self.format.frame_rate)
         return now
+
+
+def _in_words(stream: Stream, videos: Sequence[Stream]) -> str:
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+    number = f" (--video {videos.index(stream)} codes it instead)" if stream in videos else ""
+    return " ".join(filter(None, (stream.type, codec))) + number
+
+
+def _is_of_chapters(stream: Stream) -> bool:
+    """Whether it is the track in which mp4 has the titles of its chapters: FFmpeg has read it already."""
+    return stream.type == "data" and stream.discard == Discard.all and bool(stream.container.chapters())
 
 
 def _known(code: int) -> int:
