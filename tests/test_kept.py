@@ -324,3 +324,30 @@ def test_chapters_are_cut_and_moved() -> None:
     side_data = SideData(extras=Extras(CHAPTERS))
     side_data.time_range = TimeRange(Fraction(1, 10), Fraction(2, 10), Fraction(1, 10))
     assert side_data.chapters() == [Chapter(Fraction(0), Fraction(1, 10), {"title": "two"})]
+
+
+# ---------------------------------------------------------------- what 4:2:0 cannot have
+
+
+@pytest.mark.parametrize(
+    ("pixels", "codec", "notice"),
+    [
+        ("gray", "png", "input is gray: converted to yuv420p (8-bit 4:2:0)"),
+        (
+            "rgba",
+            "png",
+            "input is rgba: converted to yuv420p (8-bit 4:2:0, BT.601, limited range), transparency is left out",
+        ),
+    ],
+)
+def test_png_has_no_matrix_of_rgb_and_its_transparency_is_told(
+    tmp_path: Path, pixels: str, codec: str, notice: str
+) -> None:
+    with av.open(str(tmp_path / "clip.mov"), "w") as container:
+        stream = add_video(container, codec)
+        stream.pix_fmt = pixels
+        container.mux(stream.encode(VideoFrame(64, 48, pixels)))
+        container.mux(stream.encode(None))
+    with VideoReader(tmp_path / "clip.mov") as reader:
+        assert reader.notices == [notice]
+        assert reader.format.colour_matrix == (6 if pixels == "rgba" else 2)

@@ -66,9 +66,11 @@ class OpenInput(Protocol):
     """A video being read: all its pictures, once, in display order.
 
     frame_count: how many they are, exactly or nearly; None if unknown. damage: what was passed over so far.
+    passed: how many pictures before the wanted ones are not among them after all, since it went behind them.
     """
 
     damage: Damage
+    passed: int
     format: VideoFormat
     frames: Iterator[Frame]
     frame_count: int | None

@@ -54,7 +54,7 @@ def choose(
     }
     if len(films) > 1:
         wanted |= {film.index: 2 for film in films if film.frames == 0}
-    packets = _packets(container, [*films, *covers, *others], damage)
+    packets = read_packets(container, [*films, *covers, *others], damage)
     ahead, packets = _read_ahead(packets, wanted)
     seen = Counter(packet.stream.index for packet in ahead)
     moving = [film for film in films if film.frames > 1 or seen[film.index] > 1] or films
@@ -105,8 +105,12 @@ def _read_ahead(packets: AnyPackets, wanted: dict[int, int]) -> tuple[list[Packe
     return taken, chain(taken, packets)
 
 
-def _packets(container: InputContainer, streams: list[Stream], damage: Damage | None) -> AnyPackets:
-    """All packets that hold something; reading goes on behind what cannot be read, as long as more comes."""
+def read_packets(container: InputContainer, streams: Sequence[Stream], damage: Damage | None) -> AnyPackets:
+    """All packets that hold something, from where the container is on.
+
+    Reading goes on behind what cannot be read, as long as more comes, and `damage` counts it; where that is
+    None, av.FFmpegError is raised instead.
+    """
     more = True
     while more:
         more = False

@@ -13,6 +13,7 @@ from av.filter import Graph
 from av.packet import Packet as AnyPacket
 from av.stream import Discard, Stream
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.extras import Extras, PictureWords
@@ -20,9 +21,10 @@ from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection
-from bcodec.video.choice import Choice, choose
+from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
 from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.seek import LEADS, time_of
 from bcodec.video.sizes import first_change
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
@@ -40,6 +42,7 @@ class ContainerInput:
     def __init__(self, path: str, name: str, missing: int, wanted: Selection) -> None:
         self.path, self.name, self.missing, self.notices = path, name, missing, list[str]()
         self.damage, self.strict = Damage(), wanted.strict
+        self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
         self.start, self.last = wanted.start, 0
         self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
@@ -56,7 +59,10 @@ class ContainerInput:
             first = next(self.pictures, None)
             if first is None:
                 raise VideoError(f"{name}: has no frames")
-            self.first = first
+            self.first, self.shown = first, _time(first)
+            if self.start:
+                self._seek(wanted)
+                first = self.first
             context = self.stream.codec_context
             self.converter = Converter(first, int(context.color_range), int(context.colorspace))
             self.format = self._describe()
@@ -139,11 +145,11 @@ class ContainerInput:
 
     def _decode(self) -> Iterator[VideoFrame]:
         """Give the pictures; where damage is met, VideoError behind those before it, or tell and go on."""
-        count = 0
+        count = self.passed
         try:
             for picture in self._pictures():
                 yield picture
-                count += 1
+                count += _time(picture) >= self.begin
         except (av.FFmpegError, EOFError) as error:
             why = getattr(error, "strerror", None) or error
             raise VideoError(f"{self.name}: is damaged or cut short after {count} frames ({why})") from error
@@ -158,37 +164,45 @@ class ContainerInput:
             if packet.stream.index == self.stream.index:
                 yield from self._decode_packet(packet)
             elif packet.stream.index in self.tracks and not self._put_aside(packet):
-                yield from self._stop_or_count(packet)
-        with suppress(EOFError):  # it has been done, if packets had ended before some damage
-            yield from self.stream.codec_context.decode(None)
+                yield from self._stop_or_count(packet, "damaged sound or subtitles")
+        yield from self._held_back()
+
+    def _held_back(self) -> list[VideoFrame]:
+        """The pictures that the decoder keeps for reordering; nothing more can be decoded then."""
+        end: AnyPacket[Stream] = AnyPacket()
+        assert self.stream.time_base
+        end.time_base = self.stream.time_base  # of the times of these pictures
+        with suppress(av.FFmpegError):
+            return self.stream.codec_context.decode(end)
+        return []
 
     def _decode_packet(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
         """What FFmpeg makes of a packet, mended by it where that is damaged, unless that ends it."""
-        if packet.is_corrupt:
-            yield from self._stop_or_count(packet)
-        damaged = False
+        why = "incomplete packet" if packet.is_corrupt else ""
+        if why and self.strict:
+            yield from self._stop_or_count(packet, why)
         pictures: list[VideoFrame] = []
         try:
             pictures = self.stream.codec_context.decode(packet)
-        except av.FFmpegError:
-            if self.strict:
-                raise
-            damaged = True
+        except av.FFmpegError as error:
+            why = str(error.strerror)
         for picture in pictures:
             if picture.is_corrupt:
-                if self.strict:
-                    raise EOFError("decoding errors")
-                damaged = True
+                why = "decoding errors"
+                if self.strict and _time(picture) >= self.begin:
+                    raise EOFError(why)
             yield picture
-        if damaged and not packet.is_corrupt:
-            yield from self._stop_or_count(packet)
+        if why:
+            yield from self._stop_or_count(packet, why)
 
-    def _stop_or_count(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
+    def _stop_or_count(self, packet: AnyPacket[Stream], why: str) -> Iterator[VideoFrame]:
         """Of a damaged packet: where that ends it, the pictures held back by reordering, then EOFError."""
-        if self.strict:
-            yield from self.stream.codec_context.decode(None)
-            raise EOFError("incomplete packet")
         time = packet.pts * packet.time_base if packet.pts is not None else None
+        if time is not None and time < self.begin:
+            return
+        if self.strict:
+            yield from self._held_back()
+            raise EOFError(why)
         if not self.damage.packets:
             where = "" if time is None else f" at {float(time):.2f} s"
             self.notices.append(f"damage{where} is passed over (--strict stops at damage)")
@@ -220,8 +234,7 @@ class ContainerInput:
 
     def _describe_side_data(self, wanted: Selection) -> SideData:
         """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
-        first, zero = self.first, Fraction(0)
-        shown = first.pts * first.time_base if first.pts is not None and first.time_base else zero
+        shown, zero = self.shown, Fraction(0)
         if self.container.format.name in BROADCAST and self.container.start_time:
             zero = Fraction(self.container.start_time, av.time_base)
         time_range = TimeRange.of_frames(shown, self.format.time_base, wanted.start, wanted.frames)
@@ -276,10 +289,45 @@ class ContainerInput:
             return round(Fraction(self.container.duration, av.time_base) * self.format.frame_rate)
         return None
 
+    def _seek(self, wanted: Selection) -> None:
+        """Go to some seconds before the first wanted picture, if packets say when it is shown.
+
+        Where decoding from there does not give that picture, all stays as it is.
+        """
+        time = time_of(self.path, self.stream.index, self.start)
+        at_first = self.container, self.stream, self.packets, self.pictures, self.begin, self.early
+        for lead in LEADS if time is not None else ():
+            if time is None or time - lead <= self.shown:
+                break
+            self.begin, self.early = time, []
+            found = None
+            with suppress(av.FFmpegError):
+                self._open_at(time - lead, wanted)
+                found = next((p for p in self.pictures if _time(p) >= time), None)
+            if found is not None and _time(found) == time:
+                at_first[0].close()
+                self.first, self.passed = found, self.start
+                return
+            if self.container is not at_first[0]:
+                self.container.close()
+        self.container, self.stream, self.packets, self.pictures, self.begin, self.early = at_first
+
+    def _open_at(self, time: Fraction, wanted: Selection) -> None:
+        """Open the file once more, at a key frame at or before a time."""
+        index, self.container = self.stream.index, av.open(f"file:{self.path}", metadata_errors="ignore")
+        stream = self.container.streams[index]
+        assert isinstance(stream, VideoStream)
+        assert stream.time_base
+        self.stream = stream
+        self.container.seek(int(time / stream.time_base), stream=stream)
+        streams = [stream, *of_kinds(self.container, wanted.keep or ())]
+        self.packets = read_packets(self.container, streams, None if self.strict else self.damage)
+        self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
+
     def _frames(self) -> Iterator[Frame]:
         kind, width, height = self.first.format.name, self.first.width, self.first.height
         shown = None  # seconds
-        for count, picture in enumerate(chain([self.first], self.pictures), start=-self.start):
+        for count, picture in enumerate(chain([self.first], self.pictures), start=self.passed - self.start):
             if (picture.format.name, picture.width, picture.height) != (kind, width, height):
                 raise VideoError(
                     f"{self.name}: changes from {width}x{height} {kind} to"
@@ -297,6 +345,13 @@ class ContainerInput:
         if before is not None and abs(now - before - period) > period / 2 + picture.time_base:
             self._tell_variable(self.format.frame_rate)
         return now
+
+
+def _time(picture: VideoFrame) -> Fraction:
+    """When it is shown, in seconds; 0 where nothing says so."""
+    return (
+        Fraction(0) if picture.pts is None or picture.time_base is None else picture.pts * picture.time_base
+    )
 
 
 def _in_words(stream: Stream, videos: Sequence[Stream]) -> str:

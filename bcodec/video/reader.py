@@ -94,10 +94,11 @@ class VideoReader:
         self._input.close()
 
     def _selected(self, start: int, frames: int | None) -> Iterator[Frame]:
-        stop = None if frames is None else start + frames
+        skip = start - self._input.passed
+        stop = None if frames is None else skip + frames
         empty = True
         with as_video_errors(self._name):
-            for frame in islice(self._input.frames, start, stop):
+            for frame in islice(self._input.frames, skip, stop):
                 empty = False
                 yield frame
             self._input.read_on()

@@ -32,6 +32,7 @@ class PlainInput:
     notices: list[str] = field(default_factory=list)
     side_data: SideData = field(default_factory=SideData)
     damage: Damage = field(default_factory=Damage)
+    passed: int = 0
 
     def check_size(self) -> None:
         """There is only one."""
