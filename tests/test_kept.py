@@ -21,12 +21,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from conftest import Command
 
-from bcodec.bitstream import AuxiliaryPacket
+from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.extras import COVER, Attachment, Chapter, Extras, PictureWords
 from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange
 from bcodec.cli.main import main
 from bcodec.errors import BitstreamError
-from bcodec.video import VideoReader
+from bcodec.frame import Frame, plane_shapes
+from bcodec.video import VideoReader, VideoWriter
 
 COUNT, RATE, SOUND = 6, 25, 48000
 MS = Fraction(1, 1000)
@@ -336,7 +337,8 @@ def test_chapters_are_cut_and_moved() -> None:
         (
             "rgba",
             "png",
-            "input is rgba: converted to yuv420p (8-bit 4:2:0, BT.601, limited range), transparency is left out",
+            "input is rgba: converted to yuv420p (8-bit 4:2:0, BT.601, limited range),"
+            " transparency is left out",
         ),
     ],
 )
@@ -351,3 +353,30 @@ def test_png_has_no_matrix_of_rgb_and_its_transparency_is_told(
     with VideoReader(tmp_path / "clip.mov") as reader:
         assert reader.notices == [notice]
         assert reader.format.colour_matrix == (6 if pixels == "rgba" else 2)
+
+
+# ---------------------------------------------------------------- hostile extras
+
+
+@pytest.mark.parametrize("after", ["mkv", "mp4"])
+def test_hostile_extras_do_not_keep_the_pictures_from_coming(tmp_path: Path, after: str) -> None:
+    far = Fraction(1 << 60, 10**9)
+    chapters = [
+        Chapter(far, far),
+        Chapter(Fraction(0), far, {"title": "a\0b" * 999}),
+        Chapter(far / 2, far / 2),
+    ]
+    files = [
+        Attachment(b"no picture", COVER, {"filename": "cover.jpg", "mimetype": "image/jpeg"}),
+        Attachment(b"?", COVER | 1),
+        Attachment(b"?", 0xFFFFFFFF, {"filename": "\0", "mimetype": "", "": "", "x" * 255: "\n"}),
+    ]
+    words = PictureWords(0xFFFFFFFF, {"language": "x" * 999, "timecode": "nonsense", "": ""})
+    side_data = SideData.of(SideData(extras=Extras(chapters, files, words)).headers())
+    assert (len(side_data.extras.chapters), len(side_data.extras.attachments)) == (3, 3)
+    format = VideoFormat(64, 48, Fraction(RATE), Fraction(1, RATE))
+    with VideoWriter(tmp_path / f"clip.{after}", format, side_data=side_data) as writer:
+        for level in range(3):
+            writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(64, 48))))
+    with VideoReader(tmp_path / f"clip.{after}") as reader:
+        assert len(list(reader)) == 3
