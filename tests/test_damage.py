@@ -118,6 +118,14 @@ def test_who_begins_behind_damage_has_none(whole: Path, tmp_path: Path) -> None:
     assert frames == read(whole)[-len(frames) :]
 
 
+def test_pictures_are_counted_from_the_first_that_can_be_decoded(whole: Path, tmp_path: Path) -> None:
+    data, source = whole.read_bytes(), tmp_path / "late.ts"
+    source.write_bytes(data[: 3 * 188] + data[len(data) // 10 // 188 * 188 :])  # it begins within a GOP
+    pictures = read(source)
+    assert len(pictures) < COUNT
+    assert read(source, start=100) == pictures[100:]
+
+
 def test_an_encode_goes_on_and_says_so(run: Command, whole: Path, tmp_path: Path) -> None:
     source, out = write_short(tmp_path), tmp_path / "out.bcv"
     result = run("encode", source, "-o", out, *QUICKLY)

@@ -294,7 +294,7 @@ class ContainerInput:
 
         Where decoding from there does not give that picture, all stays as it is.
         """
-        time = time_of(self.path, self.stream.index, self.start)
+        time = time_of(self.path, self.stream.index, self.start, self.shown)
         at_first = self.container, self.stream, self.packets, self.pictures, self.begin, self.early
         for lead in LEADS if time is not None else ():
             if time is None or time - lead <= self.shown:

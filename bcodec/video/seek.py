@@ -12,10 +12,11 @@ DEEPEST = 64  # packets by which a picture may come behind one that is shown lat
 LEADS = (Fraction(10), Fraction(60))  # seconds before a picture where decoding begins, the second if need be
 
 
-def time_of(path: str, index: int, picture: int) -> Fraction | None:
-    """When the picture of that number, from 0 in display order, is shown, in seconds.
+def time_of(path: str, index: int, picture: int, since: Fraction) -> Fraction | None:
+    """When the picture of that number is shown, in seconds; that shown at `since` is number 0.
 
-    index: of the video stream. None where packets do not tell, or their times go back, or there are too few.
+    index: of the video stream. Packets before `since` were not decoded: a recording may begin anywhere. None
+    where packets do not tell, or their times go back, or there are too few.
     Raises av.FFmpegError where the file cannot be opened.
     """
     shown: list[int] = []
@@ -29,7 +30,7 @@ def time_of(path: str, index: int, picture: int) -> Fraction | None:
                     continue
                 if packet.pts is None:
                     return None
-                shown.append(packet.pts)
+                shown += [packet.pts] if packet.pts * packet.time_base >= since else []
                 decoded += [] if packet.dts is None else [packet.dts]
                 if len(shown) > picture + DEEPEST:
                     break
