@@ -14,8 +14,8 @@ Faces:
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > passes batch opening
                            > beside > output plan inspect journal spool demo > tally stdio moments colour
-    video/                 __init__ > reader writer > demux mux quality > convert tracks y4m
-                           matroska wholeness > base
+    video/                 __init__ > reader writer > demux mux quality > choice sizes seek > extras > tracks
+                           > convert subtitles adts y4m matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
@@ -33,7 +33,7 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     fixedpoint.py          exact layers
 
 What the format says, and what all stand on:
-    bitstream/             sidecar __init__ > reader writer > layout > records versions
+    bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate

@@ -403,11 +403,11 @@ def test_input_that_is_no_video_is_refused(
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "y4m"])
-def test_truncated_video_leaves_nothing_and_says_how_many_frames_are_good(
+def test_strictly_truncated_video_leaves_nothing_and_says_how_many_frames_are_good(
     run: Command, tmp_path: Path, suffix: str
 ) -> None:
     source = write_cut(tmp_path / f"cut.{suffix}")
-    result = run("encode", source, "-o", tmp_path / "out.bcv", "--gop", 2, *FAST)
+    result = run("encode", source, "-o", tmp_path / "out.bcv", "--gop", 2, "--strict", *FAST)
     one_error(result, 1, f"cut.{suffix}: is ", "nothing was kept; --frames ")
     assert not (tmp_path / "out.bcv").exists()
     found = re.search(r"--frames (\d+)", result.err)

@@ -1,8 +1,9 @@
-"""Side data, which auxiliary packets carry: the sound, the subtitles and the tags of a video.
+"""Side data, which auxiliary packets carry: sound, subtitles, tags, chapters and attachments of a video.
 
 Auxiliary stream 0 is the file itself, 1..255 are streams of sound or subtitles. Before the first frame of the
 bitstream stands one header packet of each stream that the file has; a reader passes over packets of a stream
-without one. All other packets are what the demuxer gave, unchanged. Little-endian.
+without one. The other packets of streams 1..255 are what the demuxer gave, unchanged, but for AAC: its ADTS
+headers are taken off. Those of stream 0 stand before the first frame, too. Little-endian.
 
     flags of an auxiliary packet    bit 0  header        bit 1  key packet
                                     bit 2  without pts   bit 3  without dts   (the field is then 0)
@@ -17,6 +18,17 @@ without one. All other packets are what the demuxer gave, unchanged. Little-endi
        0   1  length k of the key                 19   2  length t of the tags
        1   2  length v of the value               21   c  codec, l  layout, t  tags (language, title, ...)
        3   k  key, v  value                            m  template
+
+    payload of a packet of stream 0 that is no header: a reader passes over kinds that it does not know
+       0   1  kind: 0 chapter, 1 attachment, 2 the stream of the pictures
+
+    chapter: pts is its begin, its duration     attachment: a font, or a cover picture
+             in nanoseconds                        1   4  disposition (FFmpeg's bits; 1024 is a cover)
+       1   m  tags (title, ...)                    5   2  length t of the tags
+                                                   7   t  tags (filename, mimetype, ...)
+    the stream of the pictures                         m  the attached file
+       1   4  disposition (FFmpeg's bits)
+       5   m  tags (language, title, ...)
 
 The template is a file of one short packet, Matroska or else QuickTime: what FFmpeg must know of the stream
 (codec, extradata, layout). Times count from where those of the source do: 0 is not always the first picture.
@@ -35,7 +47,9 @@ from fractions import Fraction
 from itertools import chain
 from typing import BinaryIO, Self
 
+from bcodec.bitstream.extras import Chapter, Extras
 from bcodec.bitstream.records import MAX_FRAMES, AuxiliaryPacket, Packet, SequenceHeader
+from bcodec.bitstream.tags import split, tags_from_bytes, tags_to_bytes, text
 from bcodec.bitstream.writer import BitstreamWriter
 from bcodec.errors import BitstreamError, Corrupt
 
@@ -45,7 +59,6 @@ MOST_WAITING = 1 << 26  # bytes that wait for their place: a source that is not 
 
 _FILE = struct.Struct("<qI")
 _STREAM = struct.Struct("<BIIIIBBH")
-_TAG = struct.Struct("<BH")
 
 
 class StreamKind(IntEnum):
@@ -65,7 +78,7 @@ class FileHeader:
     def to_packet(self) -> AuxiliaryPacket:
         """Lay it out; ValueError for a start beyond all bounds."""
         try:
-            payload = _FILE.pack(*self.start.as_integer_ratio()) + _tags_to_bytes(self.tags)
+            payload = _FILE.pack(*self.start.as_integer_ratio()) + tags_to_bytes(self.tags)
         except struct.error:
             raise ValueError(f"the start {self.start} s cannot be written") from None
         return AuxiliaryPacket(0, HEADER, 0, 0, 0, payload)
@@ -73,11 +86,11 @@ class FileHeader:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """Read it back; raises BitstreamError for what `to_packet` does not write."""
-        head, tags = _split(payload, _FILE.size)
+        head, tags = split(payload, _FILE.size)
         numerator, denominator = _FILE.unpack(head)
         if not denominator:
             raise Corrupt("the denominator of the start is 0")
-        return cls(Fraction(numerator, denominator), _tags_from_bytes(tags))
+        return cls(Fraction(numerator, denominator), tags_from_bytes(tags))
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class StreamHeader:
     def to_packet(self) -> AuxiliaryPacket:
         """Lay it out."""
         codec, layout = self.codec.encode()[:255], self.layout.encode()[:255]
-        tags, base = _tags_to_bytes(self.tags), self.time_base.as_integer_ratio()
+        tags, base = tags_to_bytes(self.tags), self.time_base.as_integer_ratio()
         lengths = len(codec), len(layout), len(tags)
         head = _STREAM.pack(self.kind, *base, self.disposition, self.sample_rate, *lengths)
         payload = head + codec + layout + tags + self.template
@@ -118,15 +131,15 @@ class StreamHeader:
     @classmethod
     def parse(cls, index: int, payload: bytes) -> Self:
         """Read it back; raises BitstreamError for what `to_packet` does not write."""
-        head, rest = _split(payload, _STREAM.size)
+        head, rest = split(payload, _STREAM.size)
         kind, numerator, denominator, disposition, rate, *lengths = _STREAM.unpack(head)
         if kind not in list(StreamKind) or not numerator or not denominator:
             raise Corrupt(f"stream {index} is of kind {kind} with time base {numerator}/{denominator}")
-        codec, rest = _split(rest, lengths[0])
-        layout, rest = _split(rest, lengths[1])
-        tags, template = _split(rest, lengths[2])
+        codec, rest = split(rest, lengths[0])
+        layout, rest = split(rest, lengths[1])
+        tags, template = split(rest, lengths[2])
         base = Fraction(numerator, denominator)
-        words = _text(codec), base, disposition, rate, _text(layout), _tags_from_bytes(tags)
+        words = text(codec), base, disposition, rate, text(layout), tags_from_bytes(tags)
         return cls(index, StreamKind(kind), *words, template)
 
     def seconds(self, packet: AuxiliaryPacket) -> Fraction | None:
@@ -181,6 +194,7 @@ class SideData:
 
     file: FileHeader = field(default_factory=FileHeader)
     streams: dict[int, StreamHeader] = field(default_factory=dict)  # by their index
+    extras: Extras = field(default_factory=Extras)
     time_range: TimeRange = field(default_factory=TimeRange)
     notices: list[str] = field(default_factory=list)
     _waiting: deque[tuple[AuxiliaryPacket, int]] = field(default_factory=deque, repr=False)
@@ -200,6 +214,8 @@ class SideData:
                         result.streams[stream.index] = stream
                 elif packet.flags & HEADER:
                     result.file = FileHeader.parse(packet.payload)
+                elif not packet.stream:
+                    result.extras.read(packet)
             except BitstreamError as error:
                 result.notices.append(f"auxiliary stream {packet.stream} is left out: {error}")
         return result
@@ -207,7 +223,14 @@ class SideData:
     def headers(self) -> list[AuxiliaryPacket]:
         """The packets that must stand before the first frame; none for a file with nothing to tell."""
         file = [self.file.to_packet()] if self.file != FileHeader() else []
-        return file + [stream.to_packet() for stream in self.streams.values()]
+        extras = replace(self.extras, chapters=self.chapters()).to_packets()
+        return [*file, *extras, *(stream.to_packet() for stream in self.streams.values())]
+
+    def chapters(self) -> list[Chapter]:
+        """The chapters as they are in the time that is wanted."""
+        wanted = self.time_range
+        cut = (each.within(wanted.begin, wanted.end, wanted.back) for each in self.extras.chapters)
+        return [chapter for chapter in cut if chapter]
 
     def add(self, packet: AuxiliaryPacket, before: int = 0) -> None:
         """Let a packet wait, if it is of a stream and time that are wanted; it came before that picture."""
@@ -295,37 +318,3 @@ def run_on(packets: Iterator[Packet | AuxiliaryPacket], side_data: SideData, poc
 def _raising(error: BitstreamError) -> Iterator[Packet]:
     raise error
     yield  # a generator: it raises when it is asked
-
-
-def _split(data: bytes, size: int) -> tuple[bytes, bytes]:
-    if len(data) < size:
-        raise Corrupt("its header is too short")
-    return data[:size], data[size:]
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise Corrupt("its header has words that are not UTF-8") from None
-
-
-def _tags_to_bytes(tags: dict[str, str]) -> bytes:
-    """Lay out the tags; those that are too long, or for which there is no room, are left out."""
-    data = bytearray()
-    for key, value in tags.items():
-        k, v = key.encode(errors="replace"), value.encode(errors="replace")
-        if len(k) < 1 << 8 and len(v) + len(k) + _TAG.size + len(data) < 1 << 16:
-            data += _TAG.pack(len(k), len(v)) + k + v
-    return bytes(data)
-
-
-def _tags_from_bytes(data: bytes) -> dict[str, str]:
-    tags = {}
-    while data:
-        head, data = _split(data, _TAG.size)
-        of_key, of_value = _TAG.unpack(head)
-        key, data = _split(data, of_key)
-        value, data = _split(data, of_value)
-        tags[_text(key)] = _text(value)
-    return tags

@@ -53,8 +53,9 @@ def decode(
 ) -> None:
     """Decode the .bcv file IN (- is standard input) to a video.
 
-    Sound, subtitles and tags that the source had come along into .mkv and .mp4, if these can hold them. From
-    a damaged file comes everything before the damage, and exit status 1.
+    Sound, subtitles, chapters, fonts, covers and tags that the source had come along into .mkv and .mp4, if
+    these can hold them; what is left out or converted is told. From a damaged file comes everything before
+    the damage, and exit status 1.
 
     \b
     bcodec decode holiday.bcv -o holiday.mkv

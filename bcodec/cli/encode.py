@@ -18,7 +18,7 @@ from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
-from bcodec.errors import UsageError
+from bcodec.errors import UsageError, VideoError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.moments import Seconds
@@ -102,6 +102,17 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 )
 @arguments.streams
 @click.option(
+    "--video",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Code video stream N, from 0.  [default: the film, not a cover or a track of one picture]",
+)
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
+)
+@click.option(
     "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
 )
 @click.option(
@@ -149,6 +160,8 @@ def encode(
     deinterlace: bool,
     no_audio: bool,
     no_subtitles: bool,
+    video: int | None,
+    strict: bool,
     scene_cut: bool,
     psnr: bool,
     log_json: str | None,
@@ -162,7 +175,10 @@ def encode(
     threads: int | None,
     overwrite: bool,
 ) -> None:
-    """Encode the video IN to a .bcv file. Sound and subtitles are kept as they are.
+    """Encode the video IN to a .bcv file. Sound, subtitles, chapters, fonts and covers are kept.
+
+    Where IN is damaged, the encode goes on behind the damage, says how much there is, and ends with exit
+    status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
     .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
@@ -202,7 +218,15 @@ def encode(
             from bcodec.video import VideoReader
 
             _check_raw(source, size, fps)
-            whole = partial(VideoReader, source, size=size, frame_rate=fps, deinterlace=deinterlace)
+            whole = partial(
+                VideoReader,
+                source,
+                size=size,
+                frame_rate=fps,
+                deinterlace=deinterlace,
+                video=video,
+                strict=strict,
+            )
             first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
             keep = arguments.kept(no_audio, no_subtitles)
             open_video = partial(whole, start=first, frames=count, keep=keep)
@@ -218,6 +242,9 @@ def encode(
                     follow=progress,
                 )
         _tell(encoded, target, psnr=psnr)
+        if encoded.damage:
+            rest = f"the rest is in {shown(target, 'output')}"
+            raise VideoError(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
 
     names = arguments.names(inputs, sources)
     if out_dir is None:

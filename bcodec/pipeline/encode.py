@@ -43,6 +43,7 @@ def encode_file(
     plan.check_output(path)
     if plan.target_xpsnr and not has_xpsnr(reader.format.width, reader.format.height):
         raise UsageError("--target-xpsnr: FFmpeg cannot measure the XPSNR of pictures so small or odd")
+    reader.check_size()
     passes = Passes(networks, plan, follow)
     if plan.bitrate or plan.max_size:
         with rewritable(path) as file, repeatable(reader, reopen, passes) as read_again:

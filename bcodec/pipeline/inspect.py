@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
 )
+from bcodec.bitstream.extras import Extras
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
@@ -74,6 +76,7 @@ class Inspection:
     gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
     tags: dict[str, str] = field(default_factory=dict)
     streams: dict[int, StreamSummary] = field(default_factory=dict)
+    extras: Extras = field(default_factory=Extras)
     damage: BitstreamError | None = None
 
     @property
@@ -107,12 +110,16 @@ class Inspection:
 
     def note(self, packet: AuxiliaryPacket, size: int) -> None:
         """Count a packet of side data of `size` bytes, and read it if it is a header."""
+        if not packet.stream and not packet.flags & HEADER:
+            with suppress(BitstreamError):
+                self.extras.read(packet)
         if packet.flags & HEADER:
             found = SideData.of([packet])
             self.tags.update(found.file.tags)
             names = [*map(str, found.streams.values()), *found.notices] or ["the file's tags"]
             self.streams[packet.stream] = StreamSummary(names[0])
-        of = self.streams.setdefault(packet.stream, StreamSummary(f"stream {packet.stream} of unknown kind"))
+        unknown = f"stream {packet.stream} of unknown kind" if packet.stream else "the file itself"
+        of = self.streams.setdefault(packet.stream, StreamSummary(unknown))
         of.packets += 1
         of.bytes += size
 
@@ -148,6 +155,13 @@ class Inspection:
                 for index, s in self.streams.items()
             ],
             "tags": self.tags,
+            "chapters": [
+                {"begin": float(c.begin), "end": float(c.end), "title": c.tags.get("title", "")}
+                for c in self.extras.chapters
+            ],
+            "attachments": [
+                {"name": a.name, "cover": a.is_cover, "bytes": len(a.data)} for a in self.extras.attachments
+            ],
             "format_version": FORMAT_VERSION,
             "arithmetic_version": header.arithmetic_version,
             "model_id": header.model_id.hex(),
@@ -183,6 +197,13 @@ class Inspection:
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
         rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
+        extras = [
+            f"chapter  {float(chapter.begin):.2f} s {_printable(chapter.tags.get('title', ''))}".rstrip()
+            for chapter in self.extras.chapters
+        ] + [
+            f"{'beside':<8} {_printable(str(attached))}: {readable_bytes(len(attached.data))}"
+            for attached in self.extras.attachments
+        ]
         streams = [
             f"{'beside':<8} {_printable(s.description)}: {s.packets} packets, {readable_bytes(s.bytes)},"
             f" {readable_rate(self._per_second(s.bytes))}"
@@ -190,7 +211,7 @@ class Inspection:
         ]
         layers = [layer.to_row(self.picture_bytes) for layer in self.layers]
         lines = [f"{key:<8} {value}" for key, value in rows.items()]
-        return "\n".join([*lines, *streams, TABLE_HEAD, *layers, *draw(self.gop)])
+        return "\n".join([*lines, *extras, *streams, TABLE_HEAD, *layers, *draw(self.gop)])
 
 
 def draw(gop: list[PacketHeader]) -> list[str]:

@@ -28,17 +28,18 @@ from bcodec.pipeline.plan import Plan
 from bcodec.pipeline.spool import Spool
 from bcodec.pipeline.stdio import open_binary
 from bcodec.pipeline.tally import Follow, Tally
-from bcodec.video import VideoReader
+from bcodec.video import Damage, VideoReader
 
 log = logging.getLogger("bcodec")
 
 
 class Encoded(NamedTuple):
-    """What came of a pass; `size` is the bytes of the file."""
+    """What came of a pass, the bytes of the file, and the damage in the input that was passed over."""
 
     tally: Tally
     journal: Journal
     size: int
+    damage: Damage
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Passes:
                 if beside:
                     beside.add(coded)
         journal.close(bytes=writer.position, bitrate=tally.bits_per_second())
-        return Encoded(tally, journal, writer.position)
+        return Encoded(tally, journal, writer.position, reader.damage)
 
     def _coded(
         self, frames: Iterator[Frame], settings: Settings, header: SequenceHeader, path: str, every: int

@@ -9,17 +9,18 @@ from typing import Self
 from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.frame import Frame, picture_bytes
+from bcodec.video import Damage
 
 
 class Spool:
     """The frames of a video, from first to last as often as wanted; a context manager.
 
-    `format` and `frame_count` as in VideoReader. It takes as much space among the temporary files as the
-    uncompressed video. Raises OSError, naming their folder, if that is not there.
+    `format`, `frame_count` and `damage` as in VideoReader. It takes as much space among the temporary files
+    as the uncompressed video. Raises OSError, naming their folder, if that is not there.
     """
 
-    def __init__(self, format: VideoFormat, frames: Iterable[Frame]) -> None:
-        self.format, self.frame_count = format, 0
+    def __init__(self, format: VideoFormat, frames: Iterable[Frame], damage: Damage) -> None:
+        self.format, self.frame_count, self.damage = format, 0, damage
         self.notices: list[str] = []
         self.side_data = SideData()  # nothing: y4m has no sound
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)

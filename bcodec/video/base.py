@@ -29,26 +29,56 @@ class Selection:
     """What is wanted of a video: `frames` pictures (None: all) from `start` on.
 
     keep: the kinds of streams that are kept as side data (None: none of them, and a notice). deinterlace: a
-    frame is made of two fields.
+    frame is made of two fields. video: which video stream, from 0 (None: the film). strict: damage ends it.
     """
 
     start: int = 0
     frames: int | None = None
     keep: Collection[StreamKind] | None = None
     deinterlace: bool = False
+    video: int | None = None
+    strict: bool = True
+
+
+@dataclass
+class Damage:
+    """What could not be read as it should: packets, the first at a time in seconds, and what is cut off."""
+
+    packets: int = 0
+    first: Fraction | None = None
+    cut: str = ""
+
+    def count(self, time: Fraction | None = None) -> None:
+        """Note one more packet, shown at `time` where that is known."""
+        self.first = time if self.packets == 0 else self.first
+        self.packets += 1
+
+    def __bool__(self) -> bool:
+        return bool(self.packets or self.cut)
+
+    def __str__(self) -> str:
+        where = "" if self.first is None else f", the first at {float(self.first):.2f} s"
+        packets = f"{self.packets} damaged packet{'s' * (self.packets > 1)}{where}" if self.packets else ""
+        return "; ".join(filter(None, (packets, self.cut)))
 
 
 class OpenInput(Protocol):
     """A video being read: all its pictures, once, in display order.
 
-    frame_count: how many they are, exactly or nearly; None if unknown.
+    frame_count: how many they are, exactly or nearly; None if unknown. damage: what was passed over so far.
+    passed: how many pictures before the wanted ones are not among them after all, since it went behind them.
     """
 
+    damage: Damage
+    passed: int
     format: VideoFormat
     frames: Iterator[Frame]
     frame_count: int | None
     notices: list[str]
     side_data: SideData
+
+    def check_size(self) -> None:
+        """See that all wanted pictures have the size of the first; raises VideoError."""
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""

@@ -16,7 +16,7 @@ NATIVE = ("yuv420p", "yuvj420p", "yuva420p", "gray")  # 8-bit planes that are ta
 DEEP = tuple(f"yuv420p{bits}{end}" for bits in (9, 10, 12, 14, 16) for end in ("le", "be"))
 GREY = 128  # chroma without colour
 
-BT709, BT601 = 1, 6  # colour matrices, in numbers of H.273
+IDENTITY, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6  # colour matrices, in numbers of H.273
 HD_ROWS = 576  # RGB of more rows becomes BT.709, else BT.601, as players assume
 
 
@@ -36,6 +36,8 @@ class Converter:
         if self.is_rgb:
             self.colour_range, self.colour_matrix = LIMITED, BT709 if first.height > HD_ROWS else BT601
         self.notice = self._notice()
+        if self.colour_matrix == IDENTITY:  # as PNG states of gray: 4:2:0 cannot have it
+            self.colour_matrix = UNSPECIFIED
         self._reformatter = VideoReformatter()
 
     def _notice(self) -> str:
@@ -51,6 +53,8 @@ class Converter:
             how = f"converted to yuv420p (8-bit 4:2:0, {standard}, limited range)"
         else:
             how = "converted to yuv420p (8-bit 4:2:0)"
+        if kind != "yuva420p" and any(component.is_alpha for component in self.pixels.components):
+            how += ", transparency is left out"
         return f"input is {kind}: {how}"
 
     def convert(self, picture: VideoFrame) -> Frame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -11,17 +11,22 @@ from itertools import chain
 import av
 from av.filter import Graph
 from av.packet import Packet as AnyPacket
-from av.stream import Disposition, Stream
+from av.stream import Discard, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import FileHeader, SideData, StreamHeader, StreamKind, TimeRange
+from bcodec.bitstream.extras import Extras, PictureWords
+from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
-from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection
+from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection
+from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
-from bcodec.video.tracks import find_tracks, from_container, kept_tags
+from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.seek import LEADS, time_of
+from bcodec.video.sizes import first_change
+from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
 UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
 UNKNOWN_COLOUR = 2  # in numbers of H.273
@@ -30,7 +35,7 @@ LATEST = Fraction(1)  # second by which sound may come behind its picture in a f
 
 
 class ContainerInput:
-    """An open input that FFmpeg reads: the first video stream of a container, and its side data.
+    """An open input that FFmpeg reads: the film in a container, and its side data.
 
     name: of the file, for errors. missing: the bytes by which the file is shorter than it says. numbered: the
     rate in Hz of numbered pictures, whose names the path is a pattern of.
@@ -39,7 +44,9 @@ class ContainerInput:
     def __init__(
         self, path: str, name: str, missing: int, wanted: Selection, numbered: Fraction | None = None
     ) -> None:
-        self.name, self.missing, self.notices = name, missing, list[str]()
+        self.path, self.name, self.missing, self.notices = path, name, missing, list[str]()
+        self.damage, self.strict = Damage(), wanted.strict
+        self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
         self.start, self.last = wanted.start, 0
         self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
         try:  # file: so that a colon in the path is no protocol
@@ -49,15 +56,19 @@ class ContainerInput:
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
-            self.stream = self._choose_stream()
-            self.tracks = self._choose_tracks(wanted.keep)
-            others = [s for s in self.container.streams if s.index in self.tracks]
-            self.packets = self.container.demux(self.stream, *others)
+            self.choice = self._choose(wanted)
+            self.stream, self.packets = self.choice.film, self.choice.packets
+            self.tracks = self._find_tracks(wanted.keep)
+            self.extras = self._find_extras(wanted.keep)
+            self._tell_what_is_left(wanted.keep)
             self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
                 raise VideoError(f"{name}: has no frames")
-            self.first = first
+            self.first, self.shown = first, _time(first)
+            if self.start:
+                self._seek(wanted)
+                first = self.first
             context = self.stream.codec_context
             self.converter = Converter(first, int(context.color_range), int(context.colorspace))
             self.format = self._describe()
@@ -67,25 +78,56 @@ class ContainerInput:
             self.container.close()
             raise
 
+    def check_size(self) -> None:
+        """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
+        size = self.first.width, self.first.height
+        change = first_change(self.path, self.stream.index, size, self.side_data.time_range)
+        if change:
+            raise VideoError(
+                f"{self.name}: changes from {size[0]}x{size[1]} to {change.width}x{change.height}"
+                f" at {float(change.time):.2f} s, which is not supported; --frames encodes what is before"
+            )
+
     def close(self) -> None:
         """Let the file go."""
         self.container.close()
 
-    def _choose_stream(self) -> VideoStream:
-        moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not moving:
-            what = "only audio" if self.container.streams.audio else "nothing to show"
-            raise VideoError(f"{self.name}: has no video in it, {what}")
-        return moving[0]
+    def _choose(self, wanted: Selection) -> Choice:
+        try:
+            others = of_kinds(self.container, wanted.keep or ())
+            return choose(self.container, wanted.video, others, None if self.strict else self.damage)
+        except VideoError as error:
+            raise VideoError(f"{self.name}: {error}") from None
 
-    def _choose_tracks(self, keep: Collection[StreamKind] | None) -> dict[int, StreamHeader]:
-        tracks, notices = find_tracks(self.container, keep or ())
-        by_choice = [] if keep is None else [kind.name.lower() for kind in StreamKind]
-        others = [s.type for s in self.container.streams if s is not self.stream and s.type not in by_choice]
-        if others:
-            notices.append(f"only the first video stream is coded, left out: {', '.join(others)}")
-        self.notices += notices
+    def _find_tracks(self, keep: Collection[StreamKind] | None) -> dict[int, Track]:
+        tracks, lines = find_tracks(of_kinds(self.container, keep or ()), self.choice.heads)
+        self.notices += lines
         return tracks
+
+    def _find_extras(self, keep: Collection[StreamKind] | None) -> Extras:
+        """Chapters and attachments, and what is said of the film, where anything is kept."""
+        if keep is None:
+            return Extras()
+        attachments, lines = attachments_of(self.container, self.choice.covers)
+        self.notices += lines
+        tags = {key: value for key, value in kept_tags(self.stream.metadata).items() if value != "und"}
+        words = PictureWords(int(self.stream.disposition) & 0xFFFFFFFF, tags)
+        return Extras(chapters_of(self.container), attachments, words)
+
+    def _tell_what_is_left(self, keep: Collection[StreamKind] | None) -> None:
+        """Name each stream that nobody asked to leave out, and that is not kept."""
+        streams = self.container.streams
+        by_choice = {"attachment"} | {kind.name.lower() for kind in StreamKind} if keep is not None else set()
+        left = [
+            _in_words(stream, streams.video)
+            for stream in streams
+            if stream is not self.stream
+            and stream.type not in by_choice
+            and not (keep is not None and stream.index in self.choice.covers)
+            and not _is_of_chapters(stream)
+        ]
+        if left:
+            self.notices.append(f"one video stream is coded, left out: {', '.join(left)}")
 
     def _progressive(self) -> Iterator[VideoFrame]:
         for picture in self._decode():
@@ -108,40 +150,80 @@ class ContainerInput:
                     yield graph.vpull()
 
     def _decode(self) -> Iterator[VideoFrame]:
-        """Give the undamaged pictures; then VideoError if that is not all of them."""
+        """Give the pictures; where damage is met, VideoError behind those before it, or tell and go on."""
         if self.stream.codec_context is None:  # PyAV's types do not say so
             raise VideoError(f"{self.name}: {UNKNOWN_CODEC}")
-        count = 0
+        count = self.passed
         try:
-            for picture in self._undamaged():
+            for picture in self._pictures():
                 yield picture
-                count += 1
+                count += _time(picture) >= self.begin
         except (av.FFmpegError, EOFError) as error:
             why, done = getattr(error, "strerror", None) or error, f"{count} frame{'s' * (count != 1)}"
             if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
                 raise VideoError(f"{self.name}: {UNKNOWN_CODEC} ({why}), after {done}") from error
             raise VideoError(f"{self.name}: is damaged or cut short after {done} ({why})") from error
         if self.missing:
-            done = f"{count} frame{'s' * (count != 1)}"
-            raise VideoError(f"{self.name}: is cut short by {self.missing} bytes, after {done}")
+            self.damage.cut = f"is cut short by {self.missing} bytes"
+            if self.strict:
+                done = f"{count} frame{'s' * (count != 1)}"
+                raise VideoError(f"{self.name}: {self.damage.cut}, after {done}")
 
-    def _undamaged(self) -> Iterator[VideoFrame]:
-        """Decode up to what FFmpeg marks as damaged, then EOFError; side data is put aside."""
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """Decode; side data is put aside. Where damage ends it, EOFError or what FFmpeg raises."""
         for packet in self.packets:
-            if packet.stream.index in self.tracks:
-                self._put_aside(packet)
-                continue
-            if packet.is_corrupt:
-                yield from self.stream.codec_context.decode(None)  # held back by reordering
-                raise EOFError("incomplete packet")
-            for picture in self.stream.codec_context.decode(packet):
-                if picture.is_corrupt:
-                    raise EOFError("decoding errors")
-                yield picture
+            if packet.stream.index == self.stream.index:
+                yield from self._decode_packet(packet)
+            elif packet.stream.index in self.tracks and not self._put_aside(packet):
+                yield from self._stop_or_count(packet, "damaged sound or subtitles")
+        yield from self._held_back()
 
-    def _put_aside(self, packet: AnyPacket[Stream]) -> None:
-        if packet.size and not packet.is_corrupt:
-            self.early.append(from_container(packet, self.tracks[packet.stream.index]))
+    def _held_back(self) -> list[VideoFrame]:
+        """The pictures that the decoder keeps for reordering; nothing more can be decoded then."""
+        end: AnyPacket[Stream] = AnyPacket()
+        assert self.stream.time_base
+        end.time_base = self.stream.time_base  # of the times of these pictures
+        with suppress(av.FFmpegError):
+            return self.stream.codec_context.decode(end)
+        return []
+
+    def _decode_packet(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
+        """What FFmpeg makes of a packet, mended by it where that is damaged, unless that ends it."""
+        why = "incomplete packet" if packet.is_corrupt else ""
+        if why and self.strict:
+            yield from self._stop_or_count(packet, why)
+        pictures: list[VideoFrame] = []
+        try:
+            pictures = self.stream.codec_context.decode(packet)
+        except av.FFmpegError as error:
+            why = str(error.strerror)
+        for picture in pictures:
+            if picture.is_corrupt:
+                why = "decoding errors"
+                if self.strict and _time(picture) >= self.begin:
+                    raise EOFError(why)
+            yield picture
+        if why:
+            yield from self._stop_or_count(packet, why)
+
+    def _stop_or_count(self, packet: AnyPacket[Stream], why: str) -> Iterator[VideoFrame]:
+        """Of a damaged packet: where that ends it, the pictures held back by reordering, then EOFError."""
+        time = packet.pts * packet.time_base if packet.pts is not None else None
+        if time is not None and time < self.begin:
+            return
+        if self.strict:
+            yield from self._held_back()
+            raise EOFError(why)
+        if not self.damage.packets:
+            where = "" if time is None else f" at {float(time):.2f} s"
+            self.notices.append(f"damage{where} is passed over (--strict stops at damage)")
+        self.damage.count(time)
+
+    def _put_aside(self, packet: AnyPacket[Stream]) -> bool:
+        """Keep a packet of side data until the next picture comes; False where it is damaged."""
+        taken = self.tracks[packet.stream.index].take(packet)
+        self.early += [taken] if taken else []
+        return bool(taken)
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
@@ -163,14 +245,14 @@ class ContainerInput:
 
     def _describe_side_data(self, wanted: Selection) -> SideData:
         """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
-        first, zero = self.first, Fraction(0)
-        shown = first.pts * first.time_base if first.pts is not None and first.time_base else zero
+        shown, zero = self.shown, Fraction(0)
         if self.container.format.name in BROADCAST and self.container.start_time:
             zero = Fraction(self.container.start_time, av.time_base)
         time_range = TimeRange.of_frames(shown, self.format.time_base, wanted.start, wanted.frames)
         time_range = replace(time_range, back=time_range.back + zero)
         file = FileHeader(shown - zero, kept_tags(self.container.metadata))
-        return SideData(file, {track.index: track for track in self.tracks.values()}, time_range)
+        headers = {track.header.index: track.header for track in self.tracks.values()}
+        return SideData(file, headers, self.extras, time_range)
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
@@ -218,10 +300,45 @@ class ContainerInput:
             return round(Fraction(self.container.duration, av.time_base) * self.format.frame_rate)
         return None
 
+    def _seek(self, wanted: Selection) -> None:
+        """Go to some seconds before the first wanted picture, if packets say when it is shown.
+
+        Where decoding from there does not give that picture, all stays as it is.
+        """
+        time = time_of(self.path, self.stream.index, self.start, self.shown)
+        at_first = self.container, self.stream, self.packets, self.pictures, self.begin, self.early
+        for lead in LEADS if time is not None else ():
+            if time is None or time - lead <= self.shown:
+                break
+            self.begin, self.early = time, []
+            found = None
+            with suppress(av.FFmpegError):
+                self._open_at(time - lead, wanted)
+                found = next((p for p in self.pictures if _time(p) >= time), None)
+            if found is not None and _time(found) == time:
+                at_first[0].close()
+                self.first, self.passed = found, self.start
+                return
+            if self.container is not at_first[0]:
+                self.container.close()
+        self.container, self.stream, self.packets, self.pictures, self.begin, self.early = at_first
+
+    def _open_at(self, time: Fraction, wanted: Selection) -> None:
+        """Open the file once more, at a key frame at or before a time."""
+        index, self.container = self.stream.index, av.open(f"file:{self.path}", metadata_errors="ignore")
+        stream = self.container.streams[index]
+        assert isinstance(stream, VideoStream)
+        assert stream.time_base
+        self.stream = stream
+        self.container.seek(int(time / stream.time_base), stream=stream)
+        streams = [stream, *of_kinds(self.container, wanted.keep or ())]
+        self.packets = read_packets(self.container, streams, None if self.strict else self.damage)
+        self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
+
     def _frames(self) -> Iterator[Frame]:
         kind, width, height = self.first.format.name, self.first.width, self.first.height
         shown = None  # seconds
-        for count, picture in enumerate(chain([self.first], self.pictures), start=-self.start):
+        for count, picture in enumerate(chain([self.first], self.pictures), start=self.passed - self.start):
             if (picture.format.name, picture.width, picture.height) != (kind, width, height):
                 raise VideoError(
                     f"{self.name}: changes from {width}x{height} {kind} to"
@@ -239,6 +356,24 @@ class ContainerInput:
         if before is not None and abs(now - before - period) > period / 2 + picture.time_base:
             self._tell_variable(self.format.frame_rate)
         return now
+
+
+def _time(picture: VideoFrame) -> Fraction:
+    """When it is shown, in seconds; 0 where nothing says so."""
+    return (
+        Fraction(0) if picture.pts is None or picture.time_base is None else picture.pts * picture.time_base
+    )
+
+
+def _in_words(stream: Stream, videos: Sequence[Stream]) -> str:
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else ""
+    number = f" (--video {videos.index(stream)} codes it instead)" if stream in videos else ""
+    return " ".join(filter(None, (stream.type, codec))) + number
+
+
+def _is_of_chapters(stream: Stream) -> bool:
+    """Whether it is the track in which mp4 has the titles of its chapters: FFmpeg has read it already."""
+    return stream.type == "data" and stream.discard == Discard.all and bool(stream.container.chapters())
 
 
 def _known(code: int) -> int:

@@ -13,8 +13,9 @@ from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.frame import Frame
 from bcodec.video.convert import to_video_frame
+from bcodec.video.extras import add_extras
 from bcodec.video.matroska import write_aspect
-from bcodec.video.tracks import add_tracks, to_container
+from bcodec.video.tracks import add_tracks
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
@@ -53,7 +54,10 @@ class ContainerOutput:
             self._describe(format)
             self.container.metadata.update(side_data.file.tags)
             self.tracks, self.notices = add_tracks(self.container, side_data.streams.values())
+            covers, lines = add_extras(self.container, stream, side_data)
+            self.notices += lines
             self.container.start_encoding()  # or an unwritable path shows only at the first frame
+            self.container.mux(covers)
         except BaseException:
             self.container.close()
             raise
@@ -83,13 +87,14 @@ class ContainerOutput:
 
     def _add(self, packets: list[AuxiliaryPacket]) -> None:
         for packet in packets:
-            stream, track = self.tracks.get(packet.stream, (None, None))
-            if stream is None or track is None:
+            track = self.tracks.get(packet.stream)
+            if track is None:
                 continue
             try:
-                self.container.mux(to_container(packet, stream, track))
+                if (ready := track.packet(packet)) is not None:
+                    self.container.mux(ready)
             except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
-                self.notices.append(f"the {track} ends early: {getattr(error, 'strerror', error)}")
+                self.notices.append(f"the {track.header} ends early: {getattr(error, 'strerror', error)}")
                 del self.tracks[packet.stream]
 
     def finish(self) -> None:

@@ -18,7 +18,7 @@ from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData, StreamKind
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
-from bcodec.video.base import FALLBACK_RATE, NO_RATE, OpenInput, Selection, as_video_errors
+from bcodec.video.base import FALLBACK_RATE, NO_RATE, Damage, OpenInput, Selection, as_video_errors
 from bcodec.video.demux import ContainerInput
 from bcodec.video.wholeness import promised_bytes
 from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
@@ -33,6 +33,8 @@ class VideoReader:
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
+    video: which video stream of a container, counted from 0 (None: the film, not a cover). strict: damage is
+    raised; else reading goes on behind it, and `damage` counts it.
 
     format: how the pictures are to be shown; rotation is counter-clockwise, in degrees; a sample aspect
     ratio of 0 is unknown; the time base is the frame period.
@@ -46,6 +48,7 @@ class VideoReader:
     frame_count: int | None
     notices: list[str]
     side_data: SideData
+    damage: Damage
 
     def __init__(
         self,
@@ -57,11 +60,13 @@ class VideoReader:
         frames: int | None = None,
         keep: Collection[StreamKind] | None = None,
         deinterlace: bool = False,
+        video: int | None = None,
+        strict: bool = True,
     ) -> None:
         self._name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
-        wanted = Selection(start, frames, keep, deinterlace)
+        wanted = Selection(start, frames, keep, deinterlace, video, strict)
         self._input: OpenInput
         with as_video_errors(self._name):
             if is_sequence(os.fspath(path)) and not size:
@@ -70,7 +75,7 @@ class VideoReader:
                 self._input = _open(os.fspath(path), self._name, size, frame_rate, wanted)
         self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
-        self.side_data = self._input.side_data
+        self.side_data, self.damage = self._input.side_data, self._input.damage
         self.frame_count = self._input.frame_count
         if self.frame_count is not None:
             left = max(self.frame_count - start, 0)
@@ -85,15 +90,21 @@ class VideoReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def check_size(self) -> None:
+        """See, before hours are spent, that the pictures keep their size; raises VideoError."""
+        with as_video_errors(self._name):
+            self._input.check_size()
+
     def close(self) -> None:
         """Let the file go."""
         self._input.close()
 
     def _selected(self, start: int, frames: int | None) -> Iterator[Frame]:
-        stop = None if frames is None else start + frames
+        skip = start - self._input.passed
+        stop = None if frames is None else skip + frames
         empty = True
         with as_video_errors(self._name):
-            for frame in islice(self._input.frames, start, stop):
+            for frame in islice(self._input.frames, skip, stop):
                 empty = False
                 yield frame
             self._input.read_on()
@@ -122,24 +133,26 @@ def _open(
         raise VideoError(f"{name}: size and frame rate are in the file; give them for raw planes only")
     if wanted.deinterlace and (raw or path == "-"):
         raise VideoError(f"{name}: only a video file can be deinterlaced, no pipe and no bare planes")
+    if wanted.video and (raw or path == "-"):
+        raise VideoError(f"{name}: has one video stream, which is number 0")
     if path == "-" and raw:
         return open_raw(sys.stdin.buffer, name, None, size, frame_rate)
     if path == "-":
-        return open_y4m(sys.stdin.buffer, name, None)
+        return open_y4m(sys.stdin.buffer, name, None, strict=wanted.strict)
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise VideoError(f"{name}: is a directory, not a video")
     stream = open(path, "rb")  # noqa: SIM115 (the input keeps it)
     try:
         if not stat.S_ISREG(mode):
-            return open_y4m(stream, name, None)
+            return open_y4m(stream, name, None, strict=wanted.strict)
         bytes_there = os.path.getsize(path)
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
         if raw:
             return open_raw(stream, name, bytes_there, size, frame_rate)
         if is_plain_y4m(stream) and not wanted.deinterlace:
-            return open_y4m(stream, name, bytes_there)
+            return open_y4m(stream, name, bytes_there, strict=wanted.strict)
         missing = max(promised_bytes(stream) - bytes_there, 0)
     except BaseException:
         stream.close()

@@ -1,9 +1,11 @@
-"""Sound and subtitles of video files, by PyAV: taken out as auxiliary packets, and put in again unchanged."""
+"""Sound and subtitles of video files, by PyAV: taken out as auxiliary packets, and put in again."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -16,6 +18,8 @@ from av.subtitles.stream import SubtitleStream
 
 from bcodec.bitstream import AuxiliaryPacket
 from bcodec.bitstream.sidecar import KEY, MOST_STREAMS, NO_DTS, NO_PTS, StreamHeader, StreamKind
+from bcodec.video.adts import AdtsFilter
+from bcodec.video.subtitles import SubtitleConverter
 
 SideStream: TypeAlias = AudioStream | SubtitleStream
 
@@ -44,41 +48,58 @@ def kept_tags(metadata: dict[str, str]) -> dict[str, str]:
 # ---------------------------------------------------------------- out of a file
 
 
-def find_tracks(
-    container: InputContainer, kinds: Collection[StreamKind]
-) -> tuple[dict[int, StreamHeader], list[str]]:
-    """The streams of these kinds by their index in the container, and a line for each that cannot be kept."""
-    found: dict[int, StreamHeader] = {}
+def of_kinds(container: InputContainer, kinds: Collection[StreamKind]) -> list[SideStream]:
+    """The streams of these kinds."""
+    streams = (s for s in container.streams if isinstance(s, AudioStream | SubtitleStream))
+    return [stream for stream in streams if _kind(stream) in kinds]
+
+
+def _kind(stream: SideStream) -> StreamKind:
+    return StreamKind.AUDIO if isinstance(stream, AudioStream) else StreamKind.SUBTITLE
+
+
+def find_tracks(streams: Iterable[SideStream], heads: dict[int, bytes]) -> tuple[dict[int, Track], list[str]]:
+    """What is known of the streams by their index in the container, and a line for each that cannot be kept.
+
+    heads: the first packet of each stream in ADTS, by the index of the stream.
+    """
+    found: dict[int, Track] = {}
     lines = []
-    for stream in container.streams:
-        if not isinstance(stream, AudioStream | SubtitleStream):
-            continue
-        kind = StreamKind.AUDIO if isinstance(stream, AudioStream) else StreamKind.SUBTITLE
-        if kind not in kinds:
-            continue
-        template = _template(stream)
+    for stream in streams:
+        adts = _adts(stream, heads.get(stream.index))
+        template = _template(stream, adts.config if adts else None)
         if template and len(found) < MOST_STREAMS:
-            found[stream.index] = _describe(stream, kind, len(found) + 1, template)
+            header = _describe(stream, _kind(stream), len(found) + 1, template)
+            found[stream.index] = Track(header, adts)
         else:
             lines.append(f"{stream.type} stream {stream.index} is left out: its codec cannot be carried")
     return found, lines
 
 
-def _template(stream: SideStream) -> bytes:
+def _adts(stream: SideStream, head: bytes | None) -> AdtsFilter | None:
+    try:
+        return AdtsFilter(stream, head) if head and isinstance(stream, AudioStream) else None
+    except (av.FFmpegError, KeyError, ValueError):
+        return None
+
+
+def _template(stream: SideStream, extradata: bytes | None) -> bytes:
     """A file of one short packet with all that a muxer must know of the stream; empty where none can be."""
     if stream.codec_context is None:
         return b""
-    return next((data for format in TEMPLATES if (data := _trial(stream, format))), b"")
+    return next((data for format in TEMPLATES if (data := _trial(stream, format, extradata))), b"")
 
 
-def _trial(stream: SideStream, format: str) -> bytes:
+def _trial(stream: SideStream, format: str, extradata: bytes | None = None) -> bytes:
     """Write one short packet of the stream into a file of its own; empty where the format cannot hold it."""
     file = io.BytesIO()
     try:
         with av.open(file, "w", format=format) as container:
             container.flags |= BITEXACT
             packet = Packet(bytes(16))
-            packet.stream = _add(container, stream)
+            packet.stream = added = _add(container, stream)
+            if extradata:
+                added.codec_context.extradata = extradata
             packet.pts, packet.dts, packet.duration, packet.is_keyframe = 0, 0, 1, True
             packet.time_base = stream.time_base or Fraction(1, 1000)
             container.mux(packet)
@@ -102,33 +123,79 @@ def _describe(stream: SideStream, kind: StreamKind, index: int, template: bytes)
     )
 
 
-def from_container(packet: Packet[Stream], track: StreamHeader) -> AuxiliaryPacket:
-    """What FFmpeg's demuxer gave, as it is."""
-    flags = packet.is_keyframe * KEY | (packet.pts is None) * NO_PTS | (packet.dts is None) * NO_DTS
-    times = packet.pts or 0, packet.dts or 0, max(packet.duration or 0, 0)
-    return AuxiliaryPacket(track.index, flags, *times, bytes(packet))
+@dataclass(frozen=True)
+class Track:
+    """A stream that is kept: what is said of it, and what takes off ADTS headers, where there are some."""
+
+    header: StreamHeader
+    adts: AdtsFilter | None = None
+
+    def take(self, packet: Packet[Stream]) -> AuxiliaryPacket | None:
+        """What FFmpeg's demuxer gave, as it is but for ADTS; None where it is damaged."""
+        payload = self.adts.bare(bytes(packet)) if self.adts else bytes(packet)
+        flags = packet.is_keyframe * KEY | (packet.pts is None) * NO_PTS | (packet.dts is None) * NO_DTS
+        times = packet.pts or 0, packet.dts or 0, max(packet.duration or 0, 0)
+        if not payload or packet.is_corrupt:
+            return None
+        return AuxiliaryPacket(self.header.index, flags, *times, payload)
 
 
 # ---------------------------------------------------------------- into a file
 
 
+@dataclass(frozen=True)
+class OutputTrack:
+    """A stream of an output: where packets go, what is said of it, and what converts its text, if any."""
+
+    stream: Stream
+    header: StreamHeader
+    converter: SubtitleConverter | None = None
+
+    def packet(self, packet: AuxiliaryPacket) -> Packet[Stream] | None:
+        """The packet for FFmpeg's muxer; None where nothing is left of it."""
+        payload = self.converter.convert(packet.payload) if self.converter else packet.payload
+        if payload is None:
+            return None
+        result = Packet(payload)
+        result.stream, result.time_base = self.stream, self.header.time_base
+        result.pts = None if packet.flags & NO_PTS else packet.pts
+        result.dts = None if packet.flags & NO_DTS else packet.dts
+        result.duration = packet.duration
+        result.is_keyframe = bool(packet.flags & KEY)
+        return result
+
+
 def add_tracks(
     container: OutputContainer, streams: Iterable[StreamHeader]
-) -> tuple[dict[int, tuple[Stream, StreamHeader]], list[str]]:
+) -> tuple[dict[int, OutputTrack], list[str]]:
     """Give a container the streams that it can hold, by their index, and a line for each that it cannot."""
-    added: dict[int, tuple[Stream, StreamHeader]] = {}
+    added: dict[int, OutputTrack] = {}
     lines = []
-    for track in streams:
-        for template in _opened(track):
-            if track.index not in added and _trial(template, container.format.name):
-                stream = _add(container, template)
-                stream.time_base = track.time_base
-                stream.metadata.update(track.tags)
-                stream.disposition = Disposition(track.disposition)
-                added[track.index] = stream, track
-        if track.index not in added:
-            lines.append(f"{container.format.name} cannot hold the {track}: it is left out")
+    for header in streams:
+        track = next(_ways_into(container, header), None)
+        cannot = f"{container.format.name} cannot hold the {header}: it is"
+        if track is None:
+            lines.append(f"{cannot} left out")
+            continue
+        if track.converter:
+            lines.append(f"{cannot} converted to {track.converter.codec}")
+        track.stream.time_base = header.time_base
+        track.stream.metadata.update(header.tags)
+        track.stream.disposition = Disposition(header.disposition)
+        added[header.index] = track
     return added, lines
+
+
+def _ways_into(container: OutputContainer, header: StreamHeader) -> Iterator[OutputTrack]:
+    """As it is or else, if it is text, converted; nothing where neither can be."""
+    for template in _opened(header):
+        if _trial(template, container.format.name):
+            yield OutputTrack(_add(container, template), header)
+    for template in _opened(header):
+        if isinstance(template, SubtitleStream):
+            with suppress(av.FFmpegError, ValueError):
+                converter = SubtitleConverter(container, template)
+                yield OutputTrack(converter.stream, header, converter)
 
 
 def _opened(track: StreamHeader) -> Iterator[SideStream]:
@@ -145,14 +212,3 @@ def _opened(track: StreamHeader) -> Iterator[SideStream]:
 
 def _add(container: OutputContainer, template: SideStream) -> SideStream:
     return container.add_stream_from_template(template)
-
-
-def to_container(packet: AuxiliaryPacket, stream: Stream, track: StreamHeader) -> Packet[Stream]:
-    """The packet for FFmpeg's muxer."""
-    result = Packet(packet.payload)
-    result.stream, result.time_base = stream, track.time_base
-    result.pts = None if packet.flags & NO_PTS else packet.pts
-    result.dts = None if packet.flags & NO_DTS else packet.dts
-    result.duration = packet.duration
-    result.is_keyframe = bool(packet.flags & KEY)
-    return result

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -10,7 +10,7 @@ from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
-from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE
+from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE, Damage
 
 RAW_SUFFIXES = (".yuv", ".i420")  # of bare planes
 
@@ -31,6 +31,11 @@ class PlainInput:
     stream: BinaryIO
     notices: list[str] = field(default_factory=list)
     side_data: SideData = field(default_factory=SideData)
+    damage: Damage = field(default_factory=Damage)
+    passed: int = 0
+
+    def check_size(self) -> None:
+        """There is only one."""
 
     def read_on(self) -> None:
         """There is nothing to read."""
@@ -97,8 +102,8 @@ def _y4m_sampling(tags: list[str]) -> str:
     return next((tag for tag in tags if tag.startswith("C")), "C420")
 
 
-def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> PlainInput:
-    """Open y4m from a file or a pipe (bytes_there None)."""
+def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None, *, strict: bool = True) -> PlainInput:
+    """Open y4m from a file or a pipe (bytes_there None); where it is cut short, VideoError if `strict`."""
     line = stream.readline(Y4M_LINE)
     if not line:
         raise VideoError(f"{name}: is empty")
@@ -107,7 +112,9 @@ def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None) -> PlainInput
     video, notices = _parse_y4m(line.decode("latin-1").split(), name)
     each = picture_bytes(video.width, video.height)
     count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
-    return PlainInput(video, _y4m_frames(stream, name, video), count, stream, notices)
+    damage = Damage()
+    frames = _y4m_frames(stream, name, video, None if strict else damage)
+    return PlainInput(video, frames, count, stream, notices, damage=damage)
 
 
 def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
@@ -142,14 +149,17 @@ def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
     return video, notices
 
 
-def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Frame]:
+def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat, damage: Damage | None) -> Iterator[Frame]:
     each = picture_bytes(video.width, video.height)
     count = 0
     while line := stream.readline(Y4M_LINE):
         data = stream.read(each) if line.startswith(b"FRAME") and line.endswith(b"\n") else b""
         if len(data) != each:
-            done = f"{count} frame{'s' * (count != 1)}"
-            raise VideoError(f"{name}: is damaged or cut short after {done}")
+            cut = f"is damaged or cut short after {count} frame{'s' * (count != 1)}"
+            if damage is None or not count:
+                raise VideoError(f"{name}: {cut}")
+            damage.cut = cut
+            return
         yield Frame.from_bytes(data, video.width, video.height)
         count += 1
 
@@ -162,7 +172,8 @@ class PlainOutput:
         self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
         self.before_each = b"FRAME\n" if kind == "y4m" else b""
         self.side_data = side_data
-        left_out = ", ".join(map(str, side_data.streams.values()))
+        extras = replace(side_data.extras, chapters=side_data.chapters())
+        left_out = ", ".join(filter(None, [*map(str, side_data.streams.values()), str(extras)]))
         self.notices = [f"{kind} holds pictures only, left out: {left_out}"] if left_out else []
         if kind == "y4m":
             self.stream.write(_y4m_header(format))
