@@ -8,6 +8,7 @@ pictures, given the weights that it names, too. A file of other versions is refu
 | 1      | the first |
 | 2      | five bytes less a packet: varints, half a checksum |
 | 3      | the offset of chroma's qp in the flags of a frame packet |
+| 4      | the time of each picture |
 
 | arithmetic | changed |
 |------------|---------|
@@ -23,5 +24,5 @@ pictures, given the weights that it names, too. A file of other versions is refu
 | 10         | the precision of vectors is coded for each frame |
 """
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 ARITHMETIC_VERSION = 10

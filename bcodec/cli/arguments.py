@@ -105,12 +105,18 @@ def common(command: T) -> T:
     return command
 
 
+fps = click.option(
+    "--fps",
+    type=rate,
+    metavar="R",
+    help="A constant rate instead of the times that IN has, frames per second: 25, 30000/1001.",
+)
+
+
 def raw_video(command: T) -> T:
     """Add the options that say what raw video does not."""
     for option in (
-        click.option(
-            "--fps", type=rate, metavar="R", help="Rate of raw video, frames per second: 25, 30000/1001."
-        ),
+        fps,
         click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels."),
     ):
         command = option(command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import click
 
 from bcodec.cli import arguments
@@ -26,12 +28,14 @@ from bcodec.pipeline.tally import in_frames
     help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is y4m on"
     " standard output.",
 )
+@arguments.fps
 @arguments.streams
 @arguments.common
 def decode(
     *,
     source: str,
     target: str,
+    fps: Fraction | None,
     no_audio: bool,
     no_subtitles: bool,
     start: int,
@@ -57,7 +61,7 @@ def decode(
 
         kind, networks = _output_kind(target), arguments.networks(device, threads)
         with Progress() as progress:
-            done = decode_file(coded, path, kind, networks, follow=progress)
+            done = decode_file(coded, path, kind, networks, frame_rate=fps, follow=progress)
     if done.damage:
         kept = f"{in_frames(done.tally.frames)} before the damage kept in {shown(target, 'output')}"
         raise Unreadable(f"{done.damage}; {kept}") from done.damage

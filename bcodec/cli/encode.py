@@ -260,5 +260,5 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
     raw = source.lower().endswith(RAW_SUFFIXES)
     if raw and not (size and fps):
         raise UsageError(f"{source}: raw video does not say its size and rate; give --size WxH and --fps R")
-    if not raw and (size or fps):
-        raise UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")
+    if not raw and size:
+        raise UsageError(f"--size is for raw video only ({', '.join(RAW_SUFFIXES)})")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
 import av
 from av.filter import Graph
+from av.format import Flags
 from av.packet import Packet as AnyPacket
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
@@ -18,9 +18,9 @@ from av.video.stream import VideoStream
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.sidecar import FileHeader, SideData, StreamHeader, StreamKind, TimeRange
 from bcodec.errors import VideoError
-from bcodec.frame import Frame
-from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection
+from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Selection, TimedFrame
 from bcodec.video.convert import Converter
+from bcodec.video.timeline import Timeline
 from bcodec.video.tracks import find_tracks, from_container, kept_tags
 
 UNKNOWN_COLOUR = 2  # in numbers of H.273
@@ -36,8 +36,9 @@ class ContainerInput:
 
     def __init__(self, path: str, name: str, missing: int, wanted: Selection) -> None:
         self.name, self.missing, self.notices = name, missing, list[str]()
-        self.start, self.last = wanted.start, 0
-        self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
+        self.wanted, self.last = wanted, 0
+        self.shown: Fraction | None = None  # when the last picture was, in seconds
+        self.early: list[AuxiliaryPacket] = []  # until the next picture
         try:  # file: so that a colon in the path is no protocol
             self.container = av.open(f"file:{path}", metadata_errors="ignore")
         except av.FFmpegError as error:
@@ -46,7 +47,9 @@ class ContainerInput:
             self.stream = self._choose_stream()
             self.tracks = self._choose_tracks(wanted.keep)
             others = [s for s in self.container.streams if s.index in self.tracks]
-            self.packets = self.container.demux(self.stream, *others)
+            self.zero = self._find_zero()
+            self.timeline = Timeline(closes_gaps=self.container.format.name in BROADCAST)
+            self.packets = self._straightened(self.container.demux(self.stream, *others))
             self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
@@ -55,7 +58,8 @@ class ContainerInput:
             context = self.stream.codec_context
             self.converter = Converter(first, int(context.color_range), int(context.colorspace))
             self.format = self._describe()
-            self.side_data = self._describe_side_data(wanted)
+            self.origin = self._time(first)
+            self.side_data = self._describe_side_data()
             self.frames, self.frame_count = self._frames(), self._count()
         except BaseException:
             self.container.close()
@@ -80,6 +84,17 @@ class ContainerInput:
             notices.append(f"only the first video stream is coded, left out: {', '.join(others)}")
         self.notices += notices
         return tracks
+
+    def _straightened(self, packets: Iterator[AnyPacket[Stream]]) -> Iterator[AnyPacket[Stream]]:
+        """Close the jumps in time, and tell of the first."""
+        for packet in packets:
+            before = len(self.timeline.jumps)
+            kept = self.timeline.straighten(packet)
+            if before == 0 and self.timeline.jumps:
+                at = float(self.timeline.jumps[0] - self.zero)
+                self.notices.append(f"the times of the input jump at {at:.2f} s: what follows goes on there")
+            if kept:
+                yield packet
 
     def _progressive(self) -> Iterator[VideoFrame]:
         for picture in self._decode():
@@ -134,14 +149,20 @@ class ContainerInput:
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
-        end = self.side_data.time_range.end
-        with suppress(av.FFmpegError):
-            for packet in self.packets if self.tracks and end is not None else ():
-                if packet.stream.index in self.tracks:
-                    self._put_aside(packet)
-                elif end is not None and packet.dts and packet.dts * packet.time_base > end + LATEST:
-                    break
+        if self.tracks and self.wanted.frames is not None:
+            with suppress(VideoError, av.FFmpegError):
+                following = next(self.pictures, None)  # says how long the last one is shown
+                if following:
+                    self._read_until(self._time(following))
         self._settle(self.last + 1)
+
+    def _read_until(self, end: Fraction) -> None:
+        self.side_data.end_at(end)
+        for packet in self.packets:
+            if packet.stream.index in self.tracks:
+                self._put_aside(packet)
+            elif packet.dts and packet.dts * packet.time_base > end + LATEST:
+                break
 
     def _settle(self, picture: int) -> None:
         """Give away what was put aside before this picture, counted from the first wanted one."""
@@ -150,27 +171,29 @@ class ContainerInput:
             self.side_data.add(packet, picture)
         self.early.clear()
 
-    def _describe_side_data(self, wanted: Selection) -> SideData:
-        """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
-        first, zero = self.first, Fraction(0)
-        shown = first.pts * first.time_base if first.pts is not None and first.time_base else zero
+    def _find_zero(self) -> Fraction:
+        """Where times begin, in seconds: anywhere in broadcasts."""
         if self.container.format.name in BROADCAST and self.container.start_time:
-            zero = Fraction(self.container.start_time, av.time_base)
-        time_range = TimeRange.of_frames(shown, self.format.time_base, wanted.start, wanted.frames)
-        time_range = replace(time_range, back=time_range.back + zero)
-        file = FileHeader(shown - zero, kept_tags(self.container.metadata))
-        return SideData(file, {track.index: track for track in self.tracks.values()}, time_range)
+            unit = self.stream.time_base or Fraction(1, av.time_base)
+            return round(Fraction(self.container.start_time, av.time_base) / unit) * unit
+        return Fraction(0)
+
+    def _describe_side_data(self) -> SideData:
+        """Note tags, streams and when the first picture is shown."""
+        file = FileHeader(self.origin - self.zero, kept_tags(self.container.metadata))
+        streams = {track.index: track for track in self.tracks.values()}
+        return SideData(file, streams, TimeRange(back=self.zero))
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
-        context, rate = self.stream.codec_context, self._rate()
+        context, rate = self.stream.codec_context, self.wanted.frame_rate or self._rate()
         if self.converter.notice:
             self.notices.append(self.converter.notice)
         return VideoFormat(
             self.first.width,
             self.first.height,
             rate,
-            1 / rate,
+            1 / rate if self.is_steady else self.first.time_base or 1 / rate,
             self.stream.sample_aspect_ratio or Fraction(0),
             colour_range=self.converter.colour_range,
             colour_primaries=_known(context.color_primaries),
@@ -179,24 +202,27 @@ class ContainerInput:
             rotation=self.first.rotation % 360,
         )
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the file has times: an elementary stream has none, and FFmpeg makes some up."""
+        return not Flags(self.container.format.flags) & Flags.no_timestamps
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the pictures come at a constant rate: the file has no times, or others are wanted."""
+        return bool(self.wanted.frame_rate) or not self.has_times
+
     def _rate(self) -> Fraction:
         average, guessed = self.stream.average_rate, self.stream.guessed_rate
+        if not self.has_times:  # the rates are made up, too; those of the parameter sets are not
+            average = guessed = self.stream.codec_context.framerate
         if not average and not guessed:
             self.notices.append(NO_RATE)
             return FALLBACK_RATE
         rate = average or guessed or FALLBACK_RATE
         if guessed and abs(rate / guessed - 1) < Fraction(1, 200):
             return guessed  # the average is off by the rounding of timestamps
-        self._tell_variable(rate)
         return rate
-
-    def _tell_variable(self, rate: Fraction) -> None:
-        notice = (
-            f"variable frame rate: frames are coded in order at the average rate {float(rate):.5g} fps;"
-            " timestamps are not kept"
-        )
-        if notice not in self.notices:
-            self.notices.append(notice)
 
     def _count(self) -> int | None:
         if self.stream.frames:
@@ -207,27 +233,31 @@ class ContainerInput:
             return round(Fraction(self.container.duration, av.time_base) * self.format.frame_rate)
         return None
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[TimedFrame]:
         kind, width, height = self.first.format.name, self.first.width, self.first.height
-        shown = None  # seconds
-        for count, picture in enumerate(chain([self.first], self.pictures), start=-self.start):
+        for count, picture in enumerate(chain([self.first], self.pictures), start=-self.wanted.start):
             if (picture.format.name, picture.width, picture.height) != (kind, width, height):
                 raise VideoError(
                     f"{self.name}: changes from {width}x{height} {kind} to"
                     f" {picture.width}x{picture.height} {picture.format.name}, which is not supported"
                 )
-            shown = self._watch_time(picture, shown)
+            time = self.origin if picture is self.first else self._time(picture)
+            if self.wanted.start and count <= 0:
+                self.side_data.begin_at(time, time - self.origin + self.zero)
             self._settle(count)
-            yield self.converter.convert(picture)
+            yield TimedFrame(self.converter.convert(picture), time - self.origin)
 
-    def _watch_time(self, picture: VideoFrame, before: Fraction | None) -> Fraction | None:
-        """Tell once if the time since the picture before is not the frame period."""
-        if picture.pts is None or picture.time_base is None:
-            return None
-        now, period = picture.pts * picture.time_base, self.format.time_base
-        if before is not None and abs(now - before - period) > period / 2 + picture.time_base:
-            self._tell_variable(self.format.frame_rate)
-        return now
+    def _time(self, picture: VideoFrame) -> Fraction:
+        """When a picture is shown, in seconds: always later than the one before."""
+        time, unit, before = picture.pts, picture.time_base, self.shown
+        said = None if time is None or unit is None or not self.has_times else time * unit
+        if before is None:
+            self.shown = said or Fraction(0)
+        elif said is None or unit is None or self.is_steady:
+            self.shown = before + 1 / self.format.frame_rate
+        else:
+            self.shown = max(said, before + unit)
+        return self.shown
 
 
 def _known(code: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import gcd
+from math import gcd, lcm
 
 import av
 import numpy as np
@@ -18,8 +18,9 @@ from bcodec.video.tracks import add_tracks, to_container
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
-    "mp4": ("mp4", "libx264", {"crf": "12"}),
+    "mp4": ("mp4", "libx264", {"crf": "12", "x264-params": "force-cfr=1"}),
 }
+FINEST = Fraction(1, 1_000_000)  # second
 
 
 class ContainerOutput:
@@ -31,7 +32,7 @@ class ContainerOutput:
         self.container = av.open(
             f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
         )
-        self.side_data, self.period, self.count = side_data, format.time_base, 0
+        self.side_data, self.period, self.last = side_data, 1 / format.frame_rate, -(1 << 62)
         try:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
             stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
@@ -55,10 +56,10 @@ class ContainerOutput:
             context.sample_aspect_ratio = format.sample_aspect_ratio
         if format.rotation:
             self.stream.set_display_rotation(format.rotation)
-        self.tick = _tick(self.period, self.side_data.file.start)
+        self.tick = _tick(self.period, format.time_base, self.side_data.file.start)
         context.time_base = self.tick
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame, time: Fraction) -> None:
         """Add one picture, and before it the side data that belongs there."""
         rows, columns = frame.y.shape
         picture = VideoFrame(columns, rows, "yuv420p")
@@ -66,12 +67,12 @@ class ContainerOutput:
             lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
             lines[:, : samples.shape[1]] = samples
             plane.update(lines.tobytes())
-        time = self.side_data.file.start + self.count * self.period
+        time += self.side_data.file.start
         self._add(self.side_data.until(time))
-        picture.pts, picture.time_base = round(time / self.tick), self.tick
+        self.last = max(round(time / self.tick), self.last + 1)  # a hostile file may have any times
+        picture.pts, picture.time_base = self.last, self.tick
         picture.duration = round(self.period / self.tick)
         self.container.mux(self.stream.encode(picture))
-        self.count += 1
 
     def _add(self, packets: list[AuxiliaryPacket]) -> None:
         for packet in packets:
@@ -98,8 +99,8 @@ class ContainerOutput:
         self.container.close()
 
 
-def _tick(period: Fraction, start: Fraction) -> Fraction:
-    """The largest unit of time (in seconds) of which both are multiples, or else one that is fine enough."""
-    whole = period.denominator * start.denominator
-    tick = Fraction(gcd(period.numerator * start.denominator, start.numerator * period.denominator), whole)
-    return tick if tick.denominator < 1 << 31 else period / 256
+def _tick(*times: Fraction) -> Fraction:
+    """The largest unit of time (in seconds) of which all are multiples, or else one that is fine enough."""
+    whole = lcm(*(time.denominator for time in times))
+    tick = Fraction(gcd(*(int(time * whole) for time in times)), whole)
+    return tick if tick.denominator < 1 << 31 else FINEST
