@@ -13,7 +13,8 @@ Faces:
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode > passes batch opening compare
                            > output tally plan inspect journal spool demo > stdio
-    video/                 __init__ > reader writer > demux mux > convert tracks y4m timeline matroska wholeness > base
+    video/                 __init__ > reader writer > demux mux
+                           > convert tracks y4m timeline matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups

@@ -1,7 +1,6 @@
 """Video files written and read back, and every message about those that cannot be."""
 
 import io
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace

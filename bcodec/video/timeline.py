@@ -23,32 +23,36 @@ class Timeline:
         self.closes_gaps = closes_gaps
         self.moves = [Fraction(0)]  # in seconds, of each part
         self.parts: dict[int, int] = {}  # in which part a stream is
+        self.said: dict[int, Fraction] = {}  # the last time of a stream, as it was in the file
         self.due: dict[int, Fraction] = {}  # when a stream's next packet should come
+        self.over: dict[int, Fraction] = {}  # when a stream's last packet of an earlier part is over
         self.jumps: list[Fraction] = []  # where the parts but the first begin, in seconds
 
     def straighten(self, packet: Packet[Stream]) -> bool:
         """Move the packet's times; False if it must be left out, since what came before lasts longer."""
         index, unit = packet.stream.index, packet.time_base
-        time = None if packet.dts is None else packet.dts * unit
         part = self.parts.setdefault(index, len(self.moves) - 1)
-        if time is not None and index in self.due and self._jumps(time + self.moves[part], self.due[index]):
+        time = None if packet.dts is None else packet.dts * unit
+        if time is not None and index in self.due and self._jumps(index, time):
             part = self.parts[index] = self._next_part(part, time)
-            late = self.due[index] - time - self.moves[part]
-            if late > 0 and isinstance(packet.stream, VideoStream):
-                self.moves[part] += late
+            if isinstance(packet.stream, VideoStream):  # no picture can be left out
+                self.moves[part] = max(self.moves[part], self.due[index] - time)
+            else:
+                self.over[index] = self.due[index]
         moved = round(self.moves[part] / unit)
         packet.pts = None if packet.pts is None else packet.pts + moved
         packet.dts = None if packet.dts is None else packet.dts + moved
         if time is None:
             return True
-        now = time + self.moves[part]
-        if part and now < self.due.get(index, now):
+        self.said[index], now = time, time + self.moves[part]
+        if now < self.over.get(index, now):
             return False
         self.due[index] = now + (packet.duration or 0) * unit
         return True
 
-    def _jumps(self, time: Fraction, due: Fraction) -> bool:
-        return time < due - JITTER or (self.closes_gaps and time > max(self.due.values()) + LONGEST_GAP)
+    def _jumps(self, index: int, time: Fraction) -> bool:
+        moved, end = time + self.moves[self.parts[index]], max(self.due.values())
+        return time < self.said[index] - JITTER or (self.closes_gaps and moved > end + LONGEST_GAP)
 
     def _next_part(self, part: int, time: Fraction) -> int:
         """The part of a packet that is not of this one: the last part if it fits there, else a new one."""
