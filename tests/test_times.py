@@ -58,7 +58,7 @@ def make_clip(
         for index, time in enumerate(times):
             picture = VideoFrame(64, 48, "yuv420p")
             for plane in picture.planes:
-                plane.update(bytes([50 + 3 * index]) * plane.buffer_size)
+                plane.update(bytes([50 + 3 * index % 200]) * plane.buffer_size)
             picture.pts, picture.time_base = time, 1 / Fraction(rate)
             packets += video.encode(picture)
         packets += video.encode(None)
@@ -349,6 +349,36 @@ def test_times_that_do_not_ascend_still_give_a_file(tmp_path: Path) -> None:
                 writer.write(frame, Fraction(time))
         with VideoReader(tmp_path / f"a.{ending}") as reader:
             assert len([*reader]) == 6
+
+
+@pytest.mark.parametrize("rate", [300, 1000, 12345, 48000, Fraction(90000)])
+def test_mkv_has_right_times_at_any_rate(tmp_path: Path, rate: Fraction | int) -> None:
+    rate = Fraction(rate)
+    with VideoWriter(tmp_path / "a.mkv", VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3))) as writer:
+        for frame in frames(40):
+            writer.write(frame)
+    expected = [i / rate for i in range(40)]
+    assert largest_difference(times_of(tmp_path / "a.mkv"), expected) * rate <= Fraction(1, 20)
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        assert abs((container.duration or 0) * Fraction(1, av.time_base) - 40 / rate) <= 2 / rate
+        assert container.streams.video[0].metadata["DURATION"].startswith("00:00:00.")
+        assert abs(Fraction(container.streams.video[0].metadata["DURATION"][6:]) - 40 / rate) <= 2 / rate
+    with VideoReader(tmp_path / "a.mkv") as reader:
+        assert reader.format.sample_aspect_ratio == Fraction(4, 3)
+
+
+@pytest.mark.parametrize("sound", ["aac", "libopus", "flac", "pcm_s16le"])
+def test_sound_stays_in_step_where_mkv_needs_finer_times(tmp_path: Path, sound: str) -> None:
+    source = make_clip(tmp_path / "a.mkv", range(200), sound=sound, rate=1000, seconds=0.2)
+    with (
+        VideoReader(source, keep=frozenset(StreamKind)) as reader,
+        VideoWriter(tmp_path / "b.mkv", reader.format, side_data=reader.side_data) as writer,
+    ):
+        for frame, time in reader.timed():
+            writer.write(frame, time)
+    theirs, ours = ((times_of(path), times_of(path, "audio")) for path in (source, tmp_path / "b.mkv"))
+    assert largest_difference(since(ours[0][0], ours[0]), since(theirs[0][0], theirs[0])) <= MS / 20
+    assert largest_difference(since(ours[0][0], ours[1]), since(theirs[0][0], theirs[1])) <= MS
 
 
 def test_a_first_picture_behind_the_sound_stays_there(tmp_path: Path) -> None:

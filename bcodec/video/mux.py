@@ -7,13 +7,15 @@ from math import gcd, lcm
 
 import av
 import numpy as np
+from av.packet import Packet as AnyPacket
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import SideData
+from bcodec.bitstream.sidecar import SideData, StreamHeader
 from bcodec.frame import Frame
-from bcodec.video.matroska import write_aspect
+from bcodec.video.matroska import codec_delay, refine_times, time_factor, write_aspect
 from bcodec.video.tracks import add_tracks, to_container
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
@@ -29,8 +31,9 @@ class ContainerOutput:
     def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         container, codec, options = ENCODERS[kind]
         self.path, self.format, self.kind = path, format, kind
+        self.factor = time_factor(format.frame_rate) if kind == "mkv" else 1  # of all times, for the muxer
         self.container = av.open(
-            f"file:{path}", "w", format=container, options={"max_interleave_delta": "1000000"}
+            f"file:{path}", "w", format=container, options={"max_interleave_delta": f"{self.factor}000000"}
         )
         self.side_data, self.period, self.last = side_data, 1 / format.frame_rate, -(1 << 62)
         try:
@@ -72,7 +75,12 @@ class ContainerOutput:
         self.last = max(round(time / self.tick), self.last + 1)  # a hostile file may have any times
         picture.pts, picture.time_base = self.last, self.tick
         picture.duration = round(self.period / self.tick)
-        self.container.mux(self.stream.encode(picture))
+        self._mux_pictures(picture)
+
+    def _mux_pictures(self, picture: VideoFrame | None) -> None:
+        for packet in self.stream.encode(picture):
+            packet.time_base *= self.factor
+            self.container.mux(packet)
 
     def _add(self, packets: list[AuxiliaryPacket]) -> None:
         for packet in packets:
@@ -80,16 +88,27 @@ class ContainerOutput:
             if stream is None or track is None:
                 continue
             try:
-                self.container.mux(to_container(packet, stream, track))
+                self.container.mux(self._lengthened(to_container(packet, stream, track), track))
             except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
                 self.notices.append(f"the {track} ends early: {getattr(error, 'strerror', error)}")
                 del self.tracks[packet.stream]
 
+    def _lengthened(self, packet: AnyPacket[Stream], track: StreamHeader) -> AnyPacket[Stream]:
+        """Give the muxer longer times; the delay of a codec it adds itself, and only once."""
+        if self.factor > 1:
+            late = round(codec_delay(track.template) / packet.time_base * (self.factor - 1) / self.factor)
+            packet.pts = None if packet.pts is None else packet.pts + late
+            packet.dts = None if packet.dts is None else packet.dts + late
+            packet.time_base *= self.factor
+        return packet
+
     def finish(self) -> None:
         """Write what is held back, and complete the file."""
         self._add(self.side_data.until(None))
-        self.container.mux(self.stream.encode(None))
+        self._mux_pictures(None)
         self.container.close()
+        if self.factor > 1:
+            refine_times(self.path, self.factor)
         aspect, size = self.format.sample_aspect_ratio, (self.format.width, self.format.height)
         if self.kind == "mkv" and aspect and not write_aspect(self.path, aspect, *size):
             self.notices.append(f"the sample aspect ratio {aspect} is not written to mkv")
