@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -251,6 +252,47 @@ def joined(parts: Sequence[bytes]) -> bytes:
             seen[program] = (seen.get(program, -1) + 1) % 16
         data[at + 3] = data[at + 3] & 0xF0 | seen.get(program, 0)
     return bytes(data)
+
+
+def test_an_edit_list_shows_what_it_lists_when_it_lists_it(run: Command, tmp_path: Path) -> None:
+    """Half a second of nothing, 0.3 s from the beginning, and 0.4 s from a second on."""
+    whole = make_clip(tmp_path / "whole.mp4", range(60), seconds=2)
+    with av.open(str(whole)) as container:
+        second = (container.streams.video[0].time_base or MS).denominator
+    begin = second // 15  # of the first picture, whose decoding begins two periods earlier
+    listed = [(500, -1), (300, begin), (400, begin + second)]
+    source = tmp_path / "edited.mp4"
+    source.write_bytes(with_edit_list(whole.read_bytes(), listed))
+    with av.open(str(source)) as container:
+        expected = [(p.pts or 0) * (p.time_base or MS) for p in container.decode(video=0)]
+    assert (expected[0], 19 <= len(expected) <= 22) == (Fraction(1, 2), True)
+    assert run("encode", source, "-o", tmp_path / "a.bcv", *QUICKLY).status == 0
+    for ending in ("mkv", "mp4"):
+        assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{ending}").status == 0
+        ours, sounds = times_of(tmp_path / f"b.{ending}"), times_of(tmp_path / f"b.{ending}", "audio")
+        assert largest_difference(since(ours[0], ours), since(expected[0], expected)) <= MS
+        assert abs((ours[0] - sounds[0]) - (expected[0] - times_of(source, "audio")[0])) <= MS
+
+
+def with_edit_list(data: bytes, entries: Sequence[tuple[int, int]]) -> bytes:
+    """An mp4 file, its index at the end, whose first stream has other edits: durations in ms, media times."""
+
+    def box(kind: bytes, place: int, end: int) -> tuple[int, int]:
+        while data[place + 4 : place + 8] != kind:
+            assert place < end
+            place += int.from_bytes(data[place : place + 4])
+        return place, place + int.from_bytes(data[place : place + 4])
+
+    moov = box(b"moov", 0, len(data))
+    trak = box(b"trak", moov[0] + 8, moov[1])
+    edts = box(b"edts", trak[0] + 8, trak[1])
+    edits = b"".join(struct.pack(">Iihh", *entry, 1, 0) for entry in entries)
+    elst = struct.pack(">I4sII", 16 + len(edits), b"elst", 0, len(entries)) + edits
+    result = bytearray(data)
+    result[edts[0] : edts[1]] = struct.pack(">I4s", 8 + len(elst), b"edts") + elst
+    for place, end in (moov, trak):
+        result[place : place + 4] = (end - place + len(result) - len(data)).to_bytes(4)
+    return bytes(result)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,9 @@ from bcodec.video.tracks import find_tracks, from_container, kept_tags
 
 UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
+EDITED = (
+    "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
+)
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
 
@@ -49,7 +52,9 @@ class ContainerInput:
             others = [s for s in self.container.streams if s.index in self.tracks]
             self.zero = self._find_zero()
             self.timeline = Timeline(closes_gaps=self.container.format.name in BROADCAST)
-            self.packets = self._straightened(self.container.demux(self.stream, *others))
+            self.packets = self.container.demux(self.stream, *others)
+            if self.container.format.name != EDITED:
+                self.packets = self._straightened(self.packets)
             self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
