@@ -80,7 +80,8 @@ MOST_JOBS = 64
     default="medium",
     help="How much is tried for each frame: time against size.",
 )
-@arguments.raw_video
+@arguments.raw_size
+@arguments.fps
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
