@@ -135,17 +135,17 @@ def test_golden_bytes_of_packets_and_trailer() -> None:
     ]
     data = written(packets)[HEADER_SIZE:]
     assert data.hex(" ") == (
-        "bc 0d 00 00 02 25 00 ee ff c0 69 6e 74 72 61 8a 86 "
-        "bc 0b ac 02 81 01 a9 25 2c ef ff c0 62 eb 0d "
-        "bc 0a ad 02 80 01 09 25 2d ef ff c0 07 83 "
+        "bc 0c 00 02 25 00 ee ff c0 69 6e 74 72 61 ff f7 "
+        "bc 0b ac 02 a9 65 2c ef ff c0 81 01 62 22 62 "
+        "bc 0a ad 02 09 65 2d ef ff c0 80 01 8a 25 "
         "bd 1e 01 02 fd ff ff ff ff ff ff ff 04 00 00 00 00 00 00 00 00 04 00 00 00 00 00 00 "
         "6f 70 75 73 2c af "
         "be 04 03 01 01 3a 4c 58 08 00 00 00 42 43 56 45"
     )
 
 
-def test_smallest_frame_packet_costs_twelve_bytes() -> None:
-    assert len(written([frame(1, 1)])) - len(written([])) == 12
+def test_smallest_frame_packet_costs_eleven_bytes() -> None:
+    assert len(written([frame(1, 1)])) - len(written([])) == 11
 
 
 def test_sizes_are_the_same_written_and_read_and_make_up_the_file() -> None:
@@ -338,7 +338,7 @@ def test_a_header_with_a_false_value_and_a_true_checksum_is_corrupt(
         open_bytes(bytes(data) + struct.pack("<I", crc32(data)))
 
 
-FRAME_BODY = bytes.fromhex("05 00 09 25 01 02 03 04")
+FRAME_BODY = bytes.fromhex("05 09 25 01 02 03 04")
 
 
 @pytest.mark.parametrize(
@@ -346,12 +346,15 @@ FRAME_BODY = bytes.fromhex("05 00 09 25 01 02 03 04")
     [
         (raw_packet(0, b"", bytes.fromhex("81 80 80 40")), "length of packet is 134217729"),
         (raw_packet(0, b"", b"\xff" * 12), "varint does not end"),
-        (raw_packet(0, FRAME_BODY, b"\x88\x00"), "longer than needed"),
+        (raw_packet(0, FRAME_BODY, b"\x87\x00"), "longer than needed"),
         (raw_packet(3, FRAME_BODY), "kind of packet is 191"),
         (raw_packet(0, FRAME_BODY[:-1]), "too short"),
         (raw_packet(0, b"\x80\x80\x80\x08" + FRAME_BODY[1:]), "poc is 16777216"),
-        (raw_packet(0, FRAME_BODY.replace(b"\x25", b"\x40")), "qp is 64"),
-        (raw_packet(0, b"\x05\x82\x80\x80\x80\x80\x40" + FRAME_BODY[2:]), "delay is 1099511627777"),
+        (raw_packet(0, FRAME_BODY.replace(b"\x25", b"\x80")), "qp is 128"),
+        (
+            raw_packet(0, FRAME_BODY.replace(b"\x25", b"\x65") + b"\x82\x80\x80\x80\x80\x40"),
+            "delay is 1099511627777",
+        ),
         (raw_packet(1, bytes(18) + b"\xff" * 8), "duration"),
         (raw_packet(1, bytes(25)), "too short"),
         (raw_packet(0, FRAME_BODY)[:-1] + b"?", "wrong checksum"),

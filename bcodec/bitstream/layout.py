@@ -40,8 +40,9 @@ _AUXILIARY = struct.Struct("<BBqqQ")
 _FOOTER = struct.Struct("<I4s")
 
 _MAX_BODY = 1 << 27  # bytes; a trailer with MAX_FRAMES I frames is the longest
+_DELAYED = 1 << 6  # a flag beside the qp
 _CHUNK = 1 << 20  # of a length that is false, no more than this is allocated
-_MIN_FRAME = 12  # bytes in a frame packet without payload
+_MIN_FRAME = 11  # bytes in a frame packet without payload
 
 _BEFORE_FIRST = IndexEntry(-1, 0)
 
@@ -222,16 +223,17 @@ def frame_to_bytes(packet: Packet) -> bytes:
     header = packet.header
     chroma = CHROMA_OFFSETS.index(header.chroma_offset)
     flags = header.frame_type | header.referenced << 1 | header.temporal_layer << 2 | chroma << 5
-    start = varint(header.poc) + signed_varint(packet.delay)
-    return start + _FRAME.pack(flags, header.qp, packet.picture_hash) + packet.payload
+    qp, delay = (header.qp | _DELAYED, signed_varint(packet.delay)) if packet.delay else (header.qp, b"")
+    return varint(header.poc) + _FRAME.pack(flags, qp, packet.picture_hash) + delay + packet.payload
 
 
 def read_frame(source: ByteSource) -> Packet:
     """Read the body of a frame packet to its end."""
-    poc, delay = source.varint(), source.signed_varint()
+    poc = source.varint()
     flags, qp, picture_hash = _FRAME.unpack(source.take(_FRAME.size))
+    delay = source.signed_varint() if qp & _DELAYED else 0
     layer, chroma = flags >> 2 & 7, CHROMA_OFFSETS[flags >> 5]
-    header = PacketHeader(poc, FrameType(flags & 1), layer, qp, bool(flags & 2), chroma)
+    header = PacketHeader(poc, FrameType(flags & 1), layer, qp & ~_DELAYED, bool(flags & 2), chroma)
     return Packet(header, source.file.read(), picture_hash, delay)
 
 
