@@ -76,6 +76,9 @@ class Passes:
                 tally.count_packet(written, reader.format.time(poc, delays[poc]) if every == 1 else None)
                 tally.count_frame()
                 journal.add(coded, written)
+        if every > 1 and delays:  # the part is as long as its share of the pictures
+            end = reader.format.time(len(delays) - 1, delays[-1]) + 1 / reader.format.frame_rate
+            tally.duration = end * tally.packets / len(delays)
         journal.close(bytes=tally.bytes, bitrate=tally.bits_per_second())
         return Encoded(tally, journal)
 

@@ -32,6 +32,7 @@ class ContainerOutput:
         container, codec, options = ENCODERS[kind]
         self.path, self.format, self.kind = path, format, kind
         self.factor = time_factor(format.frame_rate) if kind == "mkv" else 1  # of all times, for the muxer
+        self.codec_delays: dict[int, Fraction] = {}  # by stream, in seconds
         self.container = av.open(
             f"file:{path}", "w", format=container, options={"max_interleave_delta": f"{self.factor}000000"}
         )
@@ -94,9 +95,12 @@ class ContainerOutput:
                 del self.tracks[packet.stream]
 
     def _lengthened(self, packet: AnyPacket[Stream], track: StreamHeader) -> AnyPacket[Stream]:
-        """Give the muxer longer times; the delay of a codec it adds itself, and only once."""
+        """Give the muxer longer times; the delay of a codec it adds itself, as long as ever."""
         if self.factor > 1:
-            late = round(codec_delay(track.template) / packet.time_base * (self.factor - 1) / self.factor)
+            if track.index not in self.codec_delays:
+                self.codec_delays[track.index] = codec_delay(track.template)
+            delay = self.codec_delays[track.index] / packet.time_base
+            late = round(delay - delay / self.factor)
             packet.pts = None if packet.pts is None else packet.pts + late
             packet.dts = None if packet.dts is None else packet.dts + late
             packet.time_base *= self.factor

@@ -156,7 +156,7 @@ class PlainOutput:
         """Add one picture."""
         self.side_data.until(None)  # and forget it
         self.farthest = max(self.farthest, abs(time - self.count / self.rate))
-        self.last, self.count = time, self.count + 1
+        self.last, self.count = max(self.last, time), self.count + 1
         self.stream.write(self.before_each + frame.to_bytes())
         if self.keep_open:
             self.stream.flush()
