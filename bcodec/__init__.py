@@ -11,10 +11,10 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode > passes batch opening compare
-                           > output tally plan inspect journal spool demo > stdio
-    video/                 __init__ > reader writer > demux mux
-                           > convert tracks y4m timeline matroska wholeness > base
+    pipeline/              encode > fit verify decode compare > passes batch opening
+                           > beside > output tally plan inspect journal spool demo > stdio
+    video/                 __init__ > reader writer > demux mux quality > convert tracks y4m
+                           timeline matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups

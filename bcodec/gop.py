@@ -60,18 +60,6 @@ def window(anchor: int, length: int, gop_size: int, closing: Closing | None = No
     return [last, *_bisect(anchor, end, layer=1)]
 
 
-def schedule(count: int, gop_size: int) -> Iterator[Slot]:
-    """Yield the slots of a whole video of `count` frames, poc 0 to count - 1, in coding order.
-
-    Raises ValueError, when the first slot is asked for, unless count >= 1 and gop_size >= 1.
-    """
-    if count < 1 or gop_size < 1:
-        raise ValueError(f"no schedule for {count} frames with GOP size {gop_size}")
-    yield intra_anchor(0, gop_size)
-    for anchor in range(0, count - 1, gop_size):
-        yield from window(anchor, min(gop_size, count - 1 - anchor), gop_size)
-
-
 def _bisect(past: int, future: int, layer: int) -> Iterator[Slot]:
     distance = future - past
     if distance < 2:

@@ -21,12 +21,20 @@ WINDOW = (_BELL / _BELL.sum()).astype(np.float32)  # 11 taps, sigma 1.5
 
 
 class Quality(NamedTuple):
-    """Nearness of a picture to its source: PSNR per plane in dB, MS-SSIM of luma (nan if not measured)."""
+    """Nearness of a picture to its source; what was not measured is nan.
+
+    PSNR and XPSNR per plane in dB, MS-SSIM and SSIM of luma (1 if equal), VMAF (0 to 100).
+    """
 
     psnr_y: float
     psnr_u: float
     psnr_v: float
     ms_ssim: float = math.nan
+    ssim: float = math.nan
+    xpsnr_y: float = math.nan
+    xpsnr_u: float = math.nan
+    xpsnr_v: float = math.nan
+    vmaf: float = math.nan
 
     @property
     def planes(self) -> tuple[float, float, float]:
@@ -37,6 +45,11 @@ class Quality(NamedTuple):
     def psnr_yuv(self) -> float:
         """Weigh the planes 6:1:1, in dB (the convention of JVET for 4:2:0)."""
         return (6 * self.psnr_y + self.psnr_u + self.psnr_v) / 8
+
+    @property
+    def xpsnr_yuv(self) -> float:
+        """Weigh the planes 6:1:1, in dB, as PSNR."""
+        return (6 * self.xpsnr_y + self.xpsnr_u + self.xpsnr_v) / 8
 
     @classmethod
     def of(cls, source: Iterable[Plane], decoded: Iterable[Plane], *, with_ms_ssim: bool = False) -> Self:

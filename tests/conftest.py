@@ -1,13 +1,16 @@
 """Tiny random networks, exported and loaded like the released ones, and commands run in process with them."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from clips import moving, write
+from commands import COUNT, FAST, GOP, HEIGHT, WIDTH, Command, Result
 
+from bcodec.bitstream import BitstreamReader
 from bcodec.cli.main import main
+from bcodec.codec import decode
 from bcodec.entropy.tables import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 
@@ -37,16 +40,28 @@ def tiny_networks(tiny_weights: Path) -> Networks:
     return load_networks(tiny_weights)
 
 
-@dataclass
-class Result:
-    """What a command left: its exit status, standard output and standard error."""
-
-    status: int
-    out: bytes
-    err: str
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine frames of 64x48 in a y4m file."""
+    return write(tmp_path_factory.mktemp("clip") / "clip.y4m", moving(COUNT, WIDTH, HEIGHT))
 
 
-Command = Callable[..., Result]
+@pytest.fixture(scope="session")
+def coded(clip: Path, tiny_weights: Path) -> Path:
+    """The clip as it was encoded: I0, I4, B2, B1, B3, I8, B6, B5, B7."""
+    target = clip.with_name("coded.bcv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
+        assert main(["encode", str(clip), "-o", str(target), "--gop", str(GOP), *map(str, FAST)]) == 0
+    return target
+
+
+@pytest.fixture(scope="session")
+def decoded(coded: Path, tiny_networks: Networks) -> list[bytes]:
+    """The planes of each picture that it decodes to."""
+    with coded.open("rb") as file:
+        reader = BitstreamReader(file)
+        return [frame.to_bytes() for frame in decode(reader.frames(), reader.header, tiny_networks)]
 
 
 @pytest.fixture

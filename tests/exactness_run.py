@@ -10,46 +10,26 @@ import argparse
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
+from clips import format_of, moving
 
-from bcodec.bitstream import ARITHMETIC_VERSION, Packet, SequenceHeader, VideoFormat
+from bcodec.bitstream import ARITHMETIC_VERSION, Packet, SequenceHeader
 from bcodec.codec import decode
 from bcodec.encoder.encode import Settings, encode
-from bcodec.frame import Frame, plane_shapes
+from bcodec.frame import Frame
 from bcodec.networks import Networks, load_networks
 from bcodec.video import VideoReader
 
-SETTINGS = Settings(qp=40, gop_size=4, scene_cut=False)
-
-
-def synthetic(count: int, width: int = 120, height: int = 60) -> Iterator[Frame]:
-    """Soft shapes and some noise, moving; integers only, so that every machine makes the same clip."""
-    rng = np.random.default_rng(0)
-    canvases = [
-        rng.integers(0, 256, (rows + 64, columns + 64)) for rows, columns in plane_shapes(width, height)
-    ]
-    for _ in range(3):
-        canvases = [
-            (c + np.roll(c, 2, 0) + np.roll(c, 2, 1) + np.roll(c, (2, 2), (0, 1))) // 4 for c in canvases
-        ]
-    for index in range(count):
-        planes = []
-        for canvas, (rows, columns) in zip(canvases, plane_shapes(width, height), strict=True):
-            moving = canvas[2 * index :, 3 * index :][:rows, :columns] * 2 - 128
-            moving = moving + rng.integers(-3, 4, (rows, columns))
-            planes.append(np.ascontiguousarray(np.clip(moving, 0, 255).astype(np.uint8)))
-        yield Frame(*planes)
+SETTINGS = Settings(qp=40, gop_size=2, scene_cut=False)
 
 
 def clip(video: str | None, count: int) -> list[Frame]:
     """The first frames of a video, or of the synthetic clip."""
     if video is None:
-        return list(synthetic(count))
+        return moving(count, 120, 60, speed=4, grain=3)
     with VideoReader(video) as reader:
         return list(islice(reader, count))
 
@@ -59,8 +39,7 @@ def encoded(frames: list[Frame], networks: Networks) -> list[Packet]:
 
 
 def header_of(frame: Frame, networks: Networks) -> SequenceHeader:
-    video = VideoFormat(frame.width, frame.height, Fraction(25), Fraction(1, 25))
-    return SequenceHeader(video, SETTINGS.gop_size, ARITHMETIC_VERSION, networks.model_id)
+    return SequenceHeader(format_of(frame), SETTINGS.gop_size, ARITHMETIC_VERSION, networks.model_id)
 
 
 def payload_md5(packets: list[Packet]) -> str:
@@ -98,7 +77,7 @@ def main() -> None:
     )
     parser.add_argument("weights", type=Path)
     parser.add_argument("video", nargs="?")
-    parser.add_argument("frames", nargs="?", type=int, default=6)
+    parser.add_argument("frames", nargs="?", type=int, default=4)
     parser.add_argument("--variant", action="append")
     arguments = parser.parse_args()
     for line in run(arguments.weights, arguments.video, arguments.frames, arguments.variant or ["default"]):

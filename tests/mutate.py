@@ -69,7 +69,7 @@ def main(modules: list[str]) -> None:
         copy = Path(folder)
         for part in ("bcodec", "weights"):
             shutil.copytree(TESTS.parent / part, copy / part)
-        for name in ("pins.py", "pins.json", "pinned.bcv"):
+        for name in ("pins.py", "clips.py", "pins.json", "pinned.bcv"):
             shutil.copy(TESTS / name, copy)
         if not modules:
             modules = sorted(m for m in run(LOADED, copy).stdout.split() if m.startswith("bcodec."))

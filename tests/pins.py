@@ -22,8 +22,8 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from clips import smoothed
 from torch import Tensor
 
 import bcodec
@@ -55,24 +55,14 @@ FILTERED, WORTH = 5, 50.0  # the group whose loop filters have all shares, and b
 NO_BITS = ("__main__", "budget", "weights")  # modules among the networks
 SOUND = AuxiliaryPacket(1, 1, 0, 0, 0, b"not sound, but kept")
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-
-def noise(rng: np.random.Generator, rows: int, columns: int, rounds: int) -> Ints:
-    """Random samples 0..255, smoothed so many times; integers only, the same on every machine."""
-    canvas = rng.integers(0, 256, (rows, columns))
-    for reach in (1, *(2,) * rounds):
-        below = np.roll(canvas, reach, 0)
-        canvas = (canvas + below + np.roll(canvas, reach, 1) + np.roll(below, reach, 1)) // 4
-    return canvas
-
 
 def scene(seed: int, count: int, *, pan: int, contrast: tuple[int, int], light: int) -> Iterator[Frame]:
     """Soft texture that pans, ruled text that stands on it, a square that turns up, and a little noise."""
     rng = np.random.default_rng(seed)
     shapes = plane_shapes(WIDTH, HEIGHT)
-    canvases = [noise(rng, rows + 8, columns + pan * count, 3) for rows, columns in shapes]
+    canvases = [
+        smoothed(rng.integers(0, 256, (rows + 8, columns + pan * count)), 3) for rows, columns in shapes
+    ]
     text = rng.integers(0, 2, (6, 20)).repeat(2, 0).repeat(2, 1) * 200 + 20
     for index in range(count):
         planes = []

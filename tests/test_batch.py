@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
+from clips import flat, write
 
-from bcodec.bitstream import VideoFormat
 from bcodec.cli.main import main
-from bcodec.frame import Frame, plane_shapes
 from bcodec.networks import Networks
 from bcodec.pipeline.batch import complete_bytes, targets_in
-from bcodec.video import VideoWriter
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -45,10 +41,7 @@ def run(
 
 
 def clip(name: str) -> str:
-    with VideoWriter(name, VideoFormat(32, 32, Fraction(25), Fraction(1, 25))) as writer:
-        for level in (40, 50):
-            writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(32, 32))))
-    return name
+    return str(write(Path(name), flat((40, 50), 32, 32)))
 
 
 def test_a_failure_does_not_end_it_and_what_is_done_is_skipped(run: Run, tmp_path: Path) -> None:

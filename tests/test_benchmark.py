@@ -5,17 +5,14 @@ import importlib.util
 import math
 import sys
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from clips import noise, write
 
-from bcodec.bitstream import VideoFormat
-from bcodec.frame import Frame, plane_shapes
 from bcodec.metrics import Quality
-from bcodec.video import VideoReader, VideoWriter
+from bcodec.video import VideoReader
 
 WIDTH, HEIGHT, COUNT = 64, 48, 3
 
@@ -101,19 +98,9 @@ def test_speed_is_by_clip_by_frame_and_by_megapixel() -> None:
     ]  # fmt: skip
 
 
-def pictures() -> list[Frame]:
-    rng = np.random.default_rng(2)
-    shapes = plane_shapes(WIDTH, HEIGHT)
-    return [Frame(*(rng.integers(60, 200, s, np.uint8) for s in shapes)) for _ in range(COUNT)]
-
-
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "noise.y4m"
-    with VideoWriter(path, VideoFormat(WIDTH, HEIGHT, Fraction(25), Fraction(1, 25))) as writer:
-        for picture in pictures():
-            writer.write(picture)
-    return path
+    return write(tmp_path / "noise.y4m", noise(COUNT, WIDTH, HEIGHT))
 
 
 def planes(path: Path) -> list[bytes]:
@@ -134,7 +121,7 @@ def test_the_settings_of_x264_are_no_part_of_the_pictures(clip: Path) -> None:
 
 def test_a_video_that_lacks_a_frame_has_no_quality(clip: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        benchmark.quality([*pictures(), pictures()[0]], clip)
+        benchmark.quality(noise(COUNT + 1, WIDTH, HEIGHT), clip)
 
 
 def test_each_point_is_a_line_of_the_results(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@ import io
 import os
 import struct
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from typing import BinaryIO
@@ -11,6 +10,7 @@ from zlib import crc32
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packets import HEADER, HEADER_SIZE, VIDEO, AnyPacket, open_bytes, raw_packet, written
 
 from bcodec import bitstream
 from bcodec.bitstream import (
@@ -25,26 +25,6 @@ from bcodec.bitstream import (
     VideoFormat,
 )
 from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
-
-AnyPacket = Packet | AuxiliaryPacket
-
-VIDEO = VideoFormat(
-    353,
-    289,
-    Fraction(30000, 1001),
-    Fraction(1, 90000),
-    Fraction(12, 11),
-    1,
-    1,
-    13,
-    6,
-    chroma_location=1,
-    rotation=270,
-)
-HEADER = SequenceHeader(
-    VIDEO, gop_size=32, arithmetic_version=7, model_id=b"\x01\x23\x45\x67\x89\xab\xcd\xef"
-)
-HEADER_SIZE = 58
 
 
 def frame(
@@ -82,18 +62,6 @@ class Pipe(io.RawIOBase):
         return self._data.read(min(size, 3))
 
 
-def written(packets: Sequence[AnyPacket], header: SequenceHeader = HEADER) -> bytes:
-    file = io.BytesIO()
-    with BitstreamWriter(file, header) as writer:
-        for packet in packets:
-            writer.write(packet)
-    return file.getvalue()
-
-
-def open_bytes(data: bytes) -> BitstreamReader:
-    return BitstreamReader(io.BytesIO(data))
-
-
 def read_until_error(file: BinaryIO) -> tuple[list[AnyPacket], BitstreamError | None]:
     packets: list[AnyPacket] = []
     try:
@@ -102,12 +70,6 @@ def read_until_error(file: BinaryIO) -> tuple[list[AnyPacket], BitstreamError | 
     except BitstreamError as error:
         return packets, error
     return packets, None
-
-
-def raw_packet(kind: int, body: bytes, length: bytes | None = None) -> bytes:
-    """A packet as the format has it, made here without the module's help."""
-    data = bytes([(0xBC + kind) % 256]) + (bytes([len(body)]) if length is None else length) + body
-    return data + struct.pack("<H", crc32(data) & 0xFFFF)
 
 
 def boundaries(packets: list[AnyPacket]) -> list[int]:

@@ -20,90 +20,29 @@ import pytest
 import torch
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from conftest import Command, Result, save_tiny
+from clips import format_of, moving, noise, write
+from commands import (
+    COUNT,
+    FAST,
+    GOP,
+    HEIGHT,
+    QUICK,
+    WIDTH,
+    Command,
+    feed,
+    flipped,
+    one_error,
+    packet_ends,
+    pictures,
+)
+from conftest import save_tiny
 
 import bcodec
-from bcodec.bitstream import BitstreamReader, BitstreamWriter, Packet, SequenceHeader, VideoFormat
-from bcodec.cli.main import commands, main
-from bcodec.frame import Frame, picture_bytes, plane_shapes
-from bcodec.video import VideoReader, VideoWriter
+from bcodec.bitstream import BitstreamReader, BitstreamWriter, Packet, SequenceHeader
+from bcodec.cli.main import commands
+from bcodec.frame import picture_bytes
 
-WIDTH, HEIGHT, COUNT, GOP = 64, 48, 9, 4  # I frames 0, 4, 8
-FORMAT = VideoFormat(WIDTH, HEIGHT, Fraction(25), Fraction(1, 25), colour_range=1)
 NEEDS_FULL_DISK = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-QUICK = ("--threads", 1)  # tiny pictures gain nothing from more
-FAST = (*QUICK, "--preset", "fast")  # where the claim is not about what an encoder tries
-
-
-def moving_pictures(count: int = COUNT, width: int = WIDTH, height: int = HEIGHT) -> list[Frame]:
-    rng = np.random.default_rng(1)
-    shapes = plane_shapes(width, height)
-    large = [rng.integers(60, 200, (rows, columns + 2 * count), np.uint8) for rows, columns in shapes]
-    return [
-        Frame(
-            *(
-                np.ascontiguousarray(p[:, t : t + columns])
-                for p, (_, columns) in zip(large, shapes, strict=True)
-            )
-        )
-        for t in range(count)
-    ]
-
-
-def write_clip(path: Path, frames: list[Frame], format: VideoFormat = FORMAT) -> Path:
-    with VideoWriter(path, format) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
-
-
-def pictures(path: Path, **raw: Any) -> list[bytes]:
-    with VideoReader(path, **raw) as reader:
-        return [frame.to_bytes() for frame in reader]
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "clip.y4m", moving_pictures())
-
-
-@pytest.fixture(scope="session")
-def coded(clip: Path, tiny_weights: Path) -> Path:
-    target = clip.with_name("coded.bcv")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
-        assert main(["encode", str(clip), "-o", str(target), "--gop", str(GOP), *map(str, FAST)]) == 0
-    return target
-
-
-@pytest.fixture(scope="session")
-def decoded(coded: Path, tiny_networks: bcodec.Networks) -> list[bytes]:
-    with coded.open("rb") as file:
-        reader = BitstreamReader(file)
-        return [frame.to_bytes() for frame in bcodec.decode(reader.frames(), reader.header, tiny_networks)]
-
-
-def one_error(result: Result, status: int, *parts: str) -> None:
-    """Claim that a command failed as it should: its status, and one clear line."""
-    assert result.status == status, result.err
-    assert re.fullmatch(r"bcodec: error: .+\n", result.err), result.err
-    for part in parts:
-        assert part in result.err
-    assert ".part" not in result.err
-
-
-class Pipe(io.BytesIO):
-    def seekable(self) -> bool:
-        return False
-
-    def seek(self, *_: int) -> int:
-        raise io.UnsupportedOperation("a pipe")
-
-
-def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(data)))
-
-
 # ---------------------------------------------------------------- what goes in comes out
 
 
@@ -168,14 +107,14 @@ def test_decode_needs_nothing_that_stands_before_the_i_frame(
 
 
 def test_encode_begins_and_ends_at_any_frame(run: Command, clip: Path, tmp_path: Path) -> None:
-    part = write_clip(tmp_path / "part.y4m", moving_pictures()[2:5])
+    part = write(tmp_path / "part.y4m", moving(COUNT)[2:5])
     assert run("encode", clip, "-o", tmp_path / "a.bcv", "--start", 2, "--frames", 3, *FAST).status == 0
     assert run("encode", part, "-o", tmp_path / "b.bcv", *FAST).status == 0
     assert (tmp_path / "a.bcv").read_bytes() == (tmp_path / "b.bcv").read_bytes()
 
 
 def test_encode_takes_raw_video_with_size_and_rate(run: Command, tmp_path: Path) -> None:
-    raw = write_clip(tmp_path / "clip.yuv", moving_pictures(2))
+    raw = write(tmp_path / "clip.yuv", moving(2))
     options = ("--size", "64x48", "--fps", "30000/1001", "-q", 63, *FAST)
     assert run("encode", raw, "-o", tmp_path / "out.bcv", *options).status == 0
     found = json.loads(run("info", tmp_path / "out.bcv", "--json").out)
@@ -281,17 +220,6 @@ def test_info_tells_of_a_damaged_file_what_it_can(
 
 
 # ---------------------------------------------------------------- damaged bitstreams
-
-
-def packet_ends(path: Path) -> list[int]:
-    """Byte offsets behind each frame packet."""
-    with path.open("rb") as file:
-        reader = BitstreamReader(file)
-        return [file.tell() for _ in reader.frames()]
-
-
-def flipped(data: bytes, place: int) -> bytes:
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 def rewritten(
@@ -408,7 +336,7 @@ def test_file_with_a_bad_header_is_refused(
 
 
 def test_file_with_no_frames_is_refused(run: Command, tmp_path: Path, tiny_networks: bcodec.Networks) -> None:
-    header = SequenceHeader(FORMAT, GOP, bcodec.ARITHMETIC_VERSION, tiny_networks.model_id)
+    header = SequenceHeader(format_of(moving(1)[0]), GOP, bcodec.ARITHMETIC_VERSION, tiny_networks.model_id)
     with (tmp_path / "none.bcv").open("wb") as file, BitstreamWriter(file, header):
         pass
     one_error(run("decode", tmp_path / "none.bcv", "-o", tmp_path / "out.y4m"), 1, "none.bcv: has no frame 0")
@@ -439,7 +367,7 @@ def write_sound(path: Path) -> Path:
 
 
 def write_cut(path: Path) -> Path:
-    write_clip(path, moving_pictures(5))
+    write(path, noise(5))
     path.write_bytes(path.read_bytes()[:-9000])
     return path
 
@@ -768,7 +696,7 @@ def test_missing_gpu_is_told(run: Command, clip: Path, tmp_path: Path) -> None:
 
 
 def test_odd_size_in_mp4_is_refused_by_the_name_that_the_user_gave(run: Command, tmp_path: Path) -> None:
-    odd = write_clip(tmp_path / "odd.y4m", moving_pictures(1, 33, 31), replace(FORMAT, width=33, height=31))
+    odd = write(tmp_path / "odd.y4m", moving(1, 33, 31))
     assert run("encode", odd, "-o", tmp_path / "odd.bcv", *FAST).status == 0
     result = run("decode", tmp_path / "odd.bcv", "-o", tmp_path / "odd.mp4", *QUICK)
     one_error(result, 1, f"{tmp_path / 'odd.mp4'}: mp4 (H.264) cannot hold the odd size 33x31")
@@ -815,7 +743,7 @@ def test_encode_folder_encodes_all_videos_of_a_folder(tmp_path: Path) -> None:
 def test_python_api_example_encodes_and_decodes(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    clip = write_clip(tmp_path / "clip.y4m", moving_pictures(2))
+    clip = write(tmp_path / "clip.y4m", moving(2))
     monkeypatch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
     monkeypatch.setattr(sys, "argv", ["python_api.py", str(clip), "20"])
     runpy.run_path(str(Path(__file__).parents[1] / "examples" / "python_api.py"), run_name="__main__")

@@ -4,7 +4,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
-from test_codec import clip
+from clips import moving
 from torch import Tensor
 
 from bcodec.bitstream import FrameType, PacketHeader
@@ -41,7 +41,7 @@ class Recorder(ThriftyWriter):
 def written(tiny_networks: Networks) -> tuple[Recorder, Recorder]:
     """An I frame as it was written, and a B frame behind it."""
     codec, dpb = FrameCodec(tiny_networks, 64, 48), DecodedPictureBuffer[Reference]()
-    first, second = clip(2, 64, 48)
+    first, second = moving(2, 64, 48)
     intra, b = Recorder(codec.tables), Recorder(codec.tables)
     analysts = (
         Analyst(tiny_networks.intra, to_tensor(first)),

@@ -5,37 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import format_of, noise, write
 
-from bcodec.bitstream import BitstreamReader, VideoFormat
+from bcodec.bitstream import BitstreamReader
 from bcodec.cli.main import main
-from bcodec.frame import Frame, plane_shapes
 from bcodec.metrics import Quality
 from bcodec.networks import Networks
 from bcodec.pipeline.compare import Comparison, curves, rate_changes, to_table
-from bcodec.video import VideoWriter
 
-FORMAT = VideoFormat(64, 48, Fraction(25), Fraction(1, 25))
 COUNT = 6
 Run = Callable[..., tuple[int, str, str]]
-
-
-def noise(seed: int = 0, width: int = 64, height: int = 48) -> list[Frame]:
-    rng = np.random.default_rng(seed)
-    shapes = plane_shapes(width, height)
-    return [Frame(*(rng.integers(60, 200, s, np.uint8) for s in shapes)) for _ in range(COUNT)]
-
-
-def write(path: Path, frames: list[Frame], format: VideoFormat = FORMAT) -> Path:
-    with VideoWriter(path, format) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
 
 
 @dataclass
@@ -50,8 +34,8 @@ class Files:
 def files(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Files:
     folder = tmp_path_factory.mktemp("compare")
     found = Files(*(folder / name for name in ("clip.y4m", "clip.bcv", "clip.mkv", "clip.mp4")))
-    write(found.source, noise())
-    write(found.lossy, noise())
+    write(found.source, noise(COUNT))
+    write(found.lossy, noise(COUNT))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
         for words in (
@@ -102,7 +86,7 @@ def test_the_table_has_a_line_a_video(run: Run, files: Files) -> None:
 
 
 def test_raw_planes_take_size_and_rate_of_the_source(run: Run, files: Files, tmp_path: Path) -> None:
-    raw = write(tmp_path / "clip.yuv", noise())
+    raw = write(tmp_path / "clip.yuv", noise(COUNT))
     status, out, _ = run(files.source, raw, "--json")
     assert (status, json.loads(out)["videos"][0]["psnr_yuv"]) == (0, 100)
     status, _, err = run(raw, files.source)
@@ -111,11 +95,11 @@ def test_raw_planes_take_size_and_rate_of_the_source(run: Run, files: Files, tmp
 
 
 def test_what_cannot_be_compared_is_told(run: Run, files: Files, tmp_path: Path) -> None:
-    small = write(tmp_path / "small.y4m", noise(0, 32, 32), replace(FORMAT, width=32, height=32))
+    small = write(tmp_path / "small.y4m", noise(COUNT, 32, 32))
     status, out, err = run(files.source, small)
     assert (status, out) == (1, "")
     assert err == f"bcodec: error: {small}: is 32x32, and {files.source} is 64x48\n"
-    short = write(tmp_path / "short.y4m", noise()[:4])
+    short = write(tmp_path / "short.y4m", noise(4))
     assert (
         f"{short} is shorter than {files.source}: compared the first 4 frames" in run(files.source, short)[2]
     )
@@ -143,7 +127,7 @@ def test_a_picture_without_matplotlib_is_refused(
 
 
 def point(codec: str, size: int, psnr: float) -> Comparison:
-    return Comparison(f"{codec}-{size}", codec, FORMAT, [Quality(psnr, psnr, psnr)], [size])
+    return Comparison(f"{codec}-{size}", codec, format_of(noise(1)[0]), [Quality(psnr, psnr, psnr)], [size])
 
 
 def test_curves_are_compared_by_bd_rate() -> None:
@@ -152,9 +136,12 @@ def test_curves_are_compared_by_bd_rate() -> None:
     few = [point("c", 1000, 33)]
     (change,) = rate_changes([*theirs, *ours, *few])
     assert (change.codec, change.anchor) == ("b", "a")
-    assert change.percent == pytest.approx(-10)
+    assert (change.percent["psnr_yuv"], change.percent["psnr_y"]) == pytest.approx((-10, -10))
+    assert math.isnan(change.percent["xpsnr_y"])
     assert [c.sizes[0] for c in curves(theirs)["a"]] == [1000, 2000, 4000, 8000]
-    assert to_table([*theirs, *ours]).splitlines()[-1] == "BD-rate (PSNR YUV) of b against a: -10.00 %"
+    *_, head, row = to_table([*theirs, *ours]).splitlines()
+    assert head.split() == ["PSNR", "YUV", "PSNR", "Y", "XPSNR", "YUV", "XPSNR", "Y", "BD-rate"]
+    assert row.split() == ["-10.00", "%", "-10.00", "%", "-", "-", "b", "against", "a"]
     assert math.isnan(ours[0].mean.ms_ssim)
 
 

@@ -1,10 +1,11 @@
 from collections.abc import Iterator
 
 import pytest
+from schedules import schedule
 
 from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
 from bcodec.errors import MissingPicture, MissingReference
-from bcodec.gop import Closing, Slot, schedule, window
+from bcodec.gop import Closing, Slot, window
 
 
 def depth(gop_size: int) -> int:

@@ -1,8 +1,8 @@
 """Filters fitted to a picture mend what filters can mend, and else cost little."""
 
 import numpy as np
+from filtering import SIZES, STEPS, blurred, fitting, lines
 from latents import CODER
-from test_loopfilter import SIZES, STEPS, blurred, fitting, lines
 
 from bcodec.encoder.filters import solve
 from bcodec.entropy.coder import RangeWriter

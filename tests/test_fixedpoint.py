@@ -103,7 +103,8 @@ def convolved(layer: Conv2d, x: Tensor, residual: Tensor | None) -> Tensor:
     """The layer's output, computed from its integers in int64."""
     weight, bias, exponent = (t.numpy().astype(np.int64) for t in layer.integers())
     kernel, stride, frac = weight.shape[2], layer.stride, layer.grid_in.frac
-    padding = ((0, 0), (0, 0), (layer.padding, layer.padding), (layer.padding, layer.padding))
+    reach = layer.weight.shape[-1] // 2
+    padding = ((0, 0), (0, 0), (reach, reach), (reach, reach))
     padded = np.pad(integers(x, frac), padding)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[
         :, :, ::stride, ::stride

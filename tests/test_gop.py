@@ -1,8 +1,9 @@
 from itertools import chain
 
 import pytest
+from schedules import schedule
 
-from bcodec.gop import Closing, Slot, intra_anchor, schedule, window
+from bcodec.gop import Closing, Slot, window
 
 
 def test_gop_of_eight_is_the_pre_order_of_the_bisection() -> None:
@@ -50,18 +51,7 @@ def test_referenced_is_true_of_exactly_those_b_frames_that_lie_next_to_a_later_o
         assert [slot.referenced for slot in slots] == [slot.poc in used or slot.intra for slot in slots]
 
 
-def test_windows_laid_end_to_end_are_the_schedule() -> None:
-    windows = [window(0, 8, 8), window(8, 8, 8), window(16, 5, 8)]
-    assert [intra_anchor(0, 8), *chain.from_iterable(windows)] == list(schedule(22, 8))
-
-
 @pytest.mark.parametrize(("anchor", "length", "gop_size"), [(-1, 1, 8), (0, 0, 8), (0, 9, 8), (0, 1, 0)])
 def test_impossible_window_is_refused(anchor: int, length: int, gop_size: int) -> None:
     with pytest.raises(ValueError, match="no window"):
         window(anchor, length, gop_size)
-
-
-@pytest.mark.parametrize(("count", "gop_size"), [(0, 8), (8, 0), (-1, 8)])
-def test_impossible_schedule_is_refused(count: int, gop_size: int) -> None:
-    with pytest.raises(ValueError, match="no schedule"):
-        next(schedule(count, gop_size))

@@ -59,13 +59,13 @@ def test_quality_weighs_planes_6_1_1() -> None:
 def test_quality_of_a_picture_is_that_of_its_planes() -> None:
     a, b = [plane(0), plane(1), plane(2)], [plane(3), plane(1), plane(4)]
     quality = Quality.of(a, b, with_ms_ssim=True)
-    assert quality == (psnr(a[0], b[0]), 100, psnr(a[2], b[2]), ms_ssim(a[0], b[0]))
+    assert quality == Quality(psnr(a[0], b[0]), 100, psnr(a[2], b[2]), ms_ssim(a[0], b[0]))
     assert math.isnan(Quality.of(a, b).ms_ssim)
 
 
 def test_mean_quality_averages_decibels() -> None:
     mean = Quality.mean([Quality(30, 40, 50, 0.9), Quality(40, 42, 54, 0.7)])
-    assert mean == pytest.approx((35, 41, 52, 0.8))
+    assert mean[:4] == pytest.approx((35, 41, 52, 0.8))
     with pytest.raises(ValueError, match="no frames"):
         Quality.mean([])
 

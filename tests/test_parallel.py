@@ -4,30 +4,34 @@ import multiprocessing
 from collections.abc import Iterator
 
 import pytest
-from test_codec import clip
+from clips import moving
 
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_frames, split
 from bcodec.encoder.parallel import code_in_parallel
-from bcodec.frame import Frame
+from bcodec.frame import Frame, picture_hash
 from bcodec.networks import Networks
 
 MEDIUM = PRESETS["medium"]
-SETTINGS = Settings(qp=40, gop_size=4, scene_cut=True)
+SETTINGS = Settings(qp=40, gop_size=2, scene_cut=True)
 
 
 def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
-    frames = clip(5) + clip(6, seed=1)
+    frames = moving(2, 40, 24) + moving(3, 40, 24, seed=1)
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
-    together = list(code_in_parallel(split(frames, SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, jobs=2))
+    parts = split(frames, SETTINGS)
+    together = list(code_in_parallel(parts, SETTINGS.qp, tiny_networks, MEDIUM, jobs=2, pictures=True))
     assert [coded.packet for coded in together] == [coded.packet for coded in alone]
     assert [coded.motion_bits for coded in together] == [coded.motion_bits for coded in alone]
+    hashes = [picture_hash(coded.picture) for coded in together if coded.picture]
+    assert hashes == [coded.packet.picture_hash for coded in alone]
+    assert {coded.picture for coded in alone} == {None}
     assert multiprocessing.active_children() == []
 
 
 def test_processes_end_when_the_input_fails(tiny_networks: Networks) -> None:
     def failing() -> Iterator[Frame]:
-        yield from clip(9)
+        yield from moving(5, 40, 24)
         raise OSError("the input is gone")
 
     with pytest.raises(OSError, match="the input is gone"):

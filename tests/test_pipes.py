@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from commands import Command
 
 from bcodec.frame import picture_bytes
 

@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 
 import pytest
-from test_codec import clip
+from clips import format_of, moving
 
-from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader, VideoFormat
+from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
 from bcodec.codec import decode
-from bcodec.encoder import ratecontrol
 from bcodec.encoder.encode import Settings
 from bcodec.encoder.group import CodedFrame
+from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import LAYER_QP, layer_qp
-from bcodec.encoder.ratecontrol import analyse, fit_size, hold_psnr, search
+from bcodec.encoder.ratecontrol import analyse, fit_size, hold_quality, search
 from bcodec.frame import picture_hash
 from bcodec.networks import Networks
 
@@ -79,19 +78,19 @@ def test_a_qp_between_two_integers_raises_one_layer_after_the_other() -> None:
         assert len({tuple(level) for level in levels}) == 8
 
 
-def test_groups_of_different_qp_decode(tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wanted(coded: list[CodedFrame]) -> float:  # 30 dB at qp 20, 24, 28, ... for the groups in turn
+def test_groups_of_different_qp_decode(tiny_networks: Networks) -> None:
+    def wanted(
+        _: list[Group], coded: list[CodedFrame]
+    ) -> float:  # 30 dB at qp 20, 24, 28, ... for the groups in turn
         poc = min(frame.packet.header.poc for frame in coded)
         qps = {frame.packet.header.qp for frame in coded if frame.packet.header.temporal_layer == 0}
         return 30 + 0.35 * (max(qps) - LAYER_QP[0] - 20 - poc)
 
-    monkeypatch.setattr(ratecontrol, "_mean_psnr", wanted)
-    frames, settings = clip(12), Settings(32, 4, scene_cut=False, preset="fast")
-    coded = list(hold_psnr(frames, settings, tiny_networks, 30))
+    frames, settings = moving(12, 40, 24), Settings(32, 4, scene_cut=False, preset="fast")
+    coded = list(hold_quality(frames, settings, tiny_networks, 30, wanted))
     packets = [frame.packet for frame in coded]
     anchors = [packet.header.qp for packet in packets if packet.header.temporal_layer == 0]
     assert [qp - LAYER_QP[0] for qp in anchors] == [20, 20, 25, 29]
-    video = VideoFormat(frames[0].width, frames[0].height, Fraction(25), Fraction(1, 25))
-    header = SequenceHeader(video, 4, ARITHMETIC_VERSION, tiny_networks.model_id)
+    header = SequenceHeader(format_of(frames[0]), 4, ARITHMETIC_VERSION, tiny_networks.model_id)
     hashes = [picture_hash(frame) for frame in decode(packets, header, tiny_networks)]
     assert hashes == [p.picture_hash for p in sorted(packets, key=lambda packet: packet.header.poc)]

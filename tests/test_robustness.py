@@ -25,12 +25,12 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from clips import with_sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latents import CODER, latent, read
 from latents import written as coded_latents
-from test_bitstream import HEADER, open_bytes, raw_packet, written
-from test_streams import make_clip
+from packets import HEADER, HEADER_SIZE, open_bytes, raw_packet, written
 
 import bcodec
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, BitstreamWriter, FrameType, Packet, PacketHeader
@@ -43,7 +43,6 @@ MUTATIONS = int(os.environ.get("BCODEC_MUTATIONS", "150"))
 MEMORY = 3 << 30  # bytes of data, for the whole process
 SECONDS = 20.0  # for one file: far more than it takes, far less than a hang
 FRAMES = 5
-HEADER_SIZE = 58
 QUICK = ("--threads", "1", "--device", "cpu")
 ENCODE = ("encode", "--gop", "4", "--frames", str(FRAMES))
 
@@ -57,7 +56,7 @@ def _tiny(tiny_networks: bcodec.Networks, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("robustness") / "clip.mkv")
+    return with_sound(tmp_path_factory.mktemp("robustness") / "clip.mkv")
 
 
 def encoded(source: Path, networks: bcodec.Networks, preset: str) -> bytes:
@@ -511,7 +510,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def forked(source: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    words = [str(tiny_weights), "encode", str(source), "--gop", "2", "--frames", "5", "--preset", "fast"]
+    words = [str(tiny_weights), "encode", str(source), "--gop", "2", "--frames", "3", "--preset", "fast"]
     done = subprocess.run(
         [sys.executable, "-c", FORKS, *words],
         cwd=tmp_path_factory.mktemp("forked"),

@@ -4,20 +4,18 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from clips import moving
+from schedules import schedule
 
 from bcodec.encoder.groups import groups
 from bcodec.encoder.scenes import find_cuts, shrink
-from bcodec.frame import Frame, Plane
-from bcodec.gop import schedule
+from bcodec.frame import Plane
 
 HEIGHT, WIDTH = 72, 128
 
 
 def scene(seed: int, count: int, speed: int = 2) -> list[Plane]:
-    """A blocky random picture that moves."""
-    blocks = np.random.default_rng(seed).integers(20, 230, (HEIGHT // 8, (WIDTH + speed * count) // 8 + 1))
-    canvas = np.kron(blocks, np.ones((8, 8), int)).astype(np.uint8)
-    return [canvas[:, speed * t :][:, :WIDTH] for t in range(count)]
+    return [frame.y for frame in moving(count, WIDTH, HEIGHT, seed=seed, speed=speed)]
 
 
 def cuts(planes: Iterable[Plane]) -> list[int]:
@@ -86,15 +84,10 @@ def test_small_pictures_are_small(shape: tuple[int, int]) -> None:
 # ---------------------------------------------------------------- groups
 
 
-def frames_of(planes: list[Plane]) -> list[Frame]:
-    chroma = np.full((HEIGHT // 2, WIDTH // 2), 128, np.uint8)
-    return [Frame(np.ascontiguousarray(plane), chroma, chroma) for plane in planes]
-
-
 @pytest.mark.parametrize("gop_size", [1, 2, 4, 8])
 @pytest.mark.parametrize("count", range(1, 12))
 def test_without_cuts_groups_are_the_schedule(gop_size: int, count: int) -> None:
-    frames = frames_of(scene(0, count))
+    frames = moving(count, WIDTH, HEIGHT)
     parts = list(groups(frames, gop_size, scene_cut=True))
     assert [slot for part in parts for slot in part.slots] == list(schedule(count, gop_size))
     assert [frame for part in parts for frame in part.frames] == frames
@@ -106,7 +99,7 @@ def test_without_cuts_groups_are_the_schedule(gop_size: int, count: int) -> None
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_a_cut_splits_the_group_around_it(cut: int) -> None:
-    frames = frames_of(scene(0, cut) + scene(1, 12 - cut))
+    frames = moving(cut, WIDTH, HEIGHT) + moving(12 - cut, WIDTH, HEIGHT, seed=1)
     slots = [slot for part in groups(frames, 4, scene_cut=True) for slot in part.slots]
     before = [0, *range(4, cut, 4)]
     assert sorted(slot.poc for slot in slots) == list(range(12))

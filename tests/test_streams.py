@@ -14,14 +14,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 import pytest
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
-from av.container import OutputContainer
-from av.packet import Packet as AnyPacket
-from av.stream import Stream
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
-from conftest import Command
+from clips import MS, RATE, SOUND_RATE, SOUNDED, flat, with_sound, write
+from commands import Command
 
 from bcodec.bitstream import (
     AuxiliaryPacket,
@@ -47,13 +41,9 @@ from bcodec.bitstream.sidecar import (
 )
 from bcodec.cli.main import main
 from bcodec.errors import BitstreamError
-from bcodec.frame import Frame, plane_shapes
 from bcodec.pipeline.inspect import Inspection
-from bcodec.video import VideoReader, VideoWriter
+from bcodec.video import VideoReader
 
-RATE, COUNT = 25, 12
-SOUND = 48000  # Hz
-MS = Fraction(1, 1000)
 QUICKLY = "--threads", "1", "--preset", "fast"
 SOUND_STREAM = 2  # its index where there are subtitles
 
@@ -62,65 +52,6 @@ SOUND_STREAM = 2  # its index where there are subtitles
 def run(run: Command) -> Command:
     """As everywhere, on one thread and with the fast preset: side data is not coded."""
     return lambda name, *words: run(name, *words, *QUICKLY[: 2 if name == "decode" else None])
-
-
-# ---------------------------------------------------------------- clips with sound and subtitles
-
-
-def add_sound(
-    container: OutputContainer, codec: str, language: str, offset: int = 0
-) -> list[AnyPacket[Stream]]:
-    stream = container.add_stream(codec, rate=SOUND)
-    assert isinstance(stream, AudioStream)
-    stream.layout = "mono"
-    stream.metadata["language"] = language
-    container.start_encoding()
-    rng = np.random.default_rng(3)
-    packets: list[AnyPacket[Stream]] = []
-    each = stream.codec_context.frame_size or 400
-    for time in range(0, SOUND * COUNT // RATE, each):
-        frame = AudioFrame(stream.format.name, "mono", each)
-        frame.sample_rate, frame.pts, frame.time_base = SOUND, time + offset, Fraction(1, SOUND)
-        width = frame.planes[0].buffer_size
-        noise = (
-            rng.normal(0, 0.1, width // 4).astype("<f4").tobytes()
-            if "flt" in stream.format.name
-            else rng.bytes(width)
-        )
-        frame.planes[0].update(noise.ljust(width, b"\0"))
-        packets += stream.encode(frame)
-    return packets + stream.encode(None)
-
-
-def make_clip(path: Path, codec: str = "aac", subtitles: str | None = None, start: int = 0) -> Path:
-    """Pictures, sound and subtitles at 0.1 and 0.3 s; `start` in frame periods."""
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = "Größe"
-        video = container.add_stream("libx264", rate=RATE, options={"bf": "0"})
-        assert isinstance(video, VideoStream)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        words: Stream | None = None
-        if subtitles:
-            words = container.add_mux_stream(subtitles)
-            words.time_base = MS
-        packets: list[AnyPacket[Stream]] = [*add_sound(container, codec, "deu", start * SOUND // RATE)]
-        for i in range(COUNT):
-            picture = VideoFrame(64, 48, "yuv420p")
-            for plane in picture.planes:
-                plane.update(bytes([60 + 5 * i]) * plane.buffer_size)
-            picture.pts = i + start
-            packets += video.encode(picture)
-        packets += video.encode(None)
-        for i in (1, 3) if words else ():
-            text = f"words {i}".encode()
-            packet = AnyPacket(len(text).to_bytes(2, "big") + text if subtitles == "mov_text" else text)
-            packet.pts, packet.dts, packet.duration, packet.time_base = 100 * i, 100 * i, 150, MS
-            assert words
-            packet.stream = words
-            packets.append(packet)
-        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
-            container.mux(packet)
-    return path
 
 
 def packets(path: Path, kind: str = "audio") -> list[tuple[bytes, Fraction]]:
@@ -158,7 +89,7 @@ class Coded(NamedTuple):
 @pytest.fixture(scope="module")
 def coded(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Coded:
     folder = tmp_path_factory.mktemp("coded")
-    source, file = make_clip(folder / "clip.mkv", subtitles="subrip"), folder / "a.bcv"
+    source, file = with_sound(folder / "clip.mkv", subtitles="subrip"), folder / "a.bcv"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
         assert main(["encode", str(source), "-o", str(file), "--gop", "8", *QUICKLY]) == 0
@@ -183,8 +114,8 @@ def coded(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Coded
 def test_sound_comes_back_byte_for_byte(
     run: Command, tmp_path: Path, before: str, codec: str, after: str
 ) -> None:
-    source = make_clip(tmp_path / f"clip.{before}", codec)
-    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 4).status == 0
+    source = with_sound(tmp_path / f"clip.{before}", codec)
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 1).status == 0
     result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{after}")
     assert (result.status, result.err.count("\n")) == (0, 1), result.err
     ours, theirs = packets(tmp_path / f"b.{after}"), packets(source)
@@ -194,13 +125,13 @@ def test_sound_comes_back_byte_for_byte(
         assert container.streams.audio[0].language == "deu"
         assert container.metadata.get("title") == (None if before == "ts" else "Größe")
         frames = sum(frame.samples for frame in container.decode(audio=0))
-    assert frames >= SOUND * COUNT // RATE - 2000
+    assert frames >= SOUND_RATE * SOUNDED // RATE - 2000
 
 
 @pytest.mark.parametrize(("before", "codec"), [("mkv", "subrip"), ("mp4", "mov_text")])
 def test_subtitles_come_back(run: Command, tmp_path: Path, before: str, codec: str) -> None:
-    source = make_clip(tmp_path / f"clip.{before}", subtitles=codec)
-    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
+    source = with_sound(tmp_path / f"clip.{before}", subtitles=codec)
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 1).status == 0
     assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{before}").status == 0
     kept = [p for p in packets(tmp_path / f"b.{before}", "subtitle") if p[0] != b"\0\0"]
     assert kept == [p for p in packets(source, "subtitle") if p[0] != b"\0\0"]
@@ -226,7 +157,7 @@ def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, coded: Co
     if where == "decode":
         result = run("decode", coded.file, "-o", tmp_path / "b.mkv", *options)
     else:
-        result = run("encode", coded.source, "-o", tmp_path / "a.bcv", *options)
+        result = run("encode", coded.source, "-o", tmp_path / "a.bcv", "--gop", 1, *options)
         assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / "b.mkv").status == 0
     assert (result.status, result.err.count("\n")) == (0, 1)
     with av.open(str(tmp_path / "b.mkv")) as container:
@@ -235,7 +166,7 @@ def test_streams_are_left_out_on_request(run: Command, tmp_path: Path, coded: Co
 
 @pytest.mark.parametrize("where", ["encode", "decode"])
 def test_a_part_has_its_own_sound(run: Command, tmp_path: Path, where: str) -> None:
-    source = make_clip(tmp_path / "clip.mkv", "pcm_s16le", subtitles="subrip")
+    source = with_sound(tmp_path / "clip.mkv", "pcm_s16le", subtitles="subrip")
     part = ("--start", 6, "--frames", 4)  # 0.24 s to 0.40 s
     extra = part if where == "encode" else ()
     assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 3, *extra).status == 0
@@ -253,8 +184,8 @@ def test_a_part_has_its_own_sound(run: Command, tmp_path: Path, where: str) -> N
 
 
 def test_the_first_picture_keeps_its_time(run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mkv", start=3)
-    assert run("encode", source, "-o", tmp_path / "a.bcv").status == 0
+    source = with_sound(tmp_path / "clip.mkv", start=3)
+    assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 2).status == 0
     for name in ("b.mkv", "b.mp4"):
         assert run("decode", tmp_path / "a.bcv", "-o", tmp_path / name).status == 0
         ours, theirs = packets(tmp_path / name, "video"), packets(source, "video")
@@ -273,7 +204,7 @@ def test_sound_through_pipes_is_the_same(
 
 
 def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> None:
-    source = make_clip(tmp_path / "clip.mkv", "pcm_s16le")
+    source = with_sound(tmp_path / "clip.mkv", "pcm_s16le")
     assert run("encode", source, "-o", tmp_path / "a.bcv", "--gop", 4).status == 0
     with (tmp_path / "a.bcv").open("rb") as file:
         reader = BitstreamReader(file)
@@ -300,9 +231,7 @@ def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: P
     codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
     format = VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3), rotation=90, **codes)
     tags = SideData(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
-    with VideoWriter(tmp_path / "clip.mp4", format, side_data=tags) as writer:
-        for level in (60, 70, 80):
-            writer.write(Frame(*(np.full(s, level, np.uint8) for s in plane_shapes(64, 48))))
+    write(tmp_path / "clip.mp4", flat((60, 70, 80)), format, side_data=tags)
     assert run("encode", tmp_path / "clip.mp4", "-o", tmp_path / "a.bcv").status == 0
     result = run("decode", tmp_path / "a.bcv", "-o", tmp_path / f"b.{after}")
     assert "aspect" not in result.err
@@ -470,7 +399,7 @@ def test_hostile_streams_do_not_keep_the_pictures_from_coming(
     assert "Traceback" not in result.err
     if result.status == 0:
         with VideoReader(tmp_path / "out.mkv") as pictures:
-            assert len(list(pictures)) == COUNT
+            assert len(list(pictures)) == SOUNDED
 
 
 # ---------------------------------------------------------------- info

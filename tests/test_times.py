@@ -19,7 +19,7 @@ from av.packet import Packet as AnyPacket
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from conftest import Command
+from commands import Command
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from clips import flat, noise, write
 
 from bcodec.bitstream import VideoFormat
 from bcodec.errors import VideoError
-from bcodec.frame import Frame, plane_shapes
+from bcodec.frame import Frame
 from bcodec.video import VideoReader, VideoWriter, output_kind
 from bcodec.video.matroska import write_aspect
 
@@ -26,19 +27,6 @@ SIZES = [(48, 32), (47, 33)]
 
 def shape(width: int = 48, height: int = 32, **more: Any) -> VideoFormat:
     return VideoFormat(width, height, NTSC, 1 / NTSC, **more)
-
-
-def noise(width: int = 48, height: int = 32, count: int = 5) -> list[Frame]:
-    rng = np.random.default_rng(1)
-    shapes = plane_shapes(width, height)
-    return [Frame(*(rng.integers(0, 256, s, np.uint8) for s in shapes)) for _ in range(count)]
-
-
-def write(path: Path, frames: list[Frame], format: VideoFormat) -> Path:
-    with VideoWriter(path, format) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
 
 
 def pictures(frames: list[Frame]) -> list[bytes]:
@@ -71,7 +59,7 @@ def encode(
     return path
 
 
-def add_noise(frame: VideoFrame) -> None:
+def fill_with_noise(frame: VideoFrame) -> None:
     rng = np.random.default_rng(2)
     for plane in frame.planes:
         plane.update(rng.bytes(plane.buffer_size))
@@ -93,7 +81,7 @@ def first_of(path: Path) -> tuple[Frame, VideoReader]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("ending", ["y4m", "mkv"])
 def test_planes_and_format_come_back_untouched(tmp_path: Path, ending: str, size: tuple[int, int]) -> None:
-    frames = noise(*size)
+    frames = noise(5, *size)
     format = shape(*size, colour_range=2)
     with VideoReader(write(tmp_path / f"clip.{ending}", frames, format)) as reader:
         assert pictures(list(reader)) == pictures(frames)
@@ -106,7 +94,7 @@ def test_planes_and_format_come_back_untouched(tmp_path: Path, ending: str, size
 
 @pytest.mark.parametrize("size", SIZES)
 def test_raw_planes_come_back_untouched(tmp_path: Path, size: tuple[int, int]) -> None:
-    frames = noise(*size)
+    frames = noise(5, *size)
     path = write(tmp_path / "clip.yuv", frames, shape(*size))
     assert path.read_bytes() == b"".join(pictures(frames))
     with VideoReader(path, size=size, frame_rate=NTSC) as reader:
@@ -116,19 +104,19 @@ def test_raw_planes_come_back_untouched(tmp_path: Path, size: tuple[int, int]) -
 
 
 def test_mp4_keeps_rate_count_colour_and_nearly_the_picture(tmp_path: Path) -> None:
-    flat = [Frame(*(np.full(s, 90 + i, np.uint8) for s in plane_shapes(48, 32))) for i in range(5)]
+    frames = flat(range(90, 95), 48, 32)
     codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
-    with VideoReader(write(tmp_path / "clip.mp4", flat, shape(**codes))) as reader:
+    with VideoReader(write(tmp_path / "clip.mp4", frames, shape(**codes))) as reader:
         decoded = list(reader)
     assert (len(decoded), reader.frame_count, reader.notices) == (5, 5, [])
     assert replace(reader.format, time_base=1 / NTSC) == shape(**codes)
-    for a, b in zip(flat, decoded, strict=True):
+    for a, b in zip(frames, decoded, strict=True):
         assert np.abs(a.y.astype(int) - b.y).max() <= 2
 
 
 @pytest.mark.parametrize("ending", ["mkv", "mp4"])
 def test_rotation_comes_back(tmp_path: Path, ending: str) -> None:
-    path = write(tmp_path / f"clip.{ending}", noise(), shape(rotation=270))
+    path = write(tmp_path / f"clip.{ending}", noise(5, 48, 32), shape(rotation=270))
     with VideoReader(path) as reader:
         assert reader.format.rotation == 270
 
@@ -145,14 +133,14 @@ def test_sample_aspect_ratio_comes_back(tmp_path: Path, ending: str, aspect: Fra
     }
     more = more if ending != "y4m" else {}
     format = shape(sample_aspect_ratio=aspect, **more)
-    path = write(tmp_path / f"clip.{ending}", noise(), format)
+    path = write(tmp_path / f"clip.{ending}", noise(5, 48, 32), format)
     with VideoReader(path) as reader:
         assert reader.format.sample_aspect_ratio == aspect
-        assert [f.planes[0].shape for f in reader] == [f.planes[0].shape for f in noise()]
+        assert [f.planes[0].shape for f in reader] == [f.planes[0].shape for f in noise(5, 48, 32)]
 
 
 def test_an_aspect_ratio_changes_nothing_else_in_a_matroska_file(tmp_path: Path) -> None:
-    frames = list(noise())
+    frames = noise(5, 48, 32)
     sizes = []
     for name, aspect in (("without", Fraction(0)), ("with", Fraction(16, 11))):
         path = write(tmp_path / f"{name}.mkv", frames, shape(sample_aspect_ratio=aspect))
@@ -189,7 +177,7 @@ def test_what_a_file_cannot_hold_is_told(
 
 
 def test_chroma_location_is_written_to_mkv(tmp_path: Path) -> None:
-    data = write(tmp_path / "clip.mkv", noise(), shape(chroma_location=3)).read_bytes()
+    data = write(tmp_path / "clip.mkv", noise(5, 48, 32), shape(chroma_location=3)).read_bytes()
     horizontal, vertical = bytes.fromhex("55b781"), bytes.fromhex("55b881")  # Matroska's ids, length 1
     assert horizontal + b"\1" in data  # left
     assert vertical + b"\1" in data  # top
@@ -204,7 +192,7 @@ def test_y4m_header(tmp_path: Path, siting: int, tag: str) -> None:
 
 
 def test_ffmpeg_reads_the_same_from_our_y4m(tmp_path: Path) -> None:
-    frames = noise(47, 33)
+    frames = noise(5, 47, 33)
     with av.open(str(write(tmp_path / "clip.y4m", frames, shape(47, 33)))) as container:
         for ours, theirs in zip(frames, container.decode(video=0), strict=True):
             plane = theirs.planes[0]
@@ -213,7 +201,7 @@ def test_ffmpeg_reads_the_same_from_our_y4m(tmp_path: Path) -> None:
 
 
 def test_y4m_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames, pipe = noise(47, 33), io.BytesIO()
+    frames, pipe = noise(5, 47, 33), io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe))
     with VideoWriter("-", shape(47, 33)) as writer:
         for frame in frames:
@@ -225,7 +213,7 @@ def test_y4m_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_kind_may_differ_from_the_paths_ending(tmp_path: Path) -> None:
-    frames = noise()
+    frames = noise(5, 48, 32)
     with VideoWriter(tmp_path / "clip.part", shape(), kind="mkv") as writer:
         for frame in frames:
             writer.write(frame)
@@ -233,7 +221,7 @@ def test_kind_may_differ_from_the_paths_ending(tmp_path: Path) -> None:
 
 
 def test_start_and_frames_cut_out_a_window(tmp_path: Path) -> None:
-    frames = noise()
+    frames = noise(5, 48, 32)
     for ending in ("y4m", "mkv"):
         with VideoReader(write(tmp_path / f"clip.{ending}", frames, shape()), start=1, frames=3) as reader:
             assert reader.frame_count == 3
@@ -241,7 +229,7 @@ def test_start_and_frames_cut_out_a_window(tmp_path: Path) -> None:
 
 
 def test_colon_in_a_name_is_no_protocol(tmp_path: Path) -> None:
-    path = write(tmp_path / "a:b.mkv", noise(), shape())
+    path = write(tmp_path / "a:b.mkv", noise(5, 48, 32), shape())
     assert len(read(path)) == 5
 
 
@@ -368,7 +356,7 @@ def test_sound_alone_is_refused(tmp_path: Path) -> None:
 
 
 def test_raw_without_its_numbers_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "clip.yuv", noise(), shape())
+    path = write(tmp_path / "clip.yuv", noise(5, 48, 32), shape())
     refuses("both must be given", path, size=(48, 32))
     refuses("both must be given", path, frame_rate=NTSC)
     message = "11520 bytes are not a whole number of 48x30 frames of 2160 bytes: 5 frames and 720 bytes over"
@@ -378,7 +366,7 @@ def test_raw_without_its_numbers_is_refused(tmp_path: Path) -> None:
 
 
 def test_numbers_for_a_file_that_has_its_own_are_refused(tmp_path: Path) -> None:
-    refuses("for raw .yuv only", write(tmp_path / "clip.mkv", noise(), shape()), size=(48, 32))
+    refuses("for raw .yuv only", write(tmp_path / "clip.mkv", noise(5, 48, 32), shape()), size=(48, 32))
 
 
 def test_small_video_is_refused(tmp_path: Path) -> None:
@@ -389,9 +377,9 @@ def test_small_video_is_refused(tmp_path: Path) -> None:
 def test_frames_before_the_damage_are_given(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"clip.{ending}"
     if ending == "avi":
-        encode(path, "yuv420p", fill=add_noise)
+        encode(path, "yuv420p", fill=fill_with_noise)
     elif ending == "mp4":
-        encode(path, "yuv420p", "mpeg4", fill=add_noise, times=tuple(range(20)))
+        encode(path, "yuv420p", "mpeg4", fill=fill_with_noise, times=tuple(range(20)))
         with (
             av.open(str(path)) as source,
             av.open(str(tmp_path / "front.mp4"), "w", options={"movflags": "faststart"}) as target,
@@ -403,7 +391,7 @@ def test_frames_before_the_damage_are_given(tmp_path: Path, ending: str) -> None
                     target.mux(packet)
         path = tmp_path / "front.mp4"
     else:
-        write(path, noise(), shape())
+        write(path, noise(5, 48, 32), shape())
     whole = read(path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 9 // 10] if ending == "mp4" else data[: len(data) * 2 // 3])
@@ -470,7 +458,7 @@ def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_window_outside_the_video_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "clip.mkv", noise(), shape())
+    path = write(tmp_path / "clip.mkv", noise(5, 48, 32), shape())
     refuses("has no frame 5", path, start=5)
     refuses("cannot read 0 frames", path, frames=0)
     refuses("from frame -1", path, start=-1)
@@ -503,11 +491,11 @@ def test_frame_of_another_size_is_refused(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "clip.yuv", shape()) as writer,
         pytest.raises(ValueError, match="16x16 picture in a video of 48x32"),
     ):
-        writer.write(noise(16, 16, 1)[0])
+        writer.write(noise(1, 16, 16)[0])
 
 
 def test_ffmpeg_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "clip.mp4", noise(), shape())
+    path = write(tmp_path / "clip.mp4", noise(5, 48, 32), shape())
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(VideoError):
         VideoReader(path)

@@ -46,9 +46,10 @@ def compare(
 ) -> None:
     """Tell how near each video DIST is to its source REF, and how many bits it takes.
 
-    They are .bcv files or any other video. PSNR is in dB, its mean over frames; YUV weighs the planes 6:1:1.
-    Bits are those of the packets of the pictures. Of codecs that come at four rates or more the BD-rate is
-    told against the first one, by PSNR YUV.
+    They are .bcv files or any other video. PSNR and XPSNR are in dB, SSIM and MS-SSIM are of luma, VMAF is
+    there where the installed FFmpeg has libvmaf; all are means over frames. YUV weighs the planes 6:1:1. Bits
+    are those of the packets of the pictures. Of codecs that come at four rates or more the BD-rate is told
+    against the first one, by PSNR and XPSNR, of YUV and of luma alone.
 
     \b
     bcodec compare clip.y4m clip.bcv
@@ -80,7 +81,7 @@ def compare(
         if plot:
             plot_to_png(found, picture)
     if as_json:
-        changes = [change._asdict() for change in rate_changes(found)]
+        changes = [change.to_dict() for change in rate_changes(found)]
         videos = [comparison.to_dict() for comparison in found]
         show(json.dumps({"reference": reference, "videos": videos, "bd_rate": changes}, indent=2))
     else:

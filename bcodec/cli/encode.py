@@ -68,6 +68,12 @@ MOST_JOBS = 64
     help="Mean PSNR (YUV 6:1:1) of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
 )
 @click.option(
+    "--target-xpsnr",
+    type=click.FloatRange(15, 60),
+    metavar="DB",
+    help="Mean XPSNR of luma of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
+)
+@click.option(
     "--gop",
     type=click.IntRange(1, MAX_GOP_SIZE),
     default=32,
@@ -89,7 +95,9 @@ MOST_JOBS = 64
 @click.option(
     "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
 )
-@click.option("--psnr", is_flag=True, help="Tell the PSNR of the decoded pictures, mean over frames, in dB.")
+@click.option(
+    "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
+)
 @click.option(
     "--log-json",
     type=arguments.FILE,
@@ -123,6 +131,7 @@ def encode(
     bitrate: float | None,
     max_size: float | None,
     target_psnr: float | None,
+    target_xpsnr: float | None,
     gop: int,
     preset: str,
     size: tuple[int, int] | None,
@@ -153,11 +162,15 @@ def encode(
     bcodec encode *.mp4 --out-dir coded
     ffmpeg -i in.mkv -f yuv4mpegpipe - | bcodec encode - -o out.bcv
     """
+    goals = {
+        "bitrate": bitrate,
+        "max_size": max_size,
+        "target_psnr": target_psnr,
+        "target_xpsnr": target_xpsnr,
+    }
     if context.get_parameter_source("qp") is not ParameterSource.DEFAULT:
-        one_goal(qp=qp, bitrate=bitrate, max_size=max_size, target_psnr=target_psnr)
-    plan = Plan(
-        bitrate=bitrate, max_size=max_size, target_psnr=target_psnr, jobs=jobs, resume=resume, verify=verify
-    )
+        one_goal(qp=qp, **goals)
+    plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
     networks = cache(partial(arguments.networks, device, threads))
 
     def encode_one(source: str, target: str) -> None:
@@ -210,7 +223,8 @@ def _tell(encoded: Encoded, target: str, *, psnr: bool) -> None:
     result = f"{readable_bytes(tally.bytes)}, {tally.bitrate()}"
     log.info(f"{tally.summary()}: {result} to {shown(target, 'output')}")
     if psnr:
-        say(encoded.journal.to_line())
+        for line in encoded.journal.to_lines():
+            say(line)
 
 
 def _only_target(sources: tuple[str, ...], target: str | None) -> str:

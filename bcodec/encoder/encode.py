@@ -54,9 +54,9 @@ def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
 
 
 def code_groups(
-    parts: Iterable[Group], qp: float, networks: Networks, preset: Preset
+    parts: Iterable[Group], qp: float, networks: Networks, preset: Preset, *, pictures: bool = False
 ) -> Iterator[CodedFrame]:
-    """The frames of consecutive groups, in coding order."""
-    coder = GroupCoder(networks, preset)
+    """The frames of consecutive groups, in coding order; with decoded `pictures` if these are wanted."""
+    coder = GroupCoder(networks, preset, pictures=pictures)
     for group in parts:
         yield from coder.code(group, qp)

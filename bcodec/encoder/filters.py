@@ -56,17 +56,20 @@ def fit(plane: FilteredPlane, shapes: Sequence[FilterShape], original: Plane, wo
 
 def correlate(plane: FilteredPlane, shape: FilterShape, original: Tensor) -> Correlations:
     """What least squares need to know of a plane [H, W] for filters of a shape, or of a simpler one."""
-    squares = np.zeros((shape.classes, shape.width, shape.width))
-    products = np.zeros((shape.classes, shape.width))
+    width = shape.width
+    sums = torch.zeros(shape.classes, width + 1, width + 1, dtype=torch.float64)
     classes = plane.classes(shape.classes)
     for rows, differences in plane.strips(shape):
-        error = (original[rows] - plane.plane[rows]).double().numpy()
+        error = original[rows] - plane.plane[rows]
+        values = torch.cat([differences, error[None]]).flatten(1)
         for number in range(shape.classes):
-            where = classes[rows] == number
-            picked = differences[:, where].double().numpy()
-            squares[number] += picked @ picked.T
-            products[number] += picked @ error[where.numpy()]
-    return Correlations(shape, squares, products)
+            # Sums of whole numbers, exact in any order. By torch: NumPy's matrices have threads of their own,
+            # which spin beside torch's.
+            where = (classes[rows] == number).flatten()
+            picked = (values[:, where] if shape.classes > 1 else values).double()
+            sums[number] += picked @ picked.mT
+    both = sums.numpy()
+    return Correlations(shape, both[:, :width, :width], both[:, :width, width])
 
 
 class Correlations(NamedTuple):

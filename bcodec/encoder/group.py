@@ -33,13 +33,15 @@ class CodedFrame(NamedTuple):
     """A frame as it was coded: its packet, how near the decoded picture is, what motion took of the payload.
 
     `motion_bits` are whole 32-bit words, as far as the range coder had come; `seconds` is time spent on it.
-    Of a frame that was coded in an earlier run only the packet is known.
+    `picture` is what it decodes to, where that is wanted. Of a frame that was coded in an earlier run only
+    the packet is known.
     """
 
     packet: Packet
     quality: Quality | None = None
     motion_bits: int = 0
     seconds: float = 0.0
+    picture: Frame | None = None
 
 
 Dpb = DecodedPictureBuffer[Reference]
@@ -71,10 +73,13 @@ class _Anchor(NamedTuple):
 
 
 class GroupCoder:
-    """Codes groups in any order: if need be, the I frame before a group is coded again."""
+    """Codes groups in any order: if need be, the I frame before a group is coded again.
 
-    def __init__(self, networks: Networks, preset: Preset) -> None:
-        self.networks, self.preset = networks, preset
+    `pictures`: the decoded pictures are wanted, too.
+    """
+
+    def __init__(self, networks: Networks, preset: Preset, *, pictures: bool = False) -> None:
+        self.networks, self.preset, self.pictures = networks, preset, pictures
         self.codec: FrameCodec | None = None
         self.anchors: dict[tuple[int, int], _Anchor] = {}  # by poc and qp; the last two
 
@@ -99,7 +104,7 @@ class GroupCoder:
                 coded, _ = code_frame(codec, dpb, task, self.preset.effort)
             else:
                 coded = self._code_best(codec, dpb, task, tuning)
-            yield coded
+            yield coded if self.pictures else coded._replace(picture=None)
 
     def _anchor(self, codec: FrameCodec, task: Task) -> _Anchor:
         """The I frame before a group, from memory or coded again: always the same."""
@@ -165,7 +170,8 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple
     decoded = codec.code(symbols, header, dpb, analyst)
     packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
     quality = Quality.of(frame.planes, decoded.frame.planes)
-    return CodedFrame(packet, quality, symbols.motion_bits, perf_counter() - began), decoded
+    seconds = perf_counter() - began
+    return CodedFrame(packet, quality, symbols.motion_bits, seconds, decoded.frame), decoded
 
 
 def rd_cost(coded: CodedFrame, frame: Frame) -> float:

@@ -27,7 +27,13 @@ from bcodec.networks import Networks
 
 
 def code_in_parallel(
-    parts: Iterable[Group], qp: float, networks: Networks, preset: Preset, jobs: int
+    parts: Iterable[Group],
+    qp: float,
+    networks: Networks,
+    preset: Preset,
+    jobs: int,
+    *,
+    pictures: bool = False,
 ) -> Iterator[CodedFrame]:
     """What `code_groups` gives, computed by `jobs` processes; holds the frames of `jobs` + 1 groups.
 
@@ -37,7 +43,7 @@ def code_in_parallel(
         raise CodecError("several processes need the CPU, and the networks are on another device")
     running: deque[Future[list[CodedFrame]]] = deque()
     try:
-        with _processes(networks, preset, jobs) as pool:
+        with _processes(networks, preset, jobs, pictures=pictures) as pool:
             for group in parts:
                 with _interrupts_held():
                     running.append(pool.submit(_code, group, qp))  # may start a process
@@ -50,11 +56,13 @@ def code_in_parallel(
 
 
 @contextmanager
-def _processes(networks: Networks, preset: Preset, jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _processes(
+    networks: Networks, preset: Preset, jobs: int, *, pictures: bool
+) -> Iterator[ProcessPoolExecutor]:
     """A pool whose processes are gone at the end, at once if it is an exception."""
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _begin, (pickle.dumps(networks), preset)) as pool:
+    with ProcessPoolExecutor(jobs, context, _begin, (pickle.dumps(networks), preset, pictures)) as pool:
         try:
             yield pool
         except BaseException:
@@ -79,12 +87,12 @@ def _interrupts_held() -> Iterator[None]:
 _coder: GroupCoder  # of this process, where it is one of the pool
 
 
-def _begin(networks: bytes, preset: Preset) -> None:
+def _begin(networks: bytes, preset: Preset, pictures: bool) -> None:
     """Prepare a process of the pool."""
     global _coder  # noqa: PLW0603 (a pool has no other place for it)
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _coder = GroupCoder(pickle.loads(networks), preset)
+    _coder = GroupCoder(pickle.loads(networks), preset, pictures=pictures)
 
 
 def _follow_parent() -> None:

@@ -1,8 +1,8 @@
 """Rate control: the qp that meets a target of size or quality, found by as few trials as it takes.
 
 A file of a given size has one qp for all of its groups: constant quality, so that bits go where the video is
-hard, and to the layers as LAYER_QP says. PSNR is held group by group. Both are searches for the qp at which
-something that rises with it (the logarithm of the size, the PSNR) has a given value.
+hard, and to the layers as LAYER_QP says. A quality is held group by group. Both are searches for the qp at
+which something that rises with it (the logarithm of the size, the decibels) has a given value.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from bcodec.bitstream import MAX_QP
 from bcodec.encoder.effort import PRESETS
@@ -27,9 +28,9 @@ SIZE_TRIALS = 6
 SAMPLES = 6  # groups of a long video in the analysis
 ANALYSIS_TOLERANCE = 0.03  # of the size
 ANALYSIS_TRIALS = 4
-PSNR_SLOPE = 0.27  # dB for each qp; a first guess
-PSNR_TOLERANCE = 0.1  # dB
-PSNR_TRIALS = 9
+QUALITY_SLOPE = 0.27  # dB for each qp; a first guess
+QUALITY_TOLERANCE = 0.1  # dB
+QUALITY_TRIALS = 9
 
 log = logging.getLogger("bcodec")
 
@@ -132,31 +133,73 @@ def _search_size(
     return search(measure, math.log(aim), start, slope=SIZE_SLOPE, tolerance=log_tolerance, trials=trials)
 
 
-def hold_psnr(
-    frames: Iterable[Frame], settings: Settings, networks: Networks, target: float
-) -> Iterator[CodedFrame]:
-    """Code frames so that the mean PSNR (YUV 6:1:1) of each group is near `target` dB.
+Unit: TypeAlias = list[Group]
+Measure: TypeAlias = Callable[[Unit, list[CodedFrame]], float]
 
-    An I frame that opens a scene is of one group with those that follow it. `settings.qp` is tried first.
+
+def mean_psnr(_: Unit, coded: list[CodedFrame]) -> float:
+    """The mean PSNR (YUV 6:1:1) of coded frames, in dB."""
+    return sum(frame.quality.psnr_yuv for frame in coded if frame.quality) / len(coded)
+
+
+def hold_quality(
+    frames: Iterable[Frame],
+    settings: Settings,
+    networks: Networks,
+    target: float,
+    quality: Measure = mean_psnr,
+    *,
+    pictures: bool = False,
+) -> Iterator[CodedFrame]:
+    """Code frames so that the `quality` of each group is near `target` dB.
+
+    `quality` is that of groups as coded; it sees all trials of some groups before any of the next, with the
+    decoded `pictures` if these are wanted. An I frame that opens a scene is of one group with those that
+    follow it. `settings.qp` is tried first.
     """
-    coder = GroupCoder(networks, PRESETS[settings.preset])
+    coder = GroupCoder(networks, PRESETS[settings.preset], pictures=pictures)
     qp = settings.qp
     for unit in _units(split(frames, settings)):
-        before, coded = qp, dict[float, list[CodedFrame]]()
-
-        def measure(qp: float, unit: list[Group] = unit, before: float = before) -> float:
-            coded[qp] = _code_unit(coder, unit, qp, before)  # noqa: B023 (used in this round only)
-            return _mean_psnr(coded[qp])  # noqa: B023
-
-        made = search(measure, target, qp, slope=PSNR_SLOPE, tolerance=PSNR_TOLERANCE, trials=PSNR_TRIALS)
-        best = min(made, key=lambda trial: abs(trial.value - target))
-        qp = best.qp
+        trials = _Trials(coder, unit, qp, target, quality)
+        made = search(
+            trials.make,
+            target,
+            qp,
+            slope=QUALITY_SLOPE,
+            tolerance=QUALITY_TOLERANCE,
+            trials=QUALITY_TRIALS,
+        )
+        assert trials.best
+        (qp, value), coded = trials.best
         which = f"frames {unit[0].start} to {unit[-1].end}"
-        log.debug(f"{which}: qp {qp:g}, {best.value:.2f} dB, {len(made)} trials")
-        yield from coded[qp]
+        log.debug(f"{which}: qp {qp:g}, {value:.2f} dB, {len(made)} trials")
+        yield from coded
 
 
-def _units(parts: Iterable[Group]) -> Iterator[list[Group]]:
+@dataclass
+class _Trials:
+    """Codes groups at one qp after the other, and keeps what came nearest to the target."""
+
+    coder: GroupCoder
+    unit: Unit
+    past_qp: float
+    target: float
+    quality: Measure
+    best: tuple[Probe, list[CodedFrame]] | None = None
+
+    def make(self, qp: float) -> float:
+        """Code them at a qp; their quality."""
+        opening, *rest = self.unit
+        coded = list(self.coder.code(opening, qp, self.past_qp))
+        for group in rest:
+            coded += self.coder.code(group, qp)
+        value = self.quality(self.unit, coded)
+        if not self.best or abs(value - self.target) < abs(self.best[0].value - self.target):
+            self.best = Probe(qp, value), coded
+        return value
+
+
+def _units(parts: Iterable[Group]) -> Iterator[Unit]:
     opening: list[Group] = []
     for group in parts:
         if group.past is None:
@@ -168,15 +211,3 @@ def _units(parts: Iterable[Group]) -> Iterator[list[Group]]:
             opening = []
     if opening:
         yield opening
-
-
-def _code_unit(coder: GroupCoder, unit: list[Group], qp: float, past_qp: float) -> list[CodedFrame]:
-    opening, *rest = unit
-    coded = list(coder.code(opening, qp, past_qp))
-    for group in rest:
-        coded += coder.code(group, qp)
-    return coded
-
-
-def _mean_psnr(coded: list[CodedFrame]) -> float:
-    return sum(frame.quality.psnr_yuv for frame in coded if frame.quality) / len(coded)

@@ -55,7 +55,8 @@ class BlockSizes(nn.Module):
         """The latent whose coefficients of the given sizes are `y`."""
         with torch.autocast(y.device.type, enabled=False):
             for number, layer in enumerate(self.layers("back"), 1):
-                y = torch.where(size == number, layer(y), y)
+                where = size == number
+                y = torch.where(where, layer.at(y, where), y)
         return y
 
     def code(self, symbols: SymbolCoder, prior: Tensor, chosen: ChosenSizes | None) -> Tensor:

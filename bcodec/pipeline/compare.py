@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from bcodec.bitstream import BitstreamReader, Packet, VideoFormat
+from bcodec.bitstream import Packet, VideoFormat
 from bcodec.codec import decode
-from bcodec.errors import NotBcv, VideoError
+from bcodec.errors import BitstreamError, CodecError, NotBcv, Unreadable, VideoError
 from bcodec.frame import Frame
 from bcodec.metrics import Quality, bd_rate, bits_per_pixel
 from bcodec.networks import Networks
+from bcodec.pipeline.opening import CodedVideo
 from bcodec.video import RAW_SUFFIXES, VideoReader, video_packets
+from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TABLE_HEAD = "  kbit/s  bits/pixel   PSNR Y      U      V    YUV  MS-SSIM  frames  file"
+COLUMNS = {  # of a table: what of Quality stands there, and with how many decimals
+    "PSNR Y": ("psnr_y", 2),
+    "U": ("psnr_u", 2),
+    "V": ("psnr_v", 2),
+    "YUV": ("psnr_yuv", 2),
+    "XPSNR Y": ("xpsnr_y", 2),
+    "XPSNR YUV": ("xpsnr_yuv", 2),
+    "SSIM": ("ssim", 5),
+    "MS-SSIM": ("ms_ssim", 5),
+    "VMAF": ("vmaf", 2),
+}
+RATED_BY = {  # what codecs are compared at, and how a table says it
+    "psnr_yuv": "PSNR YUV",
+    "psnr_y": "PSNR Y",
+    "xpsnr_yuv": "XPSNR YUV",
+    "xpsnr_y": "XPSNR Y",
+}
 
 
 @dataclass
@@ -80,18 +98,37 @@ class Comparison:
             ],
         }
 
-    def to_row(self) -> str:
-        """Lay out one line of a table, less the name."""
-        mean = self.mean
-        psnr = "  ".join(f"{value:5.2f}" for value in (*mean[:3], mean.psnr_yuv))
-        similarity = "      -" if math.isnan(mean.ms_ssim) else f"{mean.ms_ssim:7.5f}"
-        rate = f"{self.bitrate / 1000:8.1f}  {self.bits_per_pixel:10.5f}"
-        return f"{rate}    {psnr}  {similarity}  {len(self.qualities):6}"
-
 
 def _in_words(quality: Quality) -> dict[str, float | None]:
-    values = {**quality._asdict(), "psnr_yuv": quality.psnr_yuv}
+    values = {**quality._asdict(), "psnr_yuv": quality.psnr_yuv, "xpsnr_yuv": quality.xpsnr_yuv}
     return {name: None if math.isnan(value) else round(value, 6) for name, value in values.items()}
+
+
+class _Measures:
+    """All that is measured of one video beside its source, pair by pair; to be closed."""
+
+    def __init__(self, format: VideoFormat, *, with_ms_ssim: bool) -> None:
+        shape = format.width, format.height, format.frame_rate
+        self.with_ms_ssim, self.filters = with_ms_ssim, QualityFilters(*shape)
+        self.vmaf = VmafFilter(*shape) if has_vmaf() else None
+        self.qualities: list[Quality] = []
+
+    def add(self, before: Frame, after: Frame) -> None:
+        quality = Quality.of(before.planes, after.planes, with_ms_ssim=self.with_ms_ssim)
+        self.qualities.append(quality._replace(**self.filters.measure(before, after)))
+        if self.vmaf:
+            self.vmaf.add(before, after)
+
+    def finish(self) -> list[Quality]:
+        """The qualities of all pairs so far; none can be added."""
+        if not self.vmaf or not self.qualities:
+            return self.qualities
+        values = zip(self.qualities, self.vmaf.finish(), strict=True)
+        return [quality._replace(vmaf=vmaf) for quality, vmaf in values]
+
+    def close(self) -> None:
+        if self.vmaf:
+            self.vmaf.close()
 
 
 def compare(
@@ -108,7 +145,7 @@ def compare(
     """Compare a video with its source, `frames` frames at most; `tick` is called after each.
 
     `networks` is called once there is a .bcv file to decode. Raw planes need `size` (width, height) and
-    `frame_rate` (Hz), or else have those of the reference. Raises VideoError, BitstreamError, CodecError.
+    `frame_rate` (Hz), or else have those of the reference. Raises VideoError, Unreadable, CodecError.
     """
     with ExitStack() as stack:
         ours = stack.enter_context(_opened(reference, networks, size, frame_rate))
@@ -119,14 +156,16 @@ def compare(
             a, b = (f"{width}x{height}" for width, height in of_both)
             raise VideoError(f"{distorted}: is {b}, and {reference} is {a}")
         result = Comparison(distorted, theirs.codec, theirs.format, [], [])
+        measures = stack.enter_context(closing(_Measures(ours.format, with_ms_ssim=with_ms_ssim)))
         for before, after in islice(zip_longest(ours.frames, theirs.frames), frames):
             if before is None or after is None:
                 how = "shorter" if after is None else "longer"
-                compared = f"compared the first {len(result.qualities)} frames"
+                compared = f"compared the first {len(measures.qualities)} frames"
                 result.notices.append(f"{distorted} is {how} than {reference}: {compared}")
                 break
-            result.qualities.append(Quality.of(before.planes, after.planes, with_ms_ssim=with_ms_ssim))
+            measures.add(before, after)
             tick()
+        result.qualities = measures.finish()
     if not result.qualities:
         raise VideoError(f"{distorted}: has no frames")
     result.sizes = [theirs.sizes.get(poc, 0) for poc in range(len(result.qualities))]
@@ -138,16 +177,12 @@ def _opened(
     path: str, networks: Callable[[], Networks], size: tuple[int, int] | None, frame_rate: Fraction | None
 ) -> Iterator[Opened]:
     raw = path.lower().endswith(RAW_SUFFIXES)
-    try:
-        with open(path, "rb") as file:
-            reader = BitstreamReader(file)
-            opened = Opened(path, f"bcodec {reader.header.model_id.hex()}", reader.header.video, iter(()))
-            opened.frames = decode(_measured(reader, opened.sizes), reader.header, networks())
+    with open(path, "rb") as file:
+        if coded := _coded(file, path):
+            opened = Opened(path, f"bcodec {coded.header.model_id.hex()}", coded.header.video, iter(()))
+            opened.frames = _decoded(coded, opened.sizes, networks())
             yield opened
-    except NotBcv:
-        pass
-    else:
-        return
+            return
     with VideoReader(
         path, size=size if raw else None, frame_rate=frame_rate if raw else None, keep=()
     ) as video:
@@ -155,19 +190,56 @@ def _opened(
         yield Opened(path, codec, video.format, iter(video), dict(enumerate(sizes)))
 
 
-def _measured(reader: BitstreamReader, sizes: dict[int, int]) -> Iterator[Packet]:
-    """Give the frame packets, and note the size of each."""
-    for packet in reader.frames():
-        sizes[packet.header.poc] = reader.last_size
-        yield packet
+def _coded(file: BinaryIO, path: str) -> CodedVideo | None:
+    """Open a .bcv file; None for another video."""
+    try:
+        return CodedVideo.open(file, path)
+    except Unreadable as error:
+        if isinstance(error.__cause__, NotBcv):
+            return None
+        raise
+
+
+def _decoded(coded: CodedVideo, sizes: dict[int, int], networks: Networks) -> Iterator[Frame]:
+    """Give the pictures, and note the size of each packet; Unreadable, which names the file, at damage."""
+    done = 0
+    try:
+        for frame in decode(_measured(coded, sizes), coded.header, networks):
+            yield frame
+            done += 1
+    except (BitstreamError, CodecError) as error:
+        raise coded.unreadable(error, done) from error
+
+
+def _measured(coded: CodedVideo, sizes: dict[int, int]) -> Iterator[Packet]:
+    for packet in coded.packets:
+        if isinstance(packet, Packet):
+            sizes[packet.header.poc] = coded.reader.last_size
+            yield packet
 
 
 class RateChange(NamedTuple):
-    """The BD-rate of a codec against an anchor, in percent at equal PSNR-YUV; nan where there is none."""
+    """The BD-rate of a codec against an anchor, in percent at equal quality, by each name of RATED_BY.
+
+    nan where there is none: too few points, or no range of quality in common.
+    """
 
     codec: str
     anchor: str
-    percent: float
+    percent: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in the words of JSON."""
+        percent = {name: None if math.isnan(value) else value for name, value in self.percent.items()}
+        return {"codec": self.codec, "anchor": self.anchor, "percent": percent}
+
+    def to_row(self) -> str:
+        """Lay out one line of a table."""
+        cells = (
+            f"{'-' if math.isnan(value) else f'{value:+.2f} %':>{max(len(RATED_BY[name]), 9)}}"
+            for name, value in self.percent.items()
+        )
+        return f"{'  '.join(cells)}  {self.codec} against {self.anchor}"
 
 
 def curves(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -183,26 +255,49 @@ def rate_changes(comparisons: Sequence[Comparison]) -> list[RateChange]:
     (anchor, points), *others = curves(comparisons).items()
     result = []
     for codec, more in others:
-        sides = [([c.bitrate for c in side], [c.mean.psnr_yuv for c in side]) for side in (points, more)]
-        percent = bd_rate(*sides[0], *sides[1])
-        if not math.isnan(percent):
+        percent = {name: _rate_change(points, more, name) for name in RATED_BY}
+        if not all(map(math.isnan, percent.values())):
             result.append(RateChange(codec, anchor, percent))
     return result
 
 
+def _rate_change(anchor: list[Comparison], test: list[Comparison], measure: str) -> float:
+    """The BD-rate in percent by one of RATED_BY; nan where there is none."""
+    sides = [([c.bitrate for c in side], [getattr(c.mean, measure) for c in side]) for side in (anchor, test)]
+    if any(math.isnan(quality) for _, qualities in sides for quality in qualities):
+        return math.nan
+    return bd_rate(*sides[0], *sides[1])
+
+
 def to_table(comparisons: Sequence[Comparison]) -> str:
-    """Lay out the means of all, and the BD-rates."""
-    lines = [TABLE_HEAD, *(f"{comparison.to_row()}  {comparison.name}" for comparison in comparisons)]
-    for change in rate_changes(comparisons):
-        lines.append(f"BD-rate (PSNR YUV) of {change.codec} against {change.anchor}: {change.percent:+.2f} %")
-    return "\n".join(lines)
+    """Lay out the means of all, of what was measured of any, and the BD-rates."""
+    means = [comparison.mean for comparison in comparisons]
+    columns = [("kbit/s", [f"{c.bitrate / 1000:.1f}" for c in comparisons])]
+    columns.append(("bits/pixel", [f"{c.bits_per_pixel:.5f}" for c in comparisons]))
+    for title, (name, decimals) in COLUMNS.items():
+        values = [getattr(mean, name) for mean in means]
+        if not all(map(math.isnan, values)):
+            columns.append((title, ["-" if math.isnan(v) else f"{v:.{decimals}f}" for v in values]))
+    columns.append(("frames", [str(len(c.qualities)) for c in comparisons]))
+    widths = [max(map(len, (title, *cells))) for title, cells in columns]
+    rows = zip(*([title, *cells] for title, cells in columns), strict=True)
+    lines = ["  ".join(f"{c:>{width}}" for c, width in zip(row, widths, strict=True)) for row in rows]
+    named = [
+        f"{line}  {name}" for line, name in zip(lines, ("file", *(c.name for c in comparisons)), strict=True)
+    ]
+    if changes := rate_changes(comparisons):
+        named.append("  ".join([*(f"{title:>9}" for title in RATED_BY.values()), "BD-rate"]))
+        named += [change.to_row() for change in changes]
+    return "\n".join(named)
 
 
 # ---------------------------------------------------------------- drawing
 
 
 def plot_to_png(comparisons: Sequence[Comparison], path: str) -> None:
-    """Draw PSNR-YUV and bits of each frame; where a codec comes at several rates, its curve, too.
+    """Draw PSNR-YUV and bits of each frame; where a codec comes at several rates, its curves, too.
+
+    These are by PSNR-YUV and by that of luma alone, which may order codecs otherwise.
 
     It needs matplotlib, which bcodec[plot] brings.
     """
@@ -210,11 +305,12 @@ def plot_to_png(comparisons: Sequence[Comparison], path: str) -> None:
 
     by_codec = curves(comparisons)
     with_curves = any(len(points) > 1 for points in by_codec.values())
-    figure = Figure(figsize=(9, 10 if with_curves else 6.5), layout="constrained")
-    axes = figure.subplots(3 if with_curves else 2, 1)
+    figure = Figure(figsize=(9, 13 if with_curves else 6.5), layout="constrained")
+    axes = figure.subplots(4 if with_curves else 2, 1)
     _over_frames(axes[0], axes[1], comparisons)
     if with_curves:
-        _rate_and_quality(axes[2], comparisons)
+        _rate_and_quality(axes[2], comparisons, "psnr_yuv")
+        _rate_and_quality(axes[3], comparisons, "psnr_y")
     figure.savefig(path, format="png", dpi=110)
 
 
@@ -228,11 +324,15 @@ def _over_frames(above: Axes, below: Axes, comparisons: Sequence[Comparison]) ->
     below.set(xlabel="frame", ylabel="kbit", yscale="log")
 
 
-def _rate_and_quality(axes: Axes, comparisons: Sequence[Comparison]) -> None:
-    changes = {change.codec: f", BD-rate {change.percent:+.1f} %" for change in rate_changes(comparisons)}
+def _rate_and_quality(axes: Axes, comparisons: Sequence[Comparison], measure: str) -> None:
+    changes = {
+        change.codec: f", BD-rate {change.percent[measure]:+.1f} %"
+        for change in rate_changes(comparisons)
+        if not math.isnan(change.percent[measure])
+    }
     for codec, points in curves(comparisons).items():
         rates = [point.bitrate / 1000 for point in points]
         label = f"{codec}{changes.get(codec, '')}"
-        axes.plot(rates, [point.mean.psnr_yuv for point in points], "o-", label=label)
-    axes.set(xlabel="kbit/s", ylabel="PSNR-YUV [dB]", xscale="log")
+        axes.plot(rates, [getattr(point.mean, measure) for point in points], "o-", label=label)
+    axes.set(xlabel="kbit/s", ylabel=f"{RATED_BY[measure]} [dB]", xscale="log")
     axes.legend(fontsize="small")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from bcodec.encoder.encode import Settings
+from bcodec.errors import UsageError
 from bcodec.networks import Networks
 from bcodec.pipeline.fit import fit, repeatable, rewritable
 from bcodec.pipeline.opening import CodedVideo
@@ -15,8 +16,9 @@ from bcodec.pipeline.plan import Plan
 from bcodec.pipeline.tally import Follow, unwatched
 from bcodec.pipeline.verify import verify_file
 from bcodec.video import VideoReader
+from bcodec.video.quality import has_xpsnr
 
-PSNR_MISSED = 0.2  # dB
+QUALITY_MISSED = 0.2  # dB
 
 log = logging.getLogger("bcodec")
 
@@ -39,6 +41,8 @@ def encode_file(
     GoalMissed and, where it is verified, Unreadable.
     """
     plan.check_output(path)
+    if plan.target_xpsnr and not has_xpsnr(reader.format.width, reader.format.height):
+        raise UsageError("--target-xpsnr: FFmpeg cannot measure the XPSNR of pictures so small or odd")
     passes = Passes(networks, plan, follow)
     if plan.bitrate or plan.max_size:
         with rewritable(path) as file, repeatable(reader, reopen, passes) as read_again:
@@ -48,7 +52,8 @@ def encode_file(
     if plan.verify:
         with open(path, "rb") as coded:
             verify_file(CodedVideo.open(coded, path), networks, follow=follow)
-    quality = encoded.journal.quality
-    if plan.target_psnr and quality and abs(quality.psnr_yuv - plan.target_psnr) > PSNR_MISSED:
-        log.warning(f"no qp gives {plan.target_psnr:g} dB; the mean is {quality.psnr_yuv:.2f} dB")
+    if quality := encoded.journal.quality:
+        for target, mean in ((plan.target_psnr, quality.psnr_yuv), (plan.target_xpsnr, quality.xpsnr_y)):
+            if target and abs(mean - target) > QUALITY_MISSED:
+                log.warning(f"no qp gives {target:g} dB; the mean is {mean:.2f} dB")
     return encoded

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, TextIO
 
 from bcodec.bitstream import FrameType
 from bcodec.encoder.group import CodedFrame
 from bcodec.metrics import Quality
+
+XPSNR = "xpsnr_y", "xpsnr_u", "xpsnr_v", "xpsnr_yuv"
+SUMMARY = "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", *XPSNR, "ssim"  # what of Quality is in the summary
 
 
 class Journal:
@@ -23,7 +27,8 @@ class Journal:
         self.frames = self.i_frames = self.bits = self.motion_bits = self.content_bits = 0
         self.seconds = 0.0
         self.sums = [0.0] * len(Quality._fields)
-        self.measured = 0
+        self.measured = self.noted = 0
+        self.notes: dict[str, float] = {}  # sums, by the names of Quality
 
     def add(self, coded: CodedFrame, size: int) -> None:
         """Count a frame whose packet takes `size` bytes of the file."""
@@ -59,17 +64,34 @@ class Journal:
             "seconds": round(coded.seconds, 4),
         }
 
+    def note(self, values: dict[str, float]) -> None:
+        """Count what filters said of a frame, by the names of Quality."""
+        self.noted += 1
+        self.notes = {name: self.notes.get(name, 0.0) + value for name, value in values.items()}
+
     @property
     def quality(self) -> Quality | None:
         """The mean over the frames coded in this run; None without any."""
-        return Quality(*(value / self.measured for value in self.sums)) if self.measured else None
+        if not self.measured:
+            return None
+        noted = {name: value / self.noted for name, value in self.notes.items()}
+        return Quality(*(value / self.measured for value in self.sums))._replace(**noted)
 
-    def to_line(self) -> str:
+    def to_lines(self) -> list[str]:
         """Tell the quality in words."""
         if not (q := self.quality):
-            return "PSNR: no frame was coded in this run"
+            return ["PSNR: no frame was coded in this run"]
+        over = f"(mean over {self.measured} frames)"
         values = f"Y {q.psnr_y:.2f}, U {q.psnr_u:.2f}, V {q.psnr_v:.2f}, YUV 6:1:1 {q.psnr_yuv:.2f} dB"
-        return f"PSNR {values} (mean over {self.measured} frames)"
+        lines = [f"PSNR {values} {over}"]
+        if not math.isnan(q.xpsnr_y):
+            values = (
+                f"Y {q.xpsnr_y:.2f}, U {q.xpsnr_u:.2f}, V {q.xpsnr_v:.2f}, YUV 6:1:1 {q.xpsnr_yuv:.2f} dB"
+            )
+            lines.append(f"XPSNR {values} {over}")
+        if not math.isnan(q.ssim):
+            lines.append(f"SSIM Y {q.ssim:.5f} {over}")
+        return lines
 
     def close(self, **more: Any) -> None:
         """Write the summary line, {"summary": {...}}: sums and means over frames, and what else is given."""
@@ -83,8 +105,8 @@ class Journal:
             "seconds": round(self.seconds, 4),
         }
         if q := self.quality:
-            names = "psnr_y", "psnr_u", "psnr_v", "psnr_yuv"
-            summary |= {name: round(getattr(q, name), 4) for name in names}
+            values = {name: getattr(q, name) for name in SUMMARY}
+            summary |= {name: round(value, 5) for name, value in values.items() if not math.isnan(value)}
         self._write({"summary": summary | more})
 
     def _write(self, line: dict[str, Any]) -> None:

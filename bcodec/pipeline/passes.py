@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,13 +15,14 @@ from bcodec.bitstream.sidecar import InterleavedWriter
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_groups, split
 from bcodec.encoder.group import CodedFrame
-from bcodec.encoder.groups import Group, sample
+from bcodec.encoder.groups import sample
 from bcodec.encoder.parallel import code_in_parallel
-from bcodec.encoder.ratecontrol import hold_psnr
+from bcodec.encoder.ratecontrol import hold_quality, mean_psnr
 from bcodec.encoder.resume import go_on, kept_packets
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.networks import Networks
+from bcodec.pipeline.beside import Beside, UnitXpsnr
 from bcodec.pipeline.journal import Journal
 from bcodec.pipeline.plan import Plan
 from bcodec.pipeline.spool import Spool
@@ -63,10 +64,12 @@ class Passes:
         header = SequenceHeader(reader.format, settings.gop_size, ARITHMETIC_VERSION, self.networks.model_id)
         tally = Tally(reader.format, reader.frame_count, self.follow, self.began)
         delays: list[int] = []  # by poc, of the pictures read so far
+        sources = self._watched(reader, delays)
+        beside = Beside(reader.format, journal) if self.plan.sees_pictures and every == 1 else None
+        if beside:
+            sources = beside.watch(sources)
         with (
-            _closing(
-                self._coded(self._watched(reader, delays), delays, settings, header, path, every)
-            ) as frames,
+            _closing(self._coded(sources, delays, settings, header, path, every)) as frames,
             open_binary(path, over=self.plan.resume) as file,
             InterleavedWriter(file, header, reader.side_data) as writer,
         ):
@@ -76,6 +79,8 @@ class Passes:
                 tally.count_packet(written, reader.format.time(poc, delays[poc]) if every == 1 else None)
                 tally.count_frame()
                 journal.add(coded, written)
+                if beside:
+                    beside.add(coded)
         if every > 1 and delays:  # the part is as long as its share of the pictures
             end = reader.format.time(len(delays) - 1, delays[-1]) + 1 / reader.format.frame_rate
             tally.duration = end * tally.packets / len(delays)
@@ -92,16 +97,15 @@ class Passes:
         every: int,
     ) -> Iterator[CodedFrame]:
         qp, networks, preset, plan = settings.qp, self.networks, PRESETS[settings.preset], self.plan
-        code: Callable[[Iterator[Group]], Iterator[CodedFrame]]
-        if plan.target_psnr is not None:
-            return hold_psnr(frames, settings, networks, plan.target_psnr)
+        pictures = plan.sees_pictures and every == 1
+        if target := plan.target_psnr or plan.target_xpsnr:
+            quality = UnitXpsnr(header.video) if plan.target_xpsnr else mean_psnr
+            return hold_quality(frames, settings, networks, target, quality, pictures=pictures)
         groups = split(frames, settings)
         if every > 1:
             groups = sample(groups, every)
-        if plan.jobs > 1:
-            code = partial(code_in_parallel, qp=qp, networks=networks, preset=preset, jobs=plan.jobs)
-        else:
-            code = partial(code_groups, qp=qp, networks=networks, preset=preset)
+        how = partial(code_in_parallel, jobs=plan.jobs) if plan.jobs > 1 else code_groups
+        code = partial(how, qp=qp, networks=networks, preset=preset, pictures=pictures)
         if not plan.resume:
             return code(groups)
         return go_on(groups, kept_packets(path, header, delays), qp, networks, preset, code)

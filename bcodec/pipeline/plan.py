@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from bcodec.errors import UsageError
 
-GOALS = {"qp": "-q", "bitrate": "--bitrate", "max_size": "--max-size", "target_psnr": "--target-psnr"}
+GOALS = {
+    "qp": "-q",
+    "bitrate": "--bitrate",
+    "max_size": "--max-size",
+    "target_psnr": "--target-psnr",
+    "target_xpsnr": "--target-xpsnr",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,28 +20,43 @@ class Plan:
     """What an encode must meet, and the way there.
 
     One goal at most: `bitrate` in bits per second, of the pictures; `max_size` in bytes, of the file;
-    `target_psnr` in dB (YUV 6:1:1), of each GOP. Without one, quality is constant: that of Settings.qp.
+    `target_psnr` in dB (YUV 6:1:1) or `target_xpsnr` in dB (luma), the mean of each GOP. Without one, quality
+    is constant: that of Settings.qp.
     `jobs`: processes that code GOPs at the same time. `resume`: go on with the unfinished file that is there.
-    `verify`: decode the file at the end. Raises UsageError where these contradict each other.
+    `verify`: decode the file at the end. `filters`: measure SSIM and XPSNR, by FFmpeg's filters. Raises
+    UsageError where these contradict each other.
     """
 
     bitrate: float | None = None
     max_size: float | None = None
     target_psnr: float | None = None
+    target_xpsnr: float | None = None
     jobs: int = 1
     resume: bool = False
     verify: bool = False
+    filters: bool = False
 
     def __post_init__(self) -> None:
-        goals = one_goal(bitrate=self.bitrate, max_size=self.max_size, target_psnr=self.target_psnr)
+        goals = one_goal(
+            bitrate=self.bitrate,
+            max_size=self.max_size,
+            target_psnr=self.target_psnr,
+            target_xpsnr=self.target_xpsnr,
+        )
         for name, value in {**goals, "--jobs": self.jobs}.items():
             if value <= 0:
                 raise UsageError(f"{name} is {value:g}, not above 0")
         if self.resume and goals:
             only = "--resume goes on with an encode of constant quality (-q), not with"
             raise UsageError(f"{only} {next(iter(goals))}")
-        if self.target_psnr is not None and self.jobs > 1:
-            raise UsageError("--target-psnr takes one GOP after the other: it cannot use --jobs")
+        by_group = [name for name in goals if name in ("--target-psnr", "--target-xpsnr")]
+        if by_group and self.jobs > 1:
+            raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use --jobs")
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether decoded pictures are measured by FFmpeg's filters."""
+        return self.filters or self.target_xpsnr is not None
 
     def check_output(self, path: str) -> None:
         """Refuse standard output, -, for what must be read again: UsageError."""

@@ -1,4 +1,4 @@
-"""Pictures of any pixel format brought to 8-bit 4:2:0."""
+"""Pictures of any pixel format brought to 8-bit 4:2:0; and from there to FFmpeg."""
 
 from __future__ import annotations
 
@@ -82,6 +82,16 @@ class Converter:
             src_color_range=before,
             dst_color_range=after,
         )
+
+
+def to_video_frame(frame: Frame) -> VideoFrame:
+    """Copy a picture into one of FFmpeg's, yuv420p."""
+    picture = VideoFrame(frame.width, frame.height, "yuv420p")
+    for plane, samples in zip(picture.planes, frame.planes, strict=True):
+        lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
+        lines[:, : samples.shape[1]] = samples
+        plane.update(lines.tobytes())
+    return picture
 
 
 def _samples(picture: VideoFrame, index: int, shape: tuple[int, int], dtype: str = "u1") -> npt.NDArray[Any]:

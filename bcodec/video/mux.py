@@ -6,7 +6,6 @@ from fractions import Fraction
 from math import gcd, lcm
 
 import av
-import numpy as np
 from av.packet import Packet as AnyPacket
 from av.stream import Stream
 from av.video.frame import VideoFrame
@@ -15,6 +14,7 @@ from av.video.stream import VideoStream
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.sidecar import SideData, StreamHeader
 from bcodec.frame import Frame
+from bcodec.video.convert import to_video_frame
 from bcodec.video.matroska import codec_delay, refine_times, time_factor, write_aspect
 from bcodec.video.tracks import add_tracks, to_container
 
@@ -65,12 +65,7 @@ class ContainerOutput:
 
     def write(self, frame: Frame, time: Fraction) -> None:
         """Add one picture, and before it the side data that belongs there."""
-        rows, columns = frame.y.shape
-        picture = VideoFrame(columns, rows, "yuv420p")
-        for plane, samples in zip(picture.planes, frame.planes, strict=True):
-            lines = np.zeros((samples.shape[0], plane.line_size), np.uint8)
-            lines[:, : samples.shape[1]] = samples
-            plane.update(lines.tobytes())
+        picture = to_video_frame(frame)
         time += self.side_data.file.start
         self._add(self.side_data.until(time))
         self.last = max(round(time / self.tick), self.last + 1)  # a hostile file may have any times
