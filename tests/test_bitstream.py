@@ -28,9 +28,15 @@ from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, Unsupporte
 
 
 def frame(
-    poc: int, layer: int, payload: bytes = b"", kind: FrameType = FrameType.B, chroma_offset: int = 0
+    poc: int,
+    layer: int,
+    payload: bytes = b"",
+    kind: FrameType = FrameType.B,
+    chroma_offset: int = 0,
+    delay: int = 0,
 ) -> Packet:
-    return Packet(PacketHeader(poc, kind, layer, 37, layer < 2, chroma_offset), payload, 0xC0FFEE00 + poc)
+    header = PacketHeader(poc, kind, layer, 37, layer < 2, chroma_offset)
+    return Packet(header, payload, 0xC0FFEE00 + poc, delay)
 
 
 SOUND = AuxiliaryPacket(1, 2, -3, 4, 1024, b"opus")
@@ -38,7 +44,7 @@ PACKETS: list[AnyPacket] = [
     frame(0, 0, b"intra", FrameType.I),
     SOUND,
     frame(4, 0, b"next intra", FrameType.I),
-    frame(2, 1, b"middle"),
+    frame(2, 1, b"middle", delay=-900),
     frame(1, 2),
     frame(3, 2, b"\xbc\x05"),
     frame(6, 0, b"tail" * 50),
@@ -77,24 +83,26 @@ def boundaries(packets: list[AnyPacket]) -> list[int]:
 
 def test_golden_bytes_of_the_sequence_header() -> None:
     assert written([])[:HEADER_SIZE].hex(" ") == (
-        "89 42 43 56 03 00 07 00 01 23 45 67 89 ab cd ef 61 01 21 01 08 01 20 01 01 0d 06 01 0e 01 "
-        "30 75 00 00 e9 03 00 00 01 00 00 00 90 5f 01 00 0c 00 00 00 0b 00 00 00 84 a5 e6 03"
+        "89 42 43 56 04 00 07 00 01 23 45 67 89 ab cd ef 61 01 21 01 08 01 20 01 01 0d 06 01 0e 01 "
+        "30 75 00 00 e9 03 00 00 01 00 00 00 90 5f 01 00 0c 00 00 00 0b 00 00 00 d1 e4 93 29"
     )
 
 
 def test_golden_bytes_of_packets_and_trailer() -> None:
     packets: list[AnyPacket] = [
         frame(0, 0, b"intra", FrameType.I),
-        frame(300, 2, b"b", chroma_offset=20),
+        frame(300, 2, b"b", chroma_offset=20, delay=-65),
+        frame(301, 2, delay=64),
         SOUND,
     ]
     data = written(packets)[HEADER_SIZE:]
     assert data.hex(" ") == (
         "bc 0c 00 02 25 00 ee ff c0 69 6e 74 72 61 ff f7 "
-        "bc 09 ac 02 a9 25 2c ef ff c0 62 63 72 "
+        "bc 0b ac 02 a9 65 2c ef ff c0 81 01 62 22 62 "
+        "bc 0a ad 02 09 65 2d ef ff c0 80 01 8a 25 "
         "bd 1e 01 02 fd ff ff ff ff ff ff ff 04 00 00 00 00 00 00 00 00 04 00 00 00 00 00 00 "
         "6f 70 75 73 2c af "
-        "be 04 02 01 01 3a 29 3f 08 00 00 00 42 43 56 45"
+        "be 04 03 01 01 3a 4c 58 08 00 00 00 42 43 56 45"
     )
 
 
@@ -180,6 +188,7 @@ b_frames = st.builds(
     ),
     payload=bytes_of_any_length,
     picture_hash=st.integers(0, 2**32 - 1),
+    delay=st.integers(-(2**40), 2**40),
 )
 stamps = st.integers(-(2**63), 2**63 - 1)
 auxiliaries = st.builds(
@@ -264,7 +273,7 @@ def test_a_file_of_another_kind_is_told_apart() -> None:
 def test_an_unknown_format_version_is_refused_naming_both() -> None:
     data = bytearray(written(PACKETS))
     data[4] = 9
-    with pytest.raises(UnsupportedVersion, match=r"version 9.*version 3"):
+    with pytest.raises(UnsupportedVersion, match=r"version 9.*version 4"):
         open_bytes(bytes(data))
 
 
@@ -303,7 +312,11 @@ FRAME_BODY = bytes.fromhex("05 09 25 01 02 03 04")
         (raw_packet(3, FRAME_BODY), "kind of packet is 191"),
         (raw_packet(0, FRAME_BODY[:-1]), "too short"),
         (raw_packet(0, b"\x80\x80\x80\x08" + FRAME_BODY[1:]), "poc is 16777216"),
-        (raw_packet(0, FRAME_BODY.replace(b"\x25", b"\x40")), "qp is 64"),
+        (raw_packet(0, FRAME_BODY.replace(b"\x25", b"\x80")), "qp is 128"),
+        (
+            raw_packet(0, FRAME_BODY.replace(b"\x25", b"\x65") + b"\x82\x80\x80\x80\x80\x40"),
+            "delay is 1099511627777",
+        ),
         (raw_packet(1, bytes(18) + b"\xff" * 8), "duration"),
         (raw_packet(1, bytes(25)), "too short"),
         (raw_packet(0, FRAME_BODY)[:-1] + b"?", "wrong checksum"),

@@ -323,7 +323,7 @@ def test_no_extra_is_trusted() -> None:
 
 def test_chapters_are_cut_and_moved() -> None:
     side_data = SideData(extras=Extras(CHAPTERS))
-    side_data.time_range = TimeRange(Fraction(1, 10), Fraction(2, 10), Fraction(1, 10))
+    side_data.expected = TimeRange(Fraction(1, 10), Fraction(2, 10), Fraction(1, 10))
     assert side_data.chapters() == [Chapter(Fraction(0), Fraction(1, 10), {"title": "two"})]
 
 

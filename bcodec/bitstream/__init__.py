@@ -4,7 +4,7 @@
 
     sequence header, 58 bytes
        0   4  magic 89 42 43 56 ("\\x89BCV")
-       4   2  format version (3)
+       4   2  format version (4)
        6   2  arithmetic version
        8   8  model id: first 8 bytes of the weights' SHA-256
       16   2  width                       18   2  height
@@ -29,8 +29,10 @@
               bit 1     referenced                 2   8  pts, signed
               bits 2-4  temporal layer            10   8  dts, signed
               bits 5-7  offset of chroma's qp     18   8  duration
-           1  qp (0..63)                          26   m  payload
+           1  bits 0-5  qp                        26   m  payload
+              bit 6     there is a delay
            4  hash of the decoded picture
+           v  delay, signed, if there is one
            m  payload
 
     body of the trailer packet                  footer, 8 bytes
@@ -42,8 +44,13 @@
 
 The offset of chroma's qp from the frame's is four times these three bits.
 v is a varint: seven bits a byte, lowest first, the high bit set on all bytes but the last, never longer than
-needed. n is the length of the body, m what is left of it. I frames come in ascending poc.
-A frame packet is its payload and 11 to 17 bytes more.
+needed; a signed value d is the varint of 2 d, or of -2 d - 1 where d is negative. n is the length of the
+body, m what is left of it. I frames come in ascending poc. A frame packet is its payload and 11 to 23 bytes
+more.
+
+A picture of poc p is shown p / rate seconds after that of poc 0 where there is no delay, else so many units
+of the time base after the multiple of it that is nearest to that (of two, the even one). At a constant rate
+no picture has a delay, however coarse the times of the source were.
 
 To decode from the I frame of poc a on, begin at its packet and drop the B frames with poc < a that follow:
 they lead it in display order, and their past is missing.

@@ -40,6 +40,7 @@ _AUXILIARY = struct.Struct("<BBqqQ")
 _FOOTER = struct.Struct("<I4s")
 
 _MAX_BODY = 1 << 27  # bytes; a trailer with MAX_FRAMES I frames is the longest
+_DELAYED = 1 << 6  # a flag beside the qp
 _CHUNK = 1 << 20  # of a length that is false, no more than this is allocated
 _MIN_FRAME = 11  # bytes in a frame packet without payload
 
@@ -90,6 +91,11 @@ class ByteSource:
                 return value
         raise Corrupt("a varint does not end")
 
+    def signed_varint(self) -> int:
+        """Read a varint with a sign; raises Truncated or Corrupt."""
+        value = self.varint()
+        return -(value >> 1) - 1 if value & 1 else value >> 1
+
 
 def varint(value: int) -> bytes:
     """Seven bits a byte, lowest first."""
@@ -99,6 +105,11 @@ def varint(value: int) -> bytes:
         value >>= 7
     data.append(value)
     return bytes(data)
+
+
+def signed_varint(value: int) -> bytes:
+    """A varint whose lowest bit is the sign."""
+    return varint(-2 * value - 1 if value < 0 else 2 * value)
 
 
 def header_to_bytes(header: SequenceHeader) -> bytes:
@@ -213,16 +224,18 @@ def frame_to_bytes(packet: Packet) -> bytes:
     header = packet.header
     chroma = CHROMA_OFFSETS.index(header.chroma_offset)
     flags = header.frame_type | header.referenced << 1 | header.temporal_layer << 2 | chroma << 5
-    return varint(header.poc) + _FRAME.pack(flags, header.qp, packet.picture_hash) + packet.payload
+    qp, delay = (header.qp | _DELAYED, signed_varint(packet.delay)) if packet.delay else (header.qp, b"")
+    return varint(header.poc) + _FRAME.pack(flags, qp, packet.picture_hash) + delay + packet.payload
 
 
 def read_frame(source: ByteSource) -> Packet:
     """Read the body of a frame packet to its end."""
     poc = source.varint()
     flags, qp, picture_hash = _FRAME.unpack(source.take(_FRAME.size))
+    delay = source.signed_varint() if qp & _DELAYED else 0
     layer, chroma = flags >> 2 & 7, CHROMA_OFFSETS[flags >> 5]
-    header = PacketHeader(poc, FrameType(flags & 1), layer, qp, bool(flags & 2), chroma)
-    return Packet(header, source.file.read(), picture_hash)
+    header = PacketHeader(poc, FrameType(flags & 1), layer, qp & ~_DELAYED, bool(flags & 2), chroma)
+    return Packet(header, source.file.read(), picture_hash, delay)
 
 
 def auxiliary_to_bytes(packet: AuxiliaryPacket) -> bytes:

@@ -15,6 +15,7 @@ MAX_QP = 63
 CHROMA_OFFSETS = range(0, 32, 4)  # from a frame's qp to that of its chroma
 MAX_FRAMES = 1 << 24  # in one file; 77 hours at 60 frames a second
 MAX_PAYLOAD = 1 << 26  # bytes in one frame or auxiliary packet
+MAX_DELAY = 1 << 40  # units of the time base; 12 days at a nanosecond each
 
 
 class FrameType(IntEnum):
@@ -34,9 +35,9 @@ def check(name: str, value: int, low: int, high: int) -> None:
 class VideoFormat:
     """How the decoded pictures are to be shown. Raises BitstreamError for a value out of range.
 
-    Width and height in pixels: 16..8192, their product at most 8192 * 4320. Rate in Hz, time base in seconds,
-    numerators and denominators below 2^32; a sample aspect ratio of 0 is unknown. Colour codes as in H.273 (2
-    is unspecified) and FFmpeg. Rotation in degrees, 0..359.
+    Width and height in pixels: 16..8192, their product at most 8192 * 4320. Rate in Hz (nominal where
+    it varies), time base in seconds, numerators and denominators below 2^32; a sample aspect ratio of 0 is
+    unknown. Colour codes as in H.273 (2 is unspecified) and FFmpeg. Rotation in degrees, 0..359.
     """
 
     width: int
@@ -65,6 +66,21 @@ class VideoFormat:
             check(name, getattr(self, name), 0, 255)
         check("chroma_location", self.chroma_location, 0, 6)
         check("rotation", self.rotation, 0, 359)
+
+    def time(self, poc: int, delay: int) -> Fraction:
+        """When a picture is shown, in seconds since that of poc 0."""
+        return (self._nearest(poc) + delay) * self.time_base if delay else poc / self.frame_rate
+
+    def delay(self, poc: int, time: Fraction) -> int:
+        """That of a picture shown at `time`, which its `time` then is, or within half a time base of it."""
+        return round(time / self.time_base) - self._nearest(poc)
+
+    def is_irregular(self, delay: int) -> bool:
+        """Whether a delay is more than the rounding of times: a half of the nominal period."""
+        return 2 * abs(delay) * self.time_base * self.frame_rate >= 1
+
+    def _nearest(self, poc: int) -> int:
+        return round(poc / (self.frame_rate * self.time_base))
 
 
 @dataclass(frozen=True)
@@ -121,16 +137,19 @@ class PacketHeader:
 class Packet:
     """One coded frame: header, at most 2^26 range-coded bytes, and the 32-bit hash of the decoded picture.
 
-    Raises BitstreamError for a value out of range.
+    `delay`, in units of the time base: by how much the picture is shown later than at a constant rate, up to
+    2^40 either way; VideoFormat.time tells when that is. Raises BitstreamError for a value out of range.
     """
 
     header: PacketHeader
     payload: bytes = field(repr=False)
     picture_hash: int
+    delay: int = 0
 
     def __post_init__(self) -> None:
         check("length of payload", len(self.payload), 0, MAX_PAYLOAD)
         check("picture_hash", self.picture_hash, 0, 2**32 - 1)
+        check("delay", self.delay, -MAX_DELAY, MAX_DELAY)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ the source gave it in time: who begins at the packet of an I frame has what soun
 import struct
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from fractions import Fraction
@@ -157,13 +156,6 @@ class TimeRange:
     end: Fraction | None = None
     back: Fraction = Fraction(0)
 
-    @classmethod
-    def of_frames(cls, origin: Fraction, period: Fraction, start: int, frames: int | None) -> Self:
-        """That of `frames` frames (None: all) from frame `start`; frame 0 is shown at `origin`."""
-        begin = origin + start * period if start else None
-        end = None if frames is None else origin + (start + frames) * period
-        return cls(begin, end, start * period)
-
     def cut(self, packet: AuxiliaryPacket, stream: StreamHeader) -> AuxiliaryPacket | None:
         """The packet as it is in this range, None outside.
 
@@ -189,13 +181,15 @@ class TimeRange:
 class SideData:
     """All side data of one file: headers, and packets that wait for their place.
 
-    `notices` has a line for each stream that is left out.
+    The time range may become known late, its end after some packets were taken. `notices` has a line for each
+    stream that is left out. expected: what the range will be about, for chapters, which come before pictures.
     """
 
     file: FileHeader = field(default_factory=FileHeader)
     streams: dict[int, StreamHeader] = field(default_factory=dict)  # by their index
     extras: Extras = field(default_factory=Extras)
     time_range: TimeRange = field(default_factory=TimeRange)
+    expected: TimeRange = field(default_factory=TimeRange)
     notices: list[str] = field(default_factory=list)
     _waiting: deque[tuple[AuxiliaryPacket, int]] = field(default_factory=deque, repr=False)
     _waiting_bytes: int = 0
@@ -227,37 +221,56 @@ class SideData:
         return [*file, *extras, *(stream.to_packet() for stream in self.streams.values())]
 
     def chapters(self) -> list[Chapter]:
-        """The chapters as they are in the time that is wanted."""
-        wanted = self.time_range
+        """The chapters as they are in the time that is wanted, as far as it is known beforehand."""
+        wanted = self.expected
         cut = (each.within(wanted.begin, wanted.end, wanted.back) for each in self.extras.chapters)
         return [chapter for chapter in cut if chapter]
 
     def add(self, packet: AuxiliaryPacket, before: int = 0) -> None:
         """Let a packet wait, if it is of a stream and time that are wanted; it came before that picture."""
-        stream = self.streams.get(packet.stream)
-        wanted = stream and not packet.flags & HEADER and self.time_range.cut(packet, stream)
-        if wanted:
-            self._wait(wanted, before)
+        if packet.stream in self.streams and not packet.flags & HEADER and self._cut(packet):
+            self._wait(packet, before)
+
+    def begin_at(self, time: Fraction, back: Fraction) -> None:
+        """Let the time range begin at `time` and be moved `back`, and forget what waits and is not in it."""
+        self.time_range = replace(self.time_range, begin=time, back=back)
+        for packet, before in self._taken():
+            if self._cut(packet):
+                self._wait(packet, before)
+
+    def end_at(self, time: Fraction) -> None:
+        """Let the time range end at `time`."""
+        self.time_range = replace(self.time_range, end=time)
 
     def until(self, time: Fraction | None, picture: int = MAX_FRAMES) -> list[AuxiliaryPacket]:
-        """Give away, in order, what waits and belongs before `time` (seconds; None: all).
+        """Give away, in order, what waits and belongs before `time` (seconds, once moved; None: all).
 
         What came behind `picture` waits on: how far ahead the source has been read then makes no difference.
         """
         everything = time is None or self._waiting_bytes > MOST_WAITING
-        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
         due = []
-        for packet, before in waiting:
-            when = self.streams[packet.stream].seconds(packet)
-            if everything or (before <= picture and (when is None or time is None or when < time)):
-                due.append(packet)
-            else:
+        for packet, before in self._taken():
+            moved = self._cut(packet)
+            when = self.streams[packet.stream].seconds(moved) if moved else None
+            if not everything and (
+                before > picture or (when is not None and time is not None and when >= time)
+            ):
                 self._wait(packet, before)
+            elif moved:
+                due.append(moved)
         return due
+
+    def _cut(self, packet: AuxiliaryPacket) -> AuxiliaryPacket | None:
+        return self.time_range.cut(packet, self.streams[packet.stream])
 
     def _wait(self, packet: AuxiliaryPacket, before: int) -> None:
         self._waiting.append((packet, before))
         self._waiting_bytes += len(packet.payload)
+
+    def _taken(self) -> deque[tuple[AuxiliaryPacket, int]]:
+        """Take all that waits."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
+        return waiting
 
 
 class InterleavedWriter(BitstreamWriter):
@@ -265,14 +278,14 @@ class InterleavedWriter(BitstreamWriter):
 
     def __init__(self, file: BinaryIO, header: SequenceHeader, side_data: SideData) -> None:
         super().__init__(file, header)
-        self._side_data, self._period = side_data, 1 / header.video.frame_rate
+        self._side_data, self._video = side_data, header.video
         self._add(side_data.headers())
 
     def write(self, packet: Packet | AuxiliaryPacket) -> int:
         """Append a packet, and before it what belongs there; return the size of this packet alone."""
         if isinstance(packet, Packet) and packet.header.temporal_layer == 0:
-            poc = packet.header.poc
-            self._add(self._side_data.until(self._side_data.file.start + poc * self._period, poc))
+            shown = self._side_data.file.start + self._video.time(packet.header.poc, packet.delay)
+            self._add(self._side_data.until(shown, packet.header.poc))
         size = super().write(packet)
         self._file.flush()  # who reads a pipe has it at once
         return size
@@ -303,16 +316,6 @@ def leading(
     except BitstreamError as error:
         return taken, _raising(error)
     return taken, iter(())
-
-
-def run_on(packets: Iterator[Packet | AuxiliaryPacket], side_data: SideData, poc: int) -> None:
-    """Read on for side data of the frames before `poc`, all read already, that comes behind them."""
-    with suppress(BitstreamError):
-        for packet in packets if side_data.streams else ():
-            if not isinstance(packet, Packet):
-                side_data.add(packet)
-            elif packet.header.temporal_layer == 0 and packet.header.poc >= poc:
-                return
 
 
 def _raising(error: BitstreamError) -> Iterator[Packet]:

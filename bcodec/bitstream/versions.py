@@ -9,6 +9,7 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 1      | the first |
 | 2      | five bytes less a packet: varints, half a checksum |
 | 3      | the offset of chroma's qp in the flags of a frame packet |
+| 4      | the time of each picture |
 
 | arithmetic | changed |
 |------------|---------|
@@ -24,11 +25,11 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 10         | the precision of vectors is coded for each frame |
 """
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 ARITHMETIC_VERSION = 10
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (3, 10, "9ff3376bb4580136")}
+RELEASES = {"0.1.0": (4, 10, "9ff3376bb4580136")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:

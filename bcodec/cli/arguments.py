@@ -19,7 +19,7 @@ from bcodec.pipeline.moments import Part, Seconds
 if TYPE_CHECKING:
     from bcodec.networks import Networks
 
-HIGHEST_RATE = 1000  # frames per second; no camera means more
+HIGHEST_RATE = 90_000  # frames per second, the clock of MPEG: no camera means more
 MOST_THREADS = 256
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
@@ -146,19 +146,25 @@ def named_input(command: T) -> T:
     )(command)
 
 
+fps = click.option(
+    "--fps",
+    type=rate,
+    metavar="R",
+    help="A constant rate, in frames per second, instead of the times that IN has: 25, 30000/1001. Sound"
+    " keeps its times.",
+)
+raw_size = click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels.")
+
+
 def raw_video(command: T) -> T:
-    """Add the options that say what raw video does not."""
-    for option in (
-        click.option(
-            "--fps",
-            type=rate,
-            metavar="R",
-            help="Rate of raw video or numbered pictures, frames per second: 25, 30000/1001.",
-        ),
-        click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels."),
-    ):
-        command = option(command)
-    return command
+    """Add the options that say what raw video does not, and only that."""
+    rate_of_raw = click.option(
+        "--fps",
+        type=rate,
+        metavar="R",
+        help="Rate of raw video or numbered pictures, frames per second: 25, 30000/1001.",
+    )
+    return raw_size(rate_of_raw(command))
 
 
 def streams(command: T) -> T:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import click
 
 from bcodec.cli import arguments
@@ -34,6 +36,7 @@ from bcodec.pipeline.tally import in_frames
     type=click.Choice(["mkv", "mp4", "y4m", "yuv"]),
     help="What to write, whatever the name of OUT ends in.",
 )
+@arguments.fps
 @arguments.streams
 @arguments.common
 def decode(
@@ -42,6 +45,7 @@ def decode(
     inputs: tuple[str, ...],
     target: str | None,
     kind: str | None,
+    fps: Fraction | None,
     no_audio: bool,
     no_subtitles: bool,
     start: int | Seconds,
@@ -74,7 +78,7 @@ def decode(
 
         networks = arguments.networks(device, threads)
         with Progress() as progress:
-            done = decode_file(coded, path, kind, networks, follow=progress)
+            done = decode_file(coded, path, kind, networks, frame_rate=fps, follow=progress)
     if done.damage:
         kept = f"{in_frames(done.tally.frames)} before the damage kept in {shown(target, 'output')}"
         raise Unreadable(f"{done.damage}; {kept}") from done.damage

@@ -96,7 +96,8 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     default="medium",
     help="How much is tried for each frame: time against size.",
 )
-@arguments.raw_video
+@arguments.raw_size
+@arguments.fps
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
@@ -336,12 +337,11 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
 
 def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
     from bcodec.video import RAW_SUFFIXES
-    from bcodec.video.reader import is_sequence
 
     raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
     if raw and not (size and fps):
         raise UsageError(
             f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
         )
-    if not raw and (size or (fps and not is_sequence(source))):
-        raise UsageError(f"--size and --fps are for raw video only ({', '.join(RAW_SUFFIXES)})")
+    if not raw and size:
+        raise UsageError(f"--size is for raw video only ({', '.join(RAW_SUFFIXES)})")

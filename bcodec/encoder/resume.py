@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
@@ -26,11 +26,12 @@ from bcodec.networks import Networks
 OTHER = "the unfinished file is of another input or other settings; remove it to begin anew"
 
 
-def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:
-    """The whole frame packets of an unfinished file; none if it does not get so far.
+def kept_packets(path: str, header: SequenceHeader, delays: Sequence[int]) -> Iterator[Packet]:
+    """The whole frame packets of an unfinished file, their delays taken off; none if it does not get so far.
 
-    They come from a copy, made at once: the file may be written meanwhile. Raises CodecError, at once, if the
-    file is of another video, model or GOP size.
+    They come from a copy, made at once: the file may be written meanwhile. `delays`, by poc, may grow until a
+    packet is asked for. Raises CodecError, at once, if the file is of another video, model or GOP size, and
+    later where pictures have other times.
     """
     copy = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the packets are)
     with open(path, "rb") as file:
@@ -44,12 +45,16 @@ def kept_packets(path: str, header: SequenceHeader) -> Iterator[Packet]:
     if reader.header != header:
         copy.close()
         raise CodecError(OTHER)
-    return _whole_packets(copy, reader)
+    return _whole_packets(copy, reader, delays)
 
 
-def _whole_packets(file: BinaryIO, reader: BitstreamReader) -> Iterator[Packet]:
+def _whole_packets(file: BinaryIO, reader: BitstreamReader, delays: Sequence[int]) -> Iterator[Packet]:
     with file, suppress(BitstreamError):
-        yield from reader.frames()
+        for packet in reader.frames():
+            poc = packet.header.poc
+            if poc >= len(delays) or packet.delay != delays[poc]:
+                raise CodecError(OTHER)
+            yield replace(packet, delay=0)
 
 
 def go_on(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-from bcodec.bitstream.sidecar import run_on
 from bcodec.codec import decode
 from bcodec.errors import BitstreamError, CodecError, Unreadable
 from bcodec.networks import Networks
@@ -25,25 +26,35 @@ class Decoded(NamedTuple):
 
 
 def decode_file(
-    coded: CodedVideo, path: str, kind: str, networks: Networks, *, follow: Follow = unwatched
+    coded: CodedVideo,
+    path: str,
+    kind: str,
+    networks: Networks,
+    *,
+    frame_rate: Fraction | None = None,
+    follow: Follow = unwatched,
 ) -> Decoded:
     """Write the pictures, and what lies beside them, to the video at `path`, of a `kind` as in VideoWriter.
 
+    `frame_rate`, in Hz: the pictures are written at this constant rate instead of at their times.
     Damage is returned if any frame came before it. Raises Unreadable if none did, and VideoError.
     """
     damage = None
-    with VideoWriter(path, coded.header.video, kind, coded.side_data) as writer:
+    video = coded.header.video
+    if frame_rate:
+        video = replace(video, frame_rate=frame_rate, time_base=1 / frame_rate)
+    with VideoWriter(path, video, kind, coded.side_data) as writer:
         tally = Tally(coded.header.video, coded.total, follow)
         for notice in writer.notices:
             log.warning(notice)
         told = len(writer.notices)
         pictures = decode(coded.counted(tally), coded.header, networks)
         try:
-            for frame in islice(pictures, coded.skip, coded.frames and coded.skip + coded.frames):
-                writer.write(frame)
+            wanted = islice(pictures, coded.skip, coded.frames and coded.skip + coded.frames)
+            for frame, time in zip(wanted, coded.times(), strict=False):
+                writer.write(frame, None if frame_rate else time)
                 tally.count_frame()
-            if coded.frames:
-                run_on(coded.packets, coded.side_data, coded.start + coded.frames)
+            coded.read_on()
         except (BitstreamError, CodecError) as error:
             damage = coded.unreadable(error, tally.frames)
     for notice in writer.notices[told:]:

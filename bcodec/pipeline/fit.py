@@ -77,7 +77,7 @@ def repeatable(
         reader.close()
         yield reopen
     else:
-        with Spool(reader.format, reader, reader.damage) as spool:
+        with Spool(reader.format, reader.timed(), reader.damage) as spool:
             passes.tell(reader.notices)
             yield lambda: nullcontext(spool)
 

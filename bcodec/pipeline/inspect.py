@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 from bcodec.bitstream import (
@@ -73,6 +74,8 @@ class Inspection:
     bytes: int = 0
     i_frames: list[int] = field(default_factory=list)  # poc
     layers: list[Layer] = field(default_factory=list)  # I frames first, then by temporal layer
+    end: Fraction = Fraction(0)  # of the last picture, in seconds since the first is shown
+    varies: bool = False  # whether pictures are shown at other times than at the nominal rate
     gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
     tags: dict[str, str] = field(default_factory=dict)
     streams: dict[int, StreamSummary] = field(default_factory=dict)
@@ -87,7 +90,12 @@ class Inspection:
     @property
     def duration(self) -> float:
         """Seconds."""
-        return float(self.frames / self.header.video.frame_rate)
+        return float(self.end)
+
+    @property
+    def average_rate(self) -> float:
+        """Frames a second; the nominal rate without frames."""
+        return float(self.frames / self.end if self.end else self.header.video.frame_rate)
 
     @property
     def picture_bytes(self) -> int:
@@ -123,6 +131,12 @@ class Inspection:
         of.packets += 1
         of.bytes += size
 
+    def note_time(self, packet: Packet) -> None:
+        """Count the time for which a picture is shown."""
+        video = self.header.video
+        self.end = max(self.end, video.time(packet.header.poc, packet.delay) + 1 / video.frame_rate)
+        self.varies |= video.is_irregular(packet.delay)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything in the words of JSON."""
         header, video = self.header, self.header.video
@@ -134,6 +148,8 @@ class Inspection:
             "bit_depth": header.bit_depth,
             "frames": self.frames,
             "frame_rate": str(video.frame_rate),
+            "average_frame_rate": self.average_rate,
+            "variable_frame_rate": self.varies,
             "duration": self.duration,
             "bitrate": self.bitrate,
             "bits_per_pixel": self.bits_per_pixel,
@@ -177,6 +193,14 @@ class Inspection:
             "damage": self.damage and str(self.damage),
         }
 
+    def _rate_in_words(self) -> str:
+        rate = self.header.video.frame_rate
+        if self.varies:
+            return (
+                f"variable, {self.average_rate:.6g} frames/s on average ({rate} where times cannot be kept)"
+            )
+        return f"constant, {float(rate):.6g} frames/s ({rate})"
+
     def to_text(self) -> str:
         """Everything in lines to read."""
         header, video = self.header, self.header.video
@@ -184,7 +208,7 @@ class Inspection:
         rows = {
             "size": f"{readable_bytes(self.bytes)} in all",
             "video": f"{video.width}x{video.height}, {header.bit_depth}-bit 4:2:0, chroma {chroma}",
-            "rate": f"{float(video.frame_rate):.6g} frames/s ({video.frame_rate})",
+            "rate": self._rate_in_words(),
             "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
             "pictures": f"{readable_bytes(self.picture_bytes)}, {readable_rate(self.bitrate)},"
             f" {self.bits_per_pixel:.4f} bits/pixel",
@@ -256,6 +280,7 @@ def inspect(file: BinaryIO) -> Inspection:
             result.bytes += reader.last_size
             if isinstance(packet, Packet):
                 header = packet.header
+                result.note_time(packet)
                 kind = header.frame_type, header.temporal_layer
                 layers.setdefault(kind, Layer(*kind, header.qp, header.qp)).add(header, reader.last_size)
                 if len(first) <= 2 * MAX_GOP_SIZE:

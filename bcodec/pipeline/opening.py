@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import count
 from typing import BinaryIO, Self
 
-from bcodec.bitstream import AuxiliaryPacket, BitstreamReader, Packet, SequenceHeader
+from bcodec.bitstream import AuxiliaryPacket, BitstreamReader, Packet, SequenceHeader, VideoFormat
 from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange, leading
 from bcodec.errors import BitstreamError, Unreadable
 from bcodec.pipeline.moments import Part
@@ -33,6 +35,8 @@ class CodedVideo:
     frames: int | None
     skip: int
     total: int | None
+    _begin: int | None = None  # poc of the first that is wanted, once it is known
+    _times: dict[int, Fraction] = field(default_factory=dict, repr=False)  # by poc, of what is wanted
 
     @property
     def header(self) -> SequenceHeader:
@@ -60,21 +64,52 @@ class CodedVideo:
         if start and file.seekable():  # it went to an I frame
             packets = reader
         side_data = SideData.of(headers, keep)
-        side_data.time_range = TimeRange.of_frames(
-            side_data.file.start, reader.header.video.time_base, start, frames
-        )
+        side_data.expected = _expected(reader.header.video, side_data.file.start, start, frames)
         for packet in headers:
             side_data.add(packet)
         return cls(shown(path, "input"), reader, packets, side_data, start, frames, skip, total)
 
     def counted(self, tally: Tally) -> Iterator[Packet]:
         """Give the frame packets; what lies beside them goes its own way."""
+        for packet in self.frame_packets():
+            tally.count_packet(self.reader.last_size)
+            yield packet
+
+    def frame_packets(self) -> Iterator[Packet]:
+        """Give the frame packets, note their times, and put aside what lies beside them."""
         for packet in self.packets:
             if isinstance(packet, Packet):
-                tally.count_packet(self.reader.last_size)
+                self._note_time(packet)
                 yield packet
             else:
                 self.side_data.add(packet)
+
+    def _note_time(self, packet: Packet) -> None:
+        poc, origin = packet.header.poc, self.side_data.file.start
+        time = self.header.video.time(poc, packet.delay)
+        if self._begin is None:
+            self._begin = poc + self.skip
+        if poc >= self._begin:
+            self._times[poc] = time
+        if poc == self._begin and self.start:
+            self.side_data.begin_at(origin + time, back=time)
+        if self.frames and poc == self._begin + self.frames:
+            self.side_data.end_at(origin + time)
+
+    def times(self) -> Iterator[Fraction]:
+        """When the wanted pictures are shown, in seconds since the first; to be asked for as they come."""
+        first = self._begin or 0
+        origin = self._times[first]
+        for poc in count(first):
+            yield self._times.pop(poc) - origin
+
+    def read_on(self) -> None:
+        """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
+        if self.frames and self.side_data.streams and self.side_data.time_range.end is None:
+            with suppress(BitstreamError):
+                for _ in self.frame_packets():
+                    if self.side_data.time_range.end is not None:
+                        break
 
     def unreadable(self, damage: Exception | None, done: int) -> Unreadable:
         """What to raise where `done` frames came and then no more, for some damage or without.
@@ -96,6 +131,13 @@ def named(path: str) -> Iterator[None]:
         yield
     except BitstreamError as error:
         raise Unreadable(f"{shown(path, 'input')}: {error}") from error
+
+
+def _expected(video: VideoFormat, origin: Fraction, start: int, frames: int | None) -> TimeRange:
+    """The time that is wanted, at the nominal rate: when pictures are shown, only their packets say."""
+    back = start / video.frame_rate
+    end = None if frames is None else origin + (start + frames) / video.frame_rate
+    return TimeRange(origin + back if start else None, end, back)
 
 
 def _find(reader: BitstreamReader, start: int, frames: int | None) -> tuple[int, int | None]:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, TextIO
 
@@ -65,27 +65,38 @@ class Passes:
         journal = Journal(log_file)
         header = SequenceHeader(reader.format, settings.gop_size, ARITHMETIC_VERSION, self.networks.model_id)
         tally = Tally(reader.format, reader.frame_count, self.follow, self.began)
-        sources = self._watched(reader)
+        delays: list[int] = []  # by poc, of the pictures read so far
+        sources = self._watched(reader, delays)
         beside = Beside(reader.format, journal) if self.plan.sees_pictures and every == 1 else None
         if beside:
             sources = beside.watch(sources)
         with (
-            _closing(self._coded(sources, settings, header, path, every)) as frames,
+            _closing(self._coded(sources, delays, settings, header, path, every)) as frames,
             open_binary(path, over=self.plan.resume) as file,
             InterleavedWriter(file, header, reader.side_data) as writer,
         ):
             for coded in frames:
-                written = writer.write(coded.packet)
-                tally.count_packet(written)
+                poc = coded.packet.header.poc
+                written = writer.write(replace(coded.packet, delay=delays[poc]))
+                tally.count_packet(written, reader.format.time(poc, delays[poc]) if every == 1 else None)
                 tally.count_frame()
                 journal.add(coded, written)
                 if beside:
                     beside.add(coded)
+        if every > 1 and delays:  # the part is as long as its share of the pictures
+            end = reader.format.time(len(delays) - 1, delays[-1]) + 1 / reader.format.frame_rate
+            tally.duration = end * tally.packets / len(delays)
         journal.close(bytes=writer.position, bitrate=tally.bits_per_second())
         return Encoded(tally, journal, writer.position, reader.damage)
 
     def _coded(
-        self, frames: Iterator[Frame], settings: Settings, header: SequenceHeader, path: str, every: int
+        self,
+        frames: Iterator[Frame],
+        delays: list[int],
+        settings: Settings,
+        header: SequenceHeader,
+        path: str,
+        every: int,
     ) -> Iterator[CodedFrame]:
         qp, networks, preset, plan = settings.qp, self.networks, PRESETS[settings.preset], self.plan
         pictures = plan.sees_pictures and every == 1
@@ -99,20 +110,19 @@ class Passes:
         code = partial(how, qp=qp, networks=networks, preset=preset, pictures=pictures)
         if not plan.resume:
             return code(groups)
-        return go_on(groups, kept_packets(path, header), qp, networks, preset, code)
+        return go_on(groups, kept_packets(path, header, delays), qp, networks, preset, code)
 
-    def _watched(self, reader: VideoReader | Spool) -> Iterator[Frame]:
-        """Give the pictures and tell the notices; where they end in damage, say what can be done."""
-        count = 0
+    def _watched(self, reader: VideoReader | Spool, delays: list[int]) -> Iterator[Frame]:
+        """Give the pictures, note their delays and tell the notices; at damage say what can be done."""
         try:
-            for frame in reader:
+            for frame, time in reader.timed():
                 self.tell(reader.notices)
-                count += 1
+                delays.append(reader.format.delay(len(delays), time))
                 yield frame
         except VideoError as error:
-            if not count:
+            if not delays:
                 raise
-            hint = f"nothing was kept; --frames {count} encodes what comes before the damage"
+            hint = f"nothing was kept; --frames {len(delays)} encodes what comes before the damage"
             raise VideoError(f"{error}; {hint}") from error
 
     def tell(self, notices: list[str]) -> None:

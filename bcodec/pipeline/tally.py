@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TypeAlias
 
 from bcodec.bitstream import VideoFormat
@@ -25,14 +26,20 @@ class Tally:
     frames: int = 0
     packets: int = 0
     bytes: int = 0
+    duration: Fraction = Fraction(0)  # seconds
 
     def __post_init__(self) -> None:
         self.follow(self)
 
-    def count_packet(self, size: int) -> None:
-        """A packet of `size` bytes has been written or read."""
+    def count_packet(self, size: int, time: Fraction | None = None) -> None:
+        """A packet of `size` bytes has been written or read.
+
+        Its picture is shown at `time`, in seconds since the first, or a period after the one before.
+        """
+        period = 1 / self.video.frame_rate
         self.packets += 1
         self.bytes += size
+        self.duration = max(self.duration, (self.duration if time is None else time) + period)
 
     def count_frame(self) -> None:
         """A frame is done."""
@@ -45,7 +52,7 @@ class Tally:
 
     def bits_per_second(self) -> float:
         """Of the packets so far."""
-        return float(self.bytes * 8 * self.video.frame_rate / max(self.packets, 1))
+        return float(self.bytes * 8 / self.duration) if self.packets else 0.0
 
     def summary(self) -> str:
         """What was done, in how much time."""

@@ -13,7 +13,8 @@ def verify_file(coded: CodedVideo, networks: Networks, *, follow: Follow = unwat
     """Decode all of it without output; every picture is compared with its hash. Raises Unreadable."""
     tally = Tally(coded.header.video, coded.total, follow)
     try:
-        for _ in decode(coded.counted(tally), coded.header, networks):
+        pictures = decode(coded.counted(tally), coded.header, networks)
+        for _ in zip(pictures, coded.times(), strict=False):  # times that nobody takes would heap up
             tally.count_frame()
     except (BitstreamError, CodecError) as error:
         raise coded.unreadable(error, tally.frames) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import av
 
@@ -29,13 +29,15 @@ class Selection:
     """What is wanted of a video: `frames` pictures (None: all) from `start` on.
 
     keep: the kinds of streams that are kept as side data (None: none of them, and a notice). deinterlace: a
-    frame is made of two fields. video: which video stream, from 0 (None: the film). strict: damage ends it.
+    frame is made of two fields. frame_rate: in Hz, instead of the times that the video has. video: which
+    video stream, from 0 (None: the film). strict: damage ends it.
     """
 
     start: int = 0
     frames: int | None = None
     keep: Collection[StreamKind] | None = None
     deinterlace: bool = False
+    frame_rate: Fraction | None = None
     video: int | None = None
     strict: bool = True
 
@@ -62,6 +64,18 @@ class Damage:
         return "; ".join(filter(None, (packets, self.cut)))
 
 
+class TimedFrame(NamedTuple):
+    """A picture, and when it is shown, in seconds since the first one of its video."""
+
+    frame: Frame
+    time: Fraction
+
+
+def steadily(frames: Iterable[Frame], rate: Fraction) -> Iterator[TimedFrame]:
+    """The pictures at a constant rate, in Hz."""
+    return (TimedFrame(frame, count / rate) for count, frame in enumerate(frames))
+
+
 class OpenInput(Protocol):
     """A video being read: all its pictures, once, in display order.
 
@@ -72,7 +86,7 @@ class OpenInput(Protocol):
     damage: Damage
     passed: int
     format: VideoFormat
-    frames: Iterator[Frame]
+    frames: Iterator[TimedFrame]
     frame_count: int | None
     notices: list[str]
     side_data: SideData
@@ -92,8 +106,8 @@ class OpenOutput(Protocol):
 
     notices: list[str]
 
-    def write(self, frame: Frame) -> None:
-        """Add one picture."""
+    def write(self, frame: Frame, time: Fraction) -> None:
+        """Add one picture, shown `time` seconds after the first."""
 
     def finish(self) -> None:
         """Write what is held back."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
 import av
 from av.filter import Graph
+from av.format import Flags
 from av.packet import Packet as AnyPacket
 from av.stream import Discard, Stream
 from av.video.frame import VideoFrame
@@ -19,18 +19,21 @@ from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.extras import Extras, PictureWords
 from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
-from bcodec.frame import Frame
-from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection
+from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection, TimedFrame
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
 from bcodec.video.extras import attachments_of, chapters_of
 from bcodec.video.seek import LEADS, time_of
 from bcodec.video.sizes import first_change
+from bcodec.video.timeline import Timeline
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
 UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
 UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
+EDITED = (
+    "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
+)
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
 
@@ -47,8 +50,8 @@ class ContainerInput:
         self.path, self.name, self.missing, self.notices = path, name, missing, list[str]()
         self.damage, self.strict = Damage(), wanted.strict
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
-        self.start, self.last = wanted.start, 0
-        self.early: list[AuxiliaryPacket] = []  # until the first picture says when the wanted ones are shown
+        self.wanted, self.last = wanted, 0
+        self.early: list[AuxiliaryPacket] = []  # until the next picture
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
             kind = "image2" if numbered else None
@@ -57,22 +60,24 @@ class ContainerInput:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
             self.choice = self._choose(wanted)
-            self.stream, self.packets = self.choice.film, self.choice.packets
+            self.stream, self.zero = self.choice.film, self._find_zero(self.choice.film)
             self.tracks = self._find_tracks(wanted.keep)
+            self.packets = self._straightened(self.choice.packets)
             self.extras = self._find_extras(wanted.keep)
             self._tell_what_is_left(wanted.keep)
             self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
             first = next(self.pictures, None)
             if first is None:
                 raise VideoError(f"{name}: has no frames")
-            self.first, self.shown = first, _time(first)
-            if self.start:
+            self.first = first
+            self.origin = self.shown = _said(first) if self.has_times else Fraction(0)
+            if wanted.start and not self.is_steady:
                 self._seek(wanted)
                 first = self.first
             context = self.stream.codec_context
             self.converter = Converter(first, int(context.color_range), int(context.colorspace))
             self.format = self._describe()
-            self.side_data = self._describe_side_data(wanted)
+            self.side_data = self._describe_side_data()
             self.frames, self.frame_count = self._frames(), self._count()
         except BaseException:
             self.container.close()
@@ -81,7 +86,7 @@ class ContainerInput:
     def check_size(self) -> None:
         """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
         size = self.first.width, self.first.height
-        change = first_change(self.path, self.stream.index, size, self.side_data.time_range)
+        change = first_change(self.path, self.stream.index, size, self._expected())
         if change:
             raise VideoError(
                 f"{self.name}: changes from {size[0]}x{size[1]} to {change.width}x{change.height}"
@@ -129,6 +134,23 @@ class ContainerInput:
         if left:
             self.notices.append(f"one video stream is coded, left out: {', '.join(left)}")
 
+    def _straightened(self, packets: Iterator[AnyPacket[Stream]]) -> Iterator[AnyPacket[Stream]]:
+        """Close the jumps in time, and tell of the first."""
+        if self.container.format.name == EDITED:
+            yield from packets
+            return
+        timeline = Timeline(closes_gaps=self.container.format.name in BROADCAST)
+        for packet in packets:
+            if packet.stream.index != self.stream.index and packet.stream.index not in self.tracks:
+                continue
+            before = len(timeline.jumps)
+            kept = timeline.straighten(packet)
+            if before == 0 and timeline.jumps:
+                at = float(timeline.jumps[0] - self.zero)
+                self.notices.append(f"the times of the input jump at {at:.2f} s: what follows goes on there")
+            if kept:
+                yield packet
+
     def _progressive(self) -> Iterator[VideoFrame]:
         for picture in self._decode():
             if picture.interlaced_frame:
@@ -157,7 +179,7 @@ class ContainerInput:
         try:
             for picture in self._pictures():
                 yield picture
-                count += _time(picture) >= self.begin
+                count += _said(picture) >= self.begin
         except (av.FFmpegError, EOFError) as error:
             why, done = getattr(error, "strerror", None) or error, f"{count} frame{'s' * (count != 1)}"
             if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
@@ -200,7 +222,7 @@ class ContainerInput:
         for picture in pictures:
             if picture.is_corrupt:
                 why = "decoding errors"
-                if self.strict and _time(picture) >= self.begin:
+                if self.strict and _said(picture) >= self.begin:
                     raise EOFError(why)
             yield picture
         if why:
@@ -227,14 +249,20 @@ class ContainerInput:
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
-        end = self.side_data.time_range.end
-        with suppress(av.FFmpegError):
-            for packet in self.packets if self.tracks and end is not None else ():
-                if packet.stream.index in self.tracks:
-                    self._put_aside(packet)
-                elif end is not None and packet.dts and packet.dts * packet.time_base > end + LATEST:
-                    break
+        if self.tracks and self.wanted.frames is not None:
+            with suppress(VideoError, av.FFmpegError):
+                following = next(self.pictures, None)  # says how long the last one is shown
+                if following:
+                    self._read_until(self._time(following))
         self._settle(self.last + 1)
+
+    def _read_until(self, end: Fraction) -> None:
+        self.side_data.end_at(end)
+        for packet in self.packets:
+            if packet.stream.index in self.tracks:
+                self._put_aside(packet)
+            elif packet.dts and packet.dts * packet.time_base > end + LATEST:
+                break
 
     def _settle(self, picture: int) -> None:
         """Give away what was put aside before this picture, counted from the first wanted one."""
@@ -243,27 +271,42 @@ class ContainerInput:
             self.side_data.add(packet, picture)
         self.early.clear()
 
-    def _describe_side_data(self, wanted: Selection) -> SideData:
-        """Note tags, streams and times; where times begin anywhere, as in broadcasts, let them begin at 0."""
-        shown, zero = self.shown, Fraction(0)
+    def _find_zero(self, film: VideoStream) -> Fraction:
+        """Where times begin, in seconds: anywhere in broadcasts."""
         if self.container.format.name in BROADCAST and self.container.start_time:
-            zero = Fraction(self.container.start_time, av.time_base)
-        time_range = TimeRange.of_frames(shown, self.format.time_base, wanted.start, wanted.frames)
-        time_range = replace(time_range, back=time_range.back + zero)
-        file = FileHeader(shown - zero, kept_tags(self.container.metadata))
+            unit = film.time_base or Fraction(1, av.time_base)
+            return round(Fraction(self.container.start_time, av.time_base) / unit) * unit
+        return Fraction(0)
+
+    def _describe_side_data(self) -> SideData:
+        """Note tags, streams and when the first picture is shown."""
+        file = FileHeader(self.origin - self.zero, kept_tags(self.container.metadata))
         headers = {track.header.index: track.header for track in self.tracks.values()}
-        return SideData(file, headers, self.extras, time_range)
+        expected = self._expected() if self.extras.chapters else TimeRange()
+        return SideData(file, headers, self.extras, TimeRange(back=self.zero), expected)
+
+    def _expected(self) -> TimeRange:
+        """The time that is wanted, as it can be known before the pictures are decoded."""
+        start, frames = self.wanted.start, self.wanted.frames
+        begin = self._when(start) if start else None
+        end = None if frames is None else self._when(start + frames)
+        return TimeRange(begin, end, (begin or self.origin) - self.origin + self.zero)
+
+    def _when(self, picture: int) -> Fraction:
+        """When a picture is shown, in seconds, by its packet or else at the nominal rate."""
+        said = None if self.is_steady else time_of(self.path, self.stream.index, picture, self.origin)
+        return self.origin + picture / self.format.frame_rate if said is None else said
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
-        context, rate = self.stream.codec_context, self._rate()
+        context, rate = self.stream.codec_context, self.wanted.frame_rate or self._rate()
         if self.converter.notice:
             self.notices.append(self.converter.notice)
         return VideoFormat(
             self.first.width,
             self.first.height,
             rate,
-            1 / rate,
+            1 / rate if self.is_steady else self.first.time_base or 1 / rate,
             self.stream.sample_aspect_ratio or Fraction(0),
             colour_range=self.converter.colour_range,
             colour_primaries=_known(context.color_primaries),
@@ -272,24 +315,27 @@ class ContainerInput:
             rotation=self.first.rotation % 360,
         )
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the file has times: an elementary stream has none, and FFmpeg makes some up."""
+        return not Flags(self.container.format.flags) & Flags.no_timestamps
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the pictures come at a constant rate: the file has no times, or others are wanted."""
+        return bool(self.wanted.frame_rate) or not self.has_times
+
     def _rate(self) -> Fraction:
         average, guessed = self.stream.average_rate, self.stream.guessed_rate
+        if not self.has_times:  # the rates are made up, too; those of the parameter sets are not
+            average = guessed = self.stream.codec_context.framerate
         if not average and not guessed:
             self.notices.append(NO_RATE)
             return FALLBACK_RATE
         rate = average or guessed or FALLBACK_RATE
         if guessed and abs(rate / guessed - 1) < Fraction(1, 200):
             return guessed  # the average is off by the rounding of timestamps
-        self._tell_variable(rate)
         return rate
-
-    def _tell_variable(self, rate: Fraction) -> None:
-        notice = (
-            f"variable frame rate: frames are coded in order at the average rate {float(rate):.5g} fps;"
-            " timestamps are not kept"
-        )
-        if notice not in self.notices:
-            self.notices.append(notice)
 
     def _count(self) -> int | None:
         if self.stream.frames:
@@ -305,19 +351,19 @@ class ContainerInput:
 
         Where decoding from there does not give that picture, all stays as it is.
         """
-        time = time_of(self.path, self.stream.index, self.start, self.shown)
+        time = time_of(self.path, self.stream.index, wanted.start, self.origin)
         at_first = self.container, self.stream, self.packets, self.pictures, self.begin, self.early
         for lead in LEADS if time is not None else ():
-            if time is None or time - lead <= self.shown:
+            if time is None or time - lead <= self.origin:
                 break
             self.begin, self.early = time, []
             found = None
             with suppress(av.FFmpegError):
                 self._open_at(time - lead, wanted)
-                found = next((p for p in self.pictures if _time(p) >= time), None)
-            if found is not None and _time(found) == time:
+                found = next((p for p in self.pictures if _said(p) >= time), None)
+            if found is not None and _said(found) == time:
                 at_first[0].close()
-                self.first, self.passed = found, self.start
+                self.first, self.shown, self.passed = found, time, wanted.start
                 return
             if self.container is not at_first[0]:
                 self.container.close()
@@ -332,33 +378,34 @@ class ContainerInput:
         self.stream = stream
         self.container.seek(int(time / stream.time_base), stream=stream)
         streams = [stream, *of_kinds(self.container, wanted.keep or ())]
-        self.packets = read_packets(self.container, streams, None if self.strict else self.damage)
+        packets = read_packets(self.container, streams, None if self.strict else self.damage)
+        self.packets = self._straightened(packets)
         self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
 
-    def _frames(self) -> Iterator[Frame]:
+    def _frames(self) -> Iterator[TimedFrame]:
         kind, width, height = self.first.format.name, self.first.width, self.first.height
-        shown = None  # seconds
-        for count, picture in enumerate(chain([self.first], self.pictures), start=self.passed - self.start):
+        for count, picture in enumerate(
+            chain([self.first], self.pictures), start=self.passed - self.wanted.start
+        ):
             if (picture.format.name, picture.width, picture.height) != (kind, width, height):
                 raise VideoError(
                     f"{self.name}: changes from {width}x{height} {kind} to"
                     f" {picture.width}x{picture.height} {picture.format.name}, which is not supported"
                 )
-            shown = self._watch_time(picture, shown)
+            time = self.shown = self.shown if picture is self.first else self._time(picture)
+            if self.wanted.start and count <= 0:
+                self.side_data.begin_at(time, time - self.origin + self.zero)
             self._settle(count)
-            yield self.converter.convert(picture)
+            yield TimedFrame(self.converter.convert(picture), time - self.origin)
 
-    def _watch_time(self, picture: VideoFrame, before: Fraction | None) -> Fraction | None:
-        """Tell once if the time since the picture before is not the frame period."""
-        if picture.pts is None or picture.time_base is None:
-            return None
-        now, period = picture.pts * picture.time_base, self.format.time_base
-        if before is not None and abs(now - before - period) > period / 2 + picture.time_base:
-            self._tell_variable(self.format.frame_rate)
-        return now
+    def _time(self, picture: VideoFrame) -> Fraction:
+        """When a picture is shown, in seconds: always later than the one before."""
+        if picture.pts is None or picture.time_base is None or self.is_steady:
+            return self.shown + 1 / self.format.frame_rate
+        return max(_said(picture), self.shown + picture.time_base)
 
 
-def _time(picture: VideoFrame) -> Fraction:
+def _said(picture: VideoFrame) -> Fraction:
     """When it is shown, in seconds; 0 where nothing says so."""
     return (
         Fraction(0) if picture.pts is None or picture.time_base is None else picture.pts * picture.time_base

@@ -1,8 +1,11 @@
-"""The size at which a Matroska file is to be shown: FFmpeg's muxer writes none unless its stream says so, and
-PyAV cannot make it say so.
+"""What a Matroska file says otherwise than FFmpeg's muxer lets it: the size to show, and finer times.
+
+The muxer writes no size unless its stream says so, and PyAV cannot make it say so. It counts times in
+milliseconds, which are too coarse for the highest rates: there it is given longer times, and the file is told
+afterwards that its unit is as much shorter.
 
 Elements are as in RFC 9559: an identifier, a size, a body. What the muxer leaves void behind the description
-of a video stream has room for the two numbers, so that nothing else in the file moves.
+of a video stream has room for the two numbers of the size, so that nothing else in the file moves.
 """
 
 from __future__ import annotations
@@ -16,8 +19,12 @@ from zlib import crc32
 
 SEGMENT, TRACKS, TRACK, VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+INFO, TIMESTAMP_SCALE, CODEC_DELAY = 0x1549A966, 0x2AD7B1, 0x56AA
+TAGS, TAG, SIMPLE_TAG, TAG_NAME, TAG_STRING = 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 VOID, CRC32 = 0xEC, 0xBF
 HEAD = 1 << 16  # bytes in which streams are described
+BEFORE_PICTURES = 1 << 26  # bytes: attachments, too, stand before what else is known of the streams
+MILLISECOND = 1_000_000  # ns
 SHORT = 126  # the longest body whose size takes one byte
 
 
@@ -43,6 +50,61 @@ def write_aspect(path: str, aspect: Fraction, width: int, height: int) -> bool:
     return changed
 
 
+def time_factor(rate: Fraction) -> int:
+    """By how much times must be finer than milliseconds for a rate in Hz: a power of ten up to 1000."""
+    return 1 if rate <= 250 else next((f for f in (10, 100) if rate <= 100 * f), 1000)
+
+
+def codec_delay(file: bytes) -> Fraction:
+    """The delay of its codec, in seconds, that the bytes of a Matroska file tell of its first stream."""
+    element = Element(0, 0, 0, len(file))
+    for identifier in (SEGMENT, TRACKS, TRACK, CODEC_DELAY):
+        found = _child(bytearray(file), element, identifier)
+        if not found:
+            return Fraction(0)
+        element = found
+    return Fraction(int.from_bytes(file[element.body : element.end]), 10**9)
+
+
+def refine_times(path: str, factor: int) -> None:
+    """Make all times of a file so many times shorter: its unit, and the durations in its tags."""
+    with open(path, "r+b") as file:
+        head = bytearray(file.read(BEFORE_PICTURES))
+        segment = _child(head, Element(0, 0, 0, len(head)), SEGMENT)
+        info = segment and _child(head, segment, INFO)
+        unit = info and _child(head, info, TIMESTAMP_SCALE)
+        if not (segment and info and unit):
+            raise OSError(f"{path}: no Matroska file")
+        head[unit.body : unit.end] = (MILLISECOND // factor).to_bytes(unit.end - unit.body)
+        _check_anew(head, info)
+        for tags in _children(head, segment):
+            if tags.identifier == TAGS:
+                _shorten_durations(head, tags, factor)
+                _check_anew(head, tags)
+        file.seek(0)
+        file.write(head)
+
+
+def _shorten_durations(head: bytearray, tags: Element, factor: int) -> None:
+    """Divide what the muxer writes of each stream, such as 00:00:01.500000000."""
+    for tag in _children(head, tags):
+        for simple in _children(head, tag) if tag.identifier == TAG else ():
+            name, value = _child(head, simple, TAG_NAME), _child(head, simple, TAG_STRING)
+            if name and value and head[name.body : name.end] == b"DURATION":
+                hours, minutes, seconds = head[value.body : value.end].rstrip(b"\0").decode().split(":")
+                whole = (int(hours) * 60 + int(minutes)) * 60 * 10**9 + int(Fraction(seconds) * 10**9)
+                minutes_left, nanoseconds = divmod(whole // factor, 60 * 10**9)
+                text = f"{minutes_left // 60:02}:{minutes_left % 60:02}:{nanoseconds / 1e9:012.9f}"
+                head[value.body : value.end] = text.encode().ljust(value.end - value.body, b"\0")
+
+
+def _check_anew(head: bytearray, element: Element) -> None:
+    """Write the checksum of an element that has one."""
+    check = next(_children(head, element))
+    if check.identifier == CRC32:
+        head[check.body : check.end] = crc32(head[check.end : element.end]).to_bytes(4, "little")
+
+
 def _display(aspect: Fraction, width: int, height: int) -> bytes:
     """The elements of the display size: in samples, times what makes the width whole."""
     shown = aspect * width
@@ -66,9 +128,7 @@ def _described(head: bytearray, display: bytes) -> bool:
             return False
         between = bytes(head[video.end : void.start])
         head[video.start : void.end] = _element(VIDEO, body) + between + _element(VOID, bytes(room - 2))
-        check = next(_children(head, tracks))
-        if check.identifier == CRC32:
-            head[check.body : check.end] = crc32(head[check.end : tracks.end]).to_bytes(4, "little")
+        _check_anew(head, tracks)
         return True
     return False
 

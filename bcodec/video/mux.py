@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
-from math import gcd
+from math import gcd, lcm
 
 import av
+from av.packet import Packet as AnyPacket
+from av.stream import Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
-from bcodec.bitstream.sidecar import SideData
+from bcodec.bitstream.sidecar import SideData, StreamHeader
 from bcodec.frame import Frame
 from bcodec.video.convert import to_video_frame
 from bcodec.video.extras import add_extras
-from bcodec.video.matroska import write_aspect
+from bcodec.video.matroska import codec_delay, refine_times, time_factor, write_aspect
 from bcodec.video.tracks import add_tracks
 
 ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
     "mkv": ("matroska", "ffv1", {"level": "3"}),
-    "mp4": ("mp4", "libx264", {"crf": "12"}),
+    "mp4": ("mp4", "libx264", {"crf": "12", "x264-params": "force-cfr=1"}),
 }
+FINEST = Fraction(1, 1_000_000)  # second
 
 
 class StandardOutput:
@@ -39,13 +43,16 @@ class ContainerOutput:
     def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         container, codec, options = ENCODERS[kind]
         self.path, self.format, self.kind = path, format, kind
+        refines = kind == "mkv" and path != "-"  # which needs to go back
+        self.factor = time_factor(format.frame_rate) if refines else 1  # of all times, for the muxer
+        self.codec_delays: dict[int, Fraction] = {}  # by stream, in seconds
         self.container = av.open(
             StandardOutput() if path == "-" else f"file:{path}",
             "w",
             format=container,
-            options={"max_interleave_delta": "1000000"},
+            options={"max_interleave_delta": f"{self.factor}000000"},
         )
-        self.side_data, self.period, self.count = side_data, format.time_base, 0
+        self.side_data, self.period, self.last = side_data, 1 / format.frame_rate, -(1 << 62)
         try:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
             stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
@@ -72,18 +79,23 @@ class ContainerOutput:
             context.sample_aspect_ratio = format.sample_aspect_ratio
         if format.rotation:
             self.stream.set_display_rotation(format.rotation)
-        self.tick = _tick(self.period, self.side_data.file.start)
+        self.tick = _tick(self.period, format.time_base, self.side_data.file.start)
         context.time_base = self.tick
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame, time: Fraction) -> None:
         """Add one picture, and before it the side data that belongs there."""
         picture = to_video_frame(frame)
-        time = self.side_data.file.start + self.count * self.period
+        time += self.side_data.file.start
         self._add(self.side_data.until(time))
-        picture.pts, picture.time_base = round(time / self.tick), self.tick
+        self.last = max(round(time / self.tick), self.last + 1)  # a hostile file may have any times
+        picture.pts, picture.time_base = self.last, self.tick
         picture.duration = round(self.period / self.tick)
-        self.container.mux(self.stream.encode(picture))
-        self.count += 1
+        self._mux_pictures(picture)
+
+    def _mux_pictures(self, picture: VideoFrame | None) -> None:
+        for packet in self.stream.encode(picture):
+            packet.time_base *= self.factor
+            self.container.mux(packet)
 
     def _add(self, packets: list[AuxiliaryPacket]) -> None:
         for packet in packets:
@@ -92,16 +104,30 @@ class ContainerOutput:
                 continue
             try:
                 if (ready := track.packet(packet)) is not None:
-                    self.container.mux(ready)
+                    self.container.mux(self._lengthened(ready, track.header))
             except (av.ArgumentError, av.InvalidDataError, OverflowError) as error:  # times that go back, say
                 self.notices.append(f"the {track.header} ends early: {getattr(error, 'strerror', error)}")
                 del self.tracks[packet.stream]
 
+    def _lengthened(self, packet: AnyPacket[Stream], track: StreamHeader) -> AnyPacket[Stream]:
+        """Give the muxer longer times; the delay of a codec it adds itself, as long as ever."""
+        if self.factor > 1:
+            if track.index not in self.codec_delays:
+                self.codec_delays[track.index] = codec_delay(track.template)
+            delay = self.codec_delays[track.index] / packet.time_base
+            late = round(delay - delay / self.factor)
+            packet.pts = None if packet.pts is None else packet.pts + late
+            packet.dts = None if packet.dts is None else packet.dts + late
+            packet.time_base *= self.factor
+        return packet
+
     def finish(self) -> None:
         """Write what is held back, and complete the file."""
         self._add(self.side_data.until(None))
-        self.container.mux(self.stream.encode(None))
+        self._mux_pictures(None)
         self.container.close()
+        if self.factor > 1:
+            refine_times(self.path, self.factor)
         aspect, size = self.format.sample_aspect_ratio, (self.format.width, self.format.height)
         if self.kind != "mkv" or not aspect:
             return
@@ -113,8 +139,8 @@ class ContainerOutput:
         self.container.close()
 
 
-def _tick(period: Fraction, start: Fraction) -> Fraction:
-    """The largest unit of time (in seconds) of which both are multiples, or else one that is fine enough."""
-    whole = period.denominator * start.denominator
-    tick = Fraction(gcd(period.numerator * start.denominator, start.numerator * period.denominator), whole)
-    return tick if tick.denominator < 1 << 31 else period / 256
+def _tick(*times: Fraction) -> Fraction:
+    """The largest unit of time (in seconds) of which all are multiples, or else one that is fine enough."""
+    whole = lcm(*(time.denominator for time in times))
+    tick = Fraction(gcd(*(int(time * whole) for time in times)), whole)
+    return tick if tick.denominator < 1 << 31 else FINEST

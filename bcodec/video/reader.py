@@ -18,7 +18,15 @@ from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData, StreamKind
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
-from bcodec.video.base import FALLBACK_RATE, NO_RATE, Damage, OpenInput, Selection, as_video_errors
+from bcodec.video.base import (
+    FALLBACK_RATE,
+    NO_RATE,
+    Damage,
+    OpenInput,
+    Selection,
+    TimedFrame,
+    as_video_errors,
+)
 from bcodec.video.demux import ContainerInput
 from bcodec.video.wholeness import promised_bytes
 from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
@@ -28,8 +36,9 @@ class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
     path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
-    frame_rate in Hz are then required, and else refused); `-` for the standard input, which is y4m or, where
-    a size is given, bare planes; a pattern like `shot%04d.png` for numbered pictures, at frame_rate or 25 Hz.
+    frame_rate in Hz are then required, and a size else refused); `-` for the standard input, which is y4m or,
+    where a size is given, bare planes; a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz.
+    frame_rate: a constant rate instead of the times and the rate that the file has.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
@@ -37,7 +46,7 @@ class VideoReader:
     raised; else reading goes on behind it, and `damage` counts it.
 
     format: how the pictures are to be shown; rotation is counter-clockwise, in degrees; a sample aspect
-    ratio of 0 is unknown; the time base is the frame period.
+    ratio of 0 is unknown; all times are multiples of the time base.
     side_data: the headers of the streams kept and the file's tags; packets come as pictures are read.
     frame_count: how many pictures will come, exactly or nearly; None if unknown.
     notices: lines that the user must be told; more may come while pictures are read.
@@ -66,13 +75,13 @@ class VideoReader:
         self._name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
-        wanted = Selection(start, frames, keep, deinterlace, video, strict)
+        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict)
         self._input: OpenInput
         with as_video_errors(self._name):
             if is_sequence(os.fspath(path)) and not size:
-                self._input = _open_numbered(os.fspath(path), frame_rate, wanted)
+                self._input = _open_numbered(os.fspath(path), wanted)
             else:
-                self._input = _open(os.fspath(path), self._name, size, frame_rate, wanted)
+                self._input = _open(os.fspath(path), self._name, size, wanted)
         self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
         self.side_data, self.damage = self._input.side_data, self._input.damage
@@ -82,6 +91,10 @@ class VideoReader:
             self.frame_count = left if frames is None else min(left, frames)
 
     def __iter__(self) -> Iterator[Frame]:
+        return (picture.frame for picture in self._frames)
+
+    def timed(self) -> Iterator[TimedFrame]:
+        """The pictures with their times since the first; each only once, here or without its time."""
         return self._frames
 
     def __enter__(self) -> Self:
@@ -99,16 +112,16 @@ class VideoReader:
         """Let the file go."""
         self._input.close()
 
-    def _selected(self, start: int, frames: int | None) -> Iterator[Frame]:
+    def _selected(self, start: int, frames: int | None) -> Iterator[TimedFrame]:
         skip = start - self._input.passed
         stop = None if frames is None else skip + frames
-        empty = True
+        origin = None
         with as_video_errors(self._name):
-            for frame in islice(self._input.frames, skip, stop):
-                empty = False
-                yield frame
+            for frame, time in islice(self._input.frames, skip, stop):
+                origin = time if origin is None else origin
+                yield TimedFrame(frame, time - origin)
             self._input.read_on()
-        if empty:
+        if origin is None:
             raise VideoError(
                 f"{self._name}: has no frame {start}" if start else f"{self._name}: has no frames"
             )
@@ -119,40 +132,39 @@ def is_sequence(path: str) -> bool:
     return bool(re.search(r"%\d*d", path)) and not os.path.exists(path)
 
 
-def _open_numbered(path: str, frame_rate: Fraction | None, wanted: Selection) -> OpenInput:
-    pictures = ContainerInput(path, path, 0, wanted, frame_rate or FALLBACK_RATE)
-    pictures.notices += [] if frame_rate else [NO_RATE]
+def _open_numbered(path: str, wanted: Selection) -> OpenInput:
+    pictures = ContainerInput(path, path, 0, wanted, wanted.frame_rate or FALLBACK_RATE)
+    pictures.notices += [] if wanted.frame_rate else [NO_RATE]
     return pictures
 
 
-def _open(
-    path: str, name: str, size: tuple[int, int] | None, frame_rate: Fraction | None, wanted: Selection
-) -> OpenInput:
+def _open(path: str, name: str, size: tuple[int, int] | None, wanted: Selection) -> OpenInput:
     raw = Path(path).suffix.lower() in RAW_SUFFIXES or (path == "-" and size is not None)
-    if not raw and (size or frame_rate):
-        raise VideoError(f"{name}: size and frame rate are in the file; give them for raw planes only")
+    rate, strict = wanted.frame_rate, wanted.strict
+    if not raw and size:
+        raise VideoError(f"{name}: the size is in the file; give it for raw planes only")
     if wanted.deinterlace and (raw or path == "-"):
         raise VideoError(f"{name}: only a video file can be deinterlaced, no pipe and no bare planes")
     if wanted.video and (raw or path == "-"):
         raise VideoError(f"{name}: has one video stream, which is number 0")
     if path == "-" and raw:
-        return open_raw(sys.stdin.buffer, name, None, size, frame_rate)
+        return open_raw(sys.stdin.buffer, name, None, size, rate)
     if path == "-":
-        return open_y4m(sys.stdin.buffer, name, None, strict=wanted.strict)
+        return open_y4m(sys.stdin.buffer, name, None, rate, strict=strict)
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise VideoError(f"{name}: is a directory, not a video")
     stream = open(path, "rb")  # noqa: SIM115 (the input keeps it)
     try:
         if not stat.S_ISREG(mode):
-            return open_y4m(stream, name, None, strict=wanted.strict)
+            return open_y4m(stream, name, None, rate, strict=strict)
         bytes_there = os.path.getsize(path)
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
         if raw:
-            return open_raw(stream, name, bytes_there, size, frame_rate)
+            return open_raw(stream, name, bytes_there, size, rate)
         if is_plain_y4m(stream) and not wanted.deinterlace:
-            return open_y4m(stream, name, bytes_there, strict=wanted.strict)
+            return open_y4m(stream, name, bytes_there, rate, strict=strict)
         missing = max(promised_bytes(stream) - bytes_there, 0)
     except BaseException:
         stream.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,13 +35,13 @@ def output_kind(path: str | os.PathLike[str]) -> str:
 
 
 class VideoWriter:
-    """A video file being written, frames at a constant rate; a context manager, finished at its end.
+    """A video file being written, each picture at its time; a context manager, finished at its end.
 
     path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for the
     standard output, which cannot be mp4. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264,
     lossy, even sizes only), else as the path's ending says. format: written along as far as the kind can
     hold it; so are the tags and streams of `side_data`, whose packets are taken as the time of the pictures
-    goes on.
+    goes on. yuv and y4m have the constant rate of the format; where times were others, a notice at the end.
     notices: lines that the user must be told; more may come. Raises VideoError.
     """
 
@@ -54,7 +55,7 @@ class VideoWriter:
         side_data: SideData | None = None,
     ) -> None:
         self._name = "standard output" if os.fspath(path) == "-" else os.fspath(path)
-        self._size = format.width, format.height
+        self._size, self._rate, self._count = (format.width, format.height), format.frame_rate, 0
         kind = kind or output_kind(path)
         side_data = side_data or SideData()
         if kind == "mp4" and os.fspath(path) == "-":
@@ -69,14 +70,18 @@ class VideoWriter:
         self.notices = self._output.notices
         self.notices[:0] = [*_unsaid(format, kind), *side_data.notices]
 
-    def write(self, frame: Frame) -> None:
-        """Add one picture; ValueError if it is not of the format's size."""
+    def write(self, frame: Frame, time: Fraction | None = None) -> None:
+        """Add one picture, shown `time` seconds after the first (None: at the format's rate).
+
+        Times must ascend. ValueError for a picture that is not of the format's size.
+        """
         if (frame.width, frame.height) != self._size:
             raise ValueError(
                 f"a {frame.width}x{frame.height} picture in a video of {self._size[0]}x{self._size[1]}"
             )
         with as_video_errors(self._name):
-            self._output.write(frame)
+            self._output.write(frame, self._count / self._rate if time is None else time)
+        self._count += 1
 
     def __enter__(self) -> Self:
         return self

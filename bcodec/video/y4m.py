@@ -10,11 +10,13 @@ from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import VideoError
 from bcodec.frame import Frame, picture_bytes
-from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE, Damage
+from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE, Damage, TimedFrame, steadily
 
 RAW_SUFFIXES = (".yuv", ".i420")  # of bare planes
 
 LEFT, CENTRE, TOP_LEFT = 1, 2, 3  # chroma locations, in FFmpeg's numbers
+HALF = Fraction(1, 2)  # of a frame period: what is nearer to its time is so by rounding
+
 Y4M_MAGIC = b"YUV4MPEG2"
 Y4M_LINE = 1024  # bytes; no header that we believe is longer
 Y4M_SITING = {"C420": CENTRE, "C420jpeg": CENTRE, "C420mpeg2": LEFT, "C420paldv": TOP_LEFT}
@@ -26,7 +28,7 @@ class PlainInput:
     """An open input of planes alone: it has no side data."""
 
     format: VideoFormat
-    frames: Iterator[Frame]
+    frames: Iterator[TimedFrame]
     frame_count: int | None
     stream: BinaryIO
     notices: list[str] = field(default_factory=list)
@@ -64,10 +66,10 @@ def open_raw(
     video = VideoFormat(*size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0))
     each = picture_bytes(*size)
     if bytes_there is None:
-        return PlainInput(video, _raw_frames(stream, name, size), None, stream)
+        return PlainInput(video, steadily(_raw_frames(stream, name, size), frame_rate), None, stream)
     _check_whole(name, bytes_there, size)
     frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(bytes_there // each))
-    return PlainInput(video, frames, bytes_there // each, stream)
+    return PlainInput(video, steadily(frames, frame_rate), bytes_there // each, stream)
 
 
 def _raw_frames(stream: BinaryIO, name: str, size: tuple[int, int]) -> Iterator[Frame]:
@@ -102,22 +104,32 @@ def _y4m_sampling(tags: list[str]) -> str:
     return next((tag for tag in tags if tag.startswith("C")), "C420")
 
 
-def open_y4m(stream: BinaryIO, name: str, bytes_there: int | None, *, strict: bool = True) -> PlainInput:
-    """Open y4m from a file or a pipe (bytes_there None); where it is cut short, VideoError if `strict`."""
+def open_y4m(
+    stream: BinaryIO,
+    name: str,
+    bytes_there: int | None,
+    frame_rate: Fraction | None,
+    *,
+    strict: bool = True,
+) -> PlainInput:
+    """Open y4m from a file or a pipe (bytes_there None); `frame_rate` in Hz, if not what it says.
+
+    Where it is cut short, VideoError if `strict`.
+    """
     line = stream.readline(Y4M_LINE)
     if not line:
         raise VideoError(f"{name}: is empty")
     if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
         raise VideoError(f"{name}: is not y4m, which begins with {Y4M_MAGIC.decode()}")
-    video, notices = _parse_y4m(line.decode("latin-1").split(), name)
+    video, notices = _parse_y4m(line.decode("latin-1").split(), name, frame_rate)
     each = picture_bytes(video.width, video.height)
     count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
     damage = Damage()
-    frames = _y4m_frames(stream, name, video, None if strict else damage)
+    frames = steadily(_y4m_frames(stream, name, video, None if strict else damage), video.frame_rate)
     return PlainInput(video, frames, count, stream, notices, damage=damage)
 
 
-def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
+def _parse_y4m(tags: list[str], name: str, frame_rate: Fraction | None) -> tuple[VideoFormat, list[str]]:
     sampling = _y4m_sampling(tags)
     if sampling not in Y4M_SITING:
         raise VideoError(
@@ -133,7 +145,7 @@ def _parse_y4m(tags: list[str], name: str) -> tuple[VideoFormat, list[str]]:
     except (KeyError, ValueError):
         raise VideoError(f"{name}: its y4m header is damaged: {' '.join(tags)}") from None
     notices = []
-    rate = Fraction(top, bottom) if bottom else Fraction(0)
+    rate = frame_rate or (Fraction(top, bottom) if bottom else Fraction(0))
     if not rate:
         rate = FALLBACK_RATE
         notices.append(NO_RATE)
@@ -168,7 +180,9 @@ class PlainOutput:
     """Planes as they are, with y4m's headers or bare; through a pipe each picture goes at once."""
 
     def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
-        self.keep_open = path == "-"
+        self.keep_open, self.kind, self.rate = path == "-", kind, format.frame_rate
+        self.count, self.last = 0, Fraction(0)
+        self.farthest = Fraction(0)  # from the constant rate, in seconds
         self.stream: BinaryIO = sys.stdout.buffer if path == "-" else open(path, "wb")  # noqa: SIM115
         self.before_each = b"FRAME\n" if kind == "y4m" else b""
         self.side_data = side_data
@@ -178,16 +192,24 @@ class PlainOutput:
         if kind == "y4m":
             self.stream.write(_y4m_header(format))
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Frame, time: Fraction) -> None:
         """Add one picture."""
         self.side_data.until(None)  # and forget it
+        self.farthest = max(self.farthest, abs(time - self.count / self.rate))
+        self.last, self.count = max(self.last, time), self.count + 1
         self.stream.write(self.before_each + frame.to_bytes())
         if self.keep_open:
             self.stream.flush()
 
     def finish(self) -> None:
-        """Hand all that is buffered to the system."""
+        """Hand all that is buffered to the system, and tell how far the pictures are from their times."""
         self.stream.flush()
+        if self.farthest * self.rate >= HALF:
+            average = self.count / (self.last + 1 / self.rate)
+            self.notices.append(
+                f"{self.kind} has one frame rate: pictures come at {float(self.rate):.6g} fps, up to"
+                f" {float(self.farthest):.3g} s from their times; --fps {float(average):.6g} is their average"
+            )
 
     def close(self) -> None:
         """Let the file go; standard output stays open."""

@@ -1,0 +1,63 @@
+"""The times of a file's packets, made one line: joined recordings begin anew, and broadcasts jump."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+LONGEST_GAP = Fraction(10)  # seconds, as in FFmpeg's programs; a shorter one is a pause
+LONGEST_OVERLAP = Fraction(2)  # seconds by which the streams of a recording begin apart
+JITTER = Fraction(1, 10)  # seconds by which decoding times may go back in a careless file
+
+
+class Timeline:
+    """Moves the times of packets where they jump back or, in broadcasts, far on; a pause of one stream stays.
+
+    What lies between two jumps is moved as one, so that its streams stay in step.
+    """
+
+    def __init__(self, *, closes_gaps: bool) -> None:
+        self.closes_gaps = closes_gaps
+        self.moves = [Fraction(0)]  # in seconds, of each part
+        self.parts: dict[int, int] = {}  # in which part a stream is
+        self.said: dict[int, Fraction] = {}  # the last time of a stream, as it was in the file
+        self.due: dict[int, Fraction] = {}  # when a stream's next packet should come
+        self.over: dict[int, Fraction] = {}  # when a stream's last packet of an earlier part is over
+        self.jumps: list[Fraction] = []  # where the parts but the first begin, in seconds
+
+    def straighten(self, packet: Packet[Stream]) -> bool:
+        """Move the packet's times; False if it must be left out, since what came before lasts longer."""
+        index, unit = packet.stream.index, packet.time_base
+        part = self.parts.setdefault(index, len(self.moves) - 1)
+        time = None if packet.dts is None else packet.dts * unit
+        if time is not None and index in self.due and self._jumps(index, time):
+            part = self.parts[index] = self._next_part(part, time)
+            if isinstance(packet.stream, VideoStream):  # no picture can be left out
+                self.moves[part] = max(self.moves[part], self.due[index] - time)
+            else:
+                self.over[index] = self.due[index]
+        moved = round(self.moves[part] / unit)
+        packet.pts = None if packet.pts is None else packet.pts + moved
+        packet.dts = None if packet.dts is None else packet.dts + moved
+        if time is None:
+            return True
+        self.said[index], now = time, time + self.moves[part]
+        if now < self.over.get(index, now):
+            return False
+        self.due[index] = now + (packet.duration or 0) * unit
+        return True
+
+    def _jumps(self, index: int, time: Fraction) -> bool:
+        moved, end = time + self.moves[self.parts[index]], max(self.due.values())
+        return time < self.said[index] - JITTER or (self.closes_gaps and moved > end + LONGEST_GAP)
+
+    def _next_part(self, part: int, time: Fraction) -> int:
+        """The part of a packet that is not of this one: the last part if it fits there, else a new one."""
+        end, newest = max(self.due.values()), len(self.moves) - 1
+        if part == newest or not end - LONGEST_OVERLAP <= time + self.moves[newest] <= end + LONGEST_GAP:
+            self.moves.append(end - time)
+            self.jumps.append(end)
+        return len(self.moves) - 1
