@@ -224,6 +224,37 @@ def test_a_part_begins_and_ends_by_the_times_of_its_pictures(
     assert largest_difference(heard, kept) <= MS
 
 
+@pytest.mark.parametrize("ending", ["mkv", "ts", "mp4"])
+def test_a_part_far_in_has_the_times_and_the_sound_that_it_has_in_the_whole(
+    tmp_path: Path, ending: str
+) -> None:
+    """The reader goes there by the index, and its sound begins with it."""
+    times = [*range(0, 120, 8), *range(150, 400, 10), *range(400, 460)]
+    source = make_clip(tmp_path / f"clip.{ending}", times, sound="mp2", seconds=15.5)
+    start, frames = 45, 12
+    with VideoReader(source) as reader:
+        whole = list(reader.timed())[start : start + frames]
+    with VideoReader(source, start=start, frames=frames, keep=set(StreamKind)) as reader:
+        part = list(reader.timed())
+        sound, begin = reader.side_data.until(None), reader.side_data.file.start
+        stream = next(iter(reader.side_data.streams.values()))
+    assert [p.frame.to_bytes() for p in part] == [p.frame.to_bytes() for p in whole]
+    assert [p.time for p in part] == since(whole[0].time, [p.time for p in whole])
+    heard = [time for packet in sound if (time := stream.seconds(packet)) is not None]
+    assert begin <= heard[0] < begin + Fraction(1, 20)
+    assert part[-1].time - Fraction(1, 20) <= heard[-1] - begin < part[-1].time + Fraction(1, 20)
+
+
+def test_mkv_on_standard_output_keeps_times_to_the_millisecond(
+    run: Command, tmp_path: Path, clips: Callable[[str], Path]
+) -> None:
+    """There the unit of time cannot be made finer at the end."""
+    assert run("encode", clips("mkv"), "-o", tmp_path / "a.bcv", *QUICKLY).status == 0
+    out = tmp_path / "out.mkv"
+    out.write_bytes(run("decode", tmp_path / "a.bcv", "-o", "-", "--format", "mkv", "--threads", 1).out)
+    assert largest_difference(times_of(out), times_of(clips("mkv"))) <= MS
+
+
 def test_joined_recordings_go_on_where_the_first_ends(run: Command, tmp_path: Path) -> None:
     parts = [
         make_clip(tmp_path / f"{n}.ts", range(n, n + 24), sound="mp2", rate=24, seconds=1)
