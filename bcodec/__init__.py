@@ -33,10 +33,10 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     fixedpoint.py          exact layers
 
 What the format says, and what all stand on:
-    bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
+    bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:

@@ -189,7 +189,7 @@ def test_the_storeys_are_in_order() -> None:
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("cli.main", "import click, sys\nfrom bcodec import codec, train, video\nprint(1)\nsys.exit(2)"),
+        ("cli.main", "import click, sys\nfrom bcodec import codec, video\nprint(1)\nsys.exit(2)"),
         ("cli.main", "from bcodec import __version__"),
         ("__main__", "from bcodec.cli.main import main"),
         ("__init__", "from bcodec.codec import decode\nfrom .video import VideoReader"),

@@ -37,3 +37,14 @@ def test_equations_are_solved() -> None:
     solved = solve(squares, squares @ wanted)
     steady = squares + np.eye(24) * (1e-2 * np.trace(squares) / 24 + 1)
     assert np.allclose(solved, np.linalg.solve(steady, squares @ wanted))
+
+
+def test_planes_that_may_only_be_read_are_fitted_alike() -> None:
+    """As readers of video give them."""
+    original = [lines(*size, seed) for seed, size in enumerate(SIZES)]
+    decoded = [blurred(plane) for plane in original]
+    wanted = loop_filter(RangeWriter(CODER), decoded, STEPS, fitting(original))
+    for plane in original:
+        plane.flags.writeable = False
+    filtered = loop_filter(RangeWriter(CODER), decoded, STEPS, fitting(original))
+    assert all(np.array_equal(*pair) for pair in zip(filtered, wanted, strict=True))

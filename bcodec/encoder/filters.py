@@ -42,7 +42,7 @@ def fit_filters(
 def fit(plane: FilteredPlane, shapes: Sequence[FilterShape], original: Plane, worth: float) -> Fitted:
     """The filter of one plane, of the shapes given (the first is none)."""
     best, most = NOTHING, 0.0
-    everything = correlate(plane, shapes[-1], torch.from_numpy(original).float())
+    everything = correlate(plane, shapes[-1], torch.from_numpy(original.astype(np.float32)))
     for number, shape in enumerate(shapes[1:], 1):
         sums = everything.of(shape)
         shares = np.stack([solve(*pair) for pair in zip(*sums, strict=True)])
