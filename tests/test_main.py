@@ -6,12 +6,15 @@ import sys
 
 import pytest
 
-CODE = "import os; from bcodec.__main__ import main; main(); print(os.environ['OMP_WAIT_POLICY'])"
+CODE = "import os; from bcodec.__main__ import main; main(); print(os.environ.get('GOMP_SPINCOUNT'))"
+POLICY, SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 
 
-@pytest.mark.parametrize(("given", "kept"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_threads_wait_without_spinning_unless_told_otherwise(given: dict[str, str], kept: str) -> None:
-    without = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({POLICY: "ACTIVE"}, "None"), ({SPINS: "7"}, "7")]
+)
+def test_waiting_threads_spin_little_unless_told_otherwise(given: dict[str, str], spins: str) -> None:
+    without = {name: value for name, value in os.environ.items() if name not in (POLICY, SPINS)}
     words = [sys.executable, "-c", CODE, "--version"]
     done = subprocess.run(words, env=without | given, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == kept
+    assert done.stdout.splitlines()[-1] == spins
