@@ -150,3 +150,11 @@ def _words(stream: Stream, number: int, *, length_first: bool) -> Packet[Stream]
     packet.pts = packet.dts = 100 * number
     packet.duration, packet.time_base, packet.stream = 150, MS, stream
     return packet
+
+
+def still(path: Path, count: int = 1, rate: int = 25) -> Path:
+    """A video of 32x32 whose frame t is gray of 60 + 8 t."""
+    luma = [np.full((32, 32), 60 + 8 * t, np.uint8) for t in range(count)]
+    chroma = np.full((16, 16), 128, np.uint8)
+    video = VideoFormat(32, 32, Fraction(rate), Fraction(1, rate))
+    return write(path, [Frame(y, chroma, chroma) for y in luma], video)

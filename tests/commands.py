@@ -70,3 +70,9 @@ def packet_ends(path: Path) -> list[int]:
 def flipped(data: bytes, place: int) -> bytes:
     """Data of which one bit is another."""
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+def count_frames(path: Path) -> int:
+    """The frames of a .bcv file."""
+    with path.open("rb") as file:
+        return sum(1 for _ in BitstreamReader(file).frames())

@@ -3,32 +3,14 @@
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
-from commands import Command
+from clips import still
+from commands import FAST, Command, count_frames
 
-from bcodec.bitstream import BitstreamReader, VideoFormat
+from bcodec.bitstream import BitstreamReader
 from bcodec.cli.arguments import moment
-from bcodec.frame import Frame
 from bcodec.pipeline.moments import Part, Seconds
-from bcodec.video import VideoReader, VideoWriter
-
-FAST = ("--threads", 1, "--preset", "fast")
-
-
-def still(path: Path, count: int = 1, rate: int = 25) -> Path:
-    """A video of 32x32 whose frame t is gray of 60 + 8 t."""
-    with VideoWriter(path, VideoFormat(32, 32, Fraction(rate), Fraction(1, rate))) as writer:
-        for t in range(count):
-            luma, chroma = np.full((32, 32), 60 + 8 * t, np.uint8), np.full((16, 16), 128, np.uint8)
-            writer.write(Frame(luma, chroma, chroma))
-    return path
-
-
-def count_frames(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for _ in BitstreamReader(file).frames())
-
+from bcodec.video import VideoReader
 
 # ---------------------------------------------------------------- which file is which
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import Command
-from test_shell import FAST, still
+from clips import still
+from commands import FAST, Command
 
 from bcodec.pipeline.output import output_file
 

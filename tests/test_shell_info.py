@@ -5,8 +5,8 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
-from commands import Command
-from test_shell import FAST, still
+from clips import still
+from commands import FAST, Command
 
 from bcodec.bitstream import SequenceHeader, VideoFormat
 from bcodec.pipeline.inspect import Inspection, readable_bytes

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import Command
-from test_shell import FAST, still
+from clips import still
+from commands import FAST, Command
 
 
 def test_what_ffmpeg_does_not_know_is_not_called_damaged(run: Command, tmp_path: Path) -> None:

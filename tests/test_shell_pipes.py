@@ -1,7 +1,6 @@
 """What comes and goes through pipes beside y4m: bare planes in, Matroska with sound out."""
 
 import io
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,22 +11,10 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from commands import Command
-from test_shell import FAST, still
+from clips import still
+from commands import FAST, Command, Pipe, feed
 
 from bcodec.video import VideoReader
-
-
-class Pipe(io.BytesIO):
-    def seekable(self) -> bool:
-        return False
-
-    def seek(self, *_: int) -> int:
-        raise io.UnsupportedOperation("a pipe")
-
-
-def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Pipe(data)))
 
 
 def with_sound(path: Path) -> Path:

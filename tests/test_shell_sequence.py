@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from commands import Command
-from test_shell import FAST, count_frames
+from commands import FAST, Command, count_frames
 
 from bcodec.bitstream import BitstreamReader
 from bcodec.video import VideoReader

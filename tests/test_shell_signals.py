@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_shell import still
+from clips import still
 
 from bcodec.cli.signals import Stopped, signals_raised
 
