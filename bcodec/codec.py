@@ -31,7 +31,7 @@ from bcodec.errors import (
     MissingReference,
 )
 from bcodec.fixedpoint import exact_precision
-from bcodec.frame import ALIGNMENT, Frame, finish, picture_hash, to_frame, to_tensor
+from bcodec.frame import Frame, aligned, finish, picture_hash, to_frame, to_tensor
 from bcodec.networks import Networks
 from bcodec.networks.loopfilter import loop_filter
 
@@ -64,7 +64,7 @@ class FrameCodec:
     def __init__(self, networks: Networks, width: int, height: int) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
         self.width, self.height = width, height
-        rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
+        rows, columns = (aligned(side) // LATENT_PITCH for side in (height, width))
         self.latent_size = rows, columns
 
     def qps(self, header: PacketHeader) -> tuple[Tensor, Tensor]:

@@ -96,6 +96,11 @@ def picture_hash(frame: Frame) -> int:
     return crc
 
 
+def aligned(side: int) -> int:
+    """A side of the padded picture, in luma samples: the next multiple of ALIGNMENT."""
+    return -(-side // ALIGNMENT) * ALIGNMENT
+
+
 def to_tensor(frame: Frame) -> Tensor:
     """Turn a picture into what the networks see.
 
@@ -103,7 +108,7 @@ def to_tensor(frame: Frame) -> Tensor:
     [-2, 127/64]. H', W' are the sides padded at the bottom and right (last row and column repeated) to
     multiples of 64. Channels: luma at (row, column) (0,0), (0,1), (1,0), (1,1) of each 2x2 block, then U, V.
     """
-    height, width = (-(-side // ALIGNMENT) * ALIGNMENT for side in frame.y.shape)
+    height, width = map(aligned, frame.y.shape)
     y, u, v = (_padded(p, *s) for p, s in zip(frame.planes, plane_shapes(width, height), strict=True))
     samples = torch.cat([F.pixel_unshuffle(y, 2), u, v], dim=1)
     # (p - 128) / 64 is exact in float32: an integer below 2^24 over a power of two.

@@ -11,12 +11,12 @@ from torch import Tensor
 from bcodec.coding import LATENT_PITCH, OF_MOTION, PLACED, Part
 from bcodec.entropy.coder import RangeWriter, in_coding_order
 from bcodec.entropy.tables import MAGNITUDES, Tables
-from bcodec.frame import ALIGNMENT
+from bcodec.frame import aligned
 
 
 def shown(width: int, height: int, device: torch.device | None = None) -> Tensor:
     """Which positions of a latent are not all padding, [1, 1, H/16, W/16] bool, for a size in samples."""
-    rows, columns = (-(-side // ALIGNMENT) * ALIGNMENT // LATENT_PITCH for side in (height, width))
+    rows, columns = (aligned(side) // LATENT_PITCH for side in (height, width))
     inside = torch.zeros(1, 1, rows, columns, dtype=torch.bool, device=device)
     inside[:, :, : -(-height // LATENT_PITCH), : -(-width // LATENT_PITCH)] = True
     return inside
@@ -71,15 +71,16 @@ class ThriftyWriter(RangeWriter):
             ratio = ratio * in_coding_order(self.shown, shape, where)
         symbols = super().choose(part, ratio, step, indices, shape, where)
         if self.worth is not None and part is Part.CONTENT:
-            worth = in_coding_order(self.worth, shape, where) * step.square()
-            self._save(symbols, ratio, worth, indices)
+            self._save(symbols, ratio, step, in_coding_order(self.worth, shape, where), indices)
         return symbols
 
-    def _save(self, symbols: np.ndarray, ratio: Tensor, worth: Tensor, indices: np.ndarray) -> None:
-        """Take symbols one step nearer to zero where that pays; `worth` is of a squared step."""
+    def _save(
+        self, symbols: np.ndarray, ratio: Tensor, step: Tensor, worth: Tensor, indices: np.ndarray
+    ) -> None:
+        """Take symbols one step nearer to zero where that pays."""
         places = np.flatnonzero((np.abs(symbols) < MAGNITUDES) & (symbols != 0))
         picked = torch.from_numpy(places).to(ratio.device)
-        value = worth[picked].cpu().numpy()
+        value = (worth[picked] * step[picked].square()).cpu().numpy()
         size, exact = np.abs(symbols[places]), ratio[picked].abs().cpu().numpy()
         saved = self.tables.bits[indices[places], size] - self.tables.bits[indices[places], size - 1]
         symbols[places] -= np.sign(symbols[places]) * (saved > value * (2 * (exact - size) + 1))
