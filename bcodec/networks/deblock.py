@@ -25,18 +25,32 @@ def deblock(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Te
     """The picture [B, 6, H/2, W/2] with its block edges smoothed, on its grid.
 
     `residual` [B, 6, H/2, W/2] is what of it was coded; `size` [B, 1, H/16, W/16] are the block sizes (0 for
-    16x16, more for smaller); `step` [B, 2, 1, 1] are the quantization steps of luma and chroma.
+    16x16, more for smaller); `step` [B, 2, 1, 1] are the quantization steps of luma and chroma. The gradient
+    is that of the identity: few samples change, and those little.
     """
+    with torch.no_grad():
+        smoothed = _smoothed(picture, residual, size, step)
+    return picture + (smoothed - picture).detach() if picture.requires_grad else smoothed
+
+
+def _smoothed(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> Tensor:
     coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), DCT_BLOCK) > 0
     change = snap(step * CHANGE, THRESHOLD)
     roughness = snap(step * ROUGHNESS, THRESHOLD) + SMOOTHEST
     luma, chroma = F.pixel_shuffle(picture[:, :4], 2), picture[:, 4:]
     for _ in range(2):
-        # Along rows, then, with all transposed, along columns.
+        # Along rows, then, with all transposed, along columns; both planes of chroma, beside luma, at once.
         edges = coded[..., :-1] | coded[..., 1:]
-        inner = torch.stack([(size > 0) & coded, F.pad(edges, (0, 1))], -1).flatten(3)[..., :-1]
-        luma = smooth(luma, upsample(inner, 2 * DCT_BLOCK, 1), change[:, :1], roughness[:, :1]).mT
-        chroma = smooth(chroma, upsample(edges, DCT_BLOCK, 1), change[:, 1:], roughness[:, 1:]).mT
+        inner = torch.stack([(size > 0) & coded, F.pad(edges, (0, 1))], -1).flatten(3)
+        width, wide = luma.shape[-1], edges.shape[-1] + inner.shape[-1]
+        where = torch.cat(
+            [upsample(inner, 2 * DCT_BLOCK, 1), upsample(edges, DCT_BLOCK, 1).repeat(1, 1, 2, 1)], -1
+        )
+        which = (torch.arange(wide, device=luma.device) >= inner.shape[-1]).long()
+        beside = torch.cat([luma, chroma.reshape(len(chroma), 1, -1, chroma.shape[-1])], -1)
+        limits = (limit[:, :, 0].mT[..., which] for limit in (change, roughness))
+        beside = smooth(beside, where, *(limit[:, :, None] for limit in limits))
+        luma, chroma = beside[..., :width].mT, beside[..., width:].reshape(chroma.shape).mT
         coded, size = coded.mT, size.mT
     return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
 
