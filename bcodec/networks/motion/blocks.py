@@ -7,6 +7,7 @@ of one 8-bit level. Everything here is integer arithmetic on dyadic numbers, the
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ class Lattice(NamedTuple):
         """These of all macroblocks, [B, C, H/16, W/16]."""
         return cells[..., self.first :: self.every, self.first :: self.every]
 
+    @cache  # noqa: B019 (there are five lattices, and as many sizes as pictures have)
     def origins(self, blocks: int, size: int, device: torch.device) -> Tensor:
         """First line (or column) of each of so many blocks in a row that lie in these, int32 [N]."""
         inside = MACROBLOCK // size

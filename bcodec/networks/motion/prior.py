@@ -16,7 +16,7 @@ from bcodec.coding import FoundMotion, Latents, Part, Prediction, SymbolCoder
 from bcodec.fixedpoint import LATENT, Conv2d, hard_sigmoid, on_grid, snap
 from bcodec.networks.latent import Hyperprior, Parameters, table_index
 from bcodec.networks.layers import Channels
-from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, nearest_four, segment_mask
+from bcodec.networks.motion.segments import SEGMENTS, nearest_four, segment_mask
 from bcodec.networks.motion.vectors import EXACT, FIELD_SCALE, FLAGS, MEANS, PREFERENCE, QUARTERS, VECTORS
 
 SURPRISE = 4.0  # largest distance from what was expected, in steps, that the entropy model tells from others
@@ -70,15 +70,19 @@ class MotionEntropyModel(nn.Module):
         unit = torch.tensor(QUARTERS, device=prior.device).view(1, -1, 1, 1)
         for index, parameters in enumerate(self.segments):
             part, direction = divmod(index, 2)
-            least, low, high, greatest = nearest_four(decoded[direction], part)
-            expected = (low + high) * 0.5
+            neighbours = decoded[direction]
+            if direction:
+                straight = snap(decoded[0][:, :VECTORS] * prediction.mirror, LATENT)
+                neighbours = torch.cat([neighbours, decoded[1][:, :VECTORS] - straight], 1)
+            least, low, high, greatest = nearest_four(neighbours, part)
+            between = (low + high) * 0.5
+            expected = between[:, : decoded[direction].shape[1]]
             spread = (greatest - least)[:, :MEANS].detach() / (2 * QUARTERS[0])
             # Latents reach twice as far as activations: halved, which is exact but for the last bit.
             seen = [snap(torch.cat(decoded, 1) * 0.5), surprise, spread.clamp(max=SURPRISE)]
             known = torch.cat([prior, *(x.to(prior.dtype) for x in seen)], 1)
             if direction:
-                straight = snap(decoded[0][:, :VECTORS] * prediction.mirror, LATENT)
-                ahead = straight + interpolate_segments(decoded[1][:, :VECTORS] - straight, part)
+                ahead = straight + between[:, -VECTORS:]
                 weight = hard_sigmoid(self.straight[part](known).float())
                 vectors = expected[:, :VECTORS] + weight * (ahead - expected[:, :VECTORS])
                 expected = torch.cat([vectors, expected[:, VECTORS:]], 1)

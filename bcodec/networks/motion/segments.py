@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,8 @@ from bcodec.fixedpoint import upsample
 SEGMENTS = 5
 
 
-def segment_mask(part: int, size: Sequence[int], device: torch.device) -> Tensor:
+@cache
+def segment_mask(part: int, size: tuple[int, ...], device: torch.device) -> Tensor:
     """[1, 1, H, W] bool: where a segment lies.
 
     0 1 2 3 4 are 1/16, 1/16, 1/8, 1/4 and 1/2 of the positions, each in the middle of four of those before:
@@ -50,4 +52,11 @@ def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
     padded = F.pad(lattice, (1, 1, 1, 1), mode="reflect")
     offsets = ((0, 0), (0, 2), (2, 0), (2, 2)) if part % 2 else ((0, 1), (1, 0), (1, 2), (2, 1))
     around = [padded[:, :, y : y + rows, x : x + columns] for y, x in offsets]
-    return [upsample(each, pitch) for each in torch.stack(around).sort(0).values.unbind(0)]
+    # A sorting network: elementwise, it takes a fraction of the time of a sort.
+    (a, b), (c, d) = (_sorted(*around[:2]), _sorted(*around[2:]))
+    (least, c), (b, greatest) = _sorted(a, c), _sorted(b, d)
+    return [upsample(each, pitch) for each in (least, *_sorted(b, c), greatest)]
+
+
+def _sorted(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.minimum(one, other), torch.maximum(one, other)
