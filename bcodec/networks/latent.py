@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,24 @@ def channel_grid(x: Tensor, frac: int) -> Tensor:
     return x + (torch.round(x / unit) * unit - x).detach()
 
 
+class Quartered(Conv2d):
+    """A 1x1 convolution of which a quarter of the channels can be asked for, others at other positions."""
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, own: Tensor | None = None) -> Tensor:
+        """The layer's output; given `own` [4], channels own[k], own[k] + 4, ... for x[k].
+
+        So x is [4, N, C_in] and the output [4, N, C_out / 4].
+        """
+        if own is None:
+            return super().forward(x, residual)
+        weight, bias = self.operands(x)
+        weight = weight.reshape(-1, 4, x.shape[2]).index_select(1, own)
+        bias = bias.view(-1, 4).index_select(1, own)
+        x = x.double() if weight.dtype is torch.float64 else x
+        y = torch.baddbmm(bias.mT[:, None], x, weight.permute(1, 2, 0))
+        return snap(y.float() if y.dtype is torch.float64 else y, self.grid_out)
+
+
 class Parameters(nn.Module):
     """Two convolutions from features to the mean and scale of a latent: [B, F, H, W] -> twice [B, C, H, W].
 
@@ -140,11 +159,34 @@ class Parameters(nn.Module):
     def __init__(self, c_in: int, c_hidden: int, c_latent: int, c_extra: int = 0) -> None:
         super().__init__()
         self.hidden = Conv2d(c_in, c_hidden, activation=True)
-        self.mean = Conv2d(c_hidden + c_extra, c_latent, kernel=1, zero=True, grid_out=LATENT)
-        self.scale = Conv2d(c_hidden + c_extra, c_latent, kernel=1, zero=True)
+        self.mean = Quartered(c_hidden + c_extra, c_latent, kernel=1, zero=True, grid_out=LATENT)
+        self.scale = Quartered(c_hidden + c_extra, c_latent, kernel=1, zero=True)
 
     def forward(self, features: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and scale."""
-        hidden = self.hidden(features)
-        hidden = hidden if extra is None else torch.cat([hidden, extra], 1)
+        hidden = self._seen(features, extra)
         return self.mean(hidden).float(), self.scale(hidden).float()
+
+    def quarter(self, features: Tensor, extra: Tensor | None, own: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A quarter of the mean and of the scale, [B, C / 4, H, W], for even H and W.
+
+        At the k-th position of each 2x2 square, row by row, it is that of channels own[k], own[k] + 4, ...
+        """
+        hidden = self._seen(features, extra)
+        batch, _, height, width = hidden.shape
+        squares = hidden.permute(0, 2, 3, 1).reshape(batch, height // 2, 2, width // 2, 2, -1)
+        rows = squares.permute(2, 4, 0, 1, 3, 5).reshape(4, -1, squares.shape[-1])
+        channels = torch.tensor(own, device=hidden.device)
+        one, other = (
+            layer(rows, own=channels)
+            .view(2, 2, batch, height // 2, width // 2, -1)
+            .permute(2, 3, 0, 4, 1, 5)
+            .reshape(batch, height, width, -1)
+            .permute(0, 3, 1, 2)
+            for layer in (self.mean, self.scale)
+        )
+        return one.float(), other.float()
+
+    def _seen(self, features: Tensor, extra: Tensor | None) -> Tensor:
+        hidden: Tensor = self.hidden(features)
+        return hidden if extra is None else torch.cat([hidden, extra], 1)

@@ -10,6 +10,7 @@ space and those in frequency are known to the later ones: the quadtree partition
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -22,6 +23,9 @@ from bcodec.networks.blockdct import TRANSFORM_SIZES, turn
 from bcodec.networks.latent import FLAG_OFFSET, Parameters, as_seen, table_index
 
 PRIOR_STEPS = 4
+# The step in which the positions of a 2x2 square, row by row, code channels 0, 4, 8, ...; channel c takes
+# them in the order of that number xor c % 4.
+PLACES = (0, 2, 3, 1)
 
 
 class BlockSizes(nn.Module):
@@ -78,7 +82,7 @@ class BlockSizes(nn.Module):
         chosen: ChosenSizes | None,
     ) -> Tensor:
         """Code a flag where the mask is: -1 or 1, else 0."""
-        mean, scale = cast(Parameters, self.flags[number])(torch.cat([prior, known], 1))
+        mean, scale = self.flags[number](torch.cat([prior, known], 1))
         index = table_index(scale, torch.full_like(scale, FLAG_OFFSET))
         flag = None if chosen is None else chosen.flag(number, mean, index)
         step = torch.ones(len(mean), 1, 1, 1, device=mean.device)
@@ -91,16 +95,13 @@ class SpatialPrior(nn.Module):
 
     def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
         super().__init__()
+        kinds, later = len(TRANSFORM_SIZES), range(PRIOR_STEPS - 1)
         self.sizes = BlockSizes(c_prior, c_latent)
-        self.spread = Conv2d(len(TRANSFORM_SIZES), c_prior, zero=True)
+        self.spread = Conv2d(kinds, c_prior, zero=True)
         self.embed = Conv2d(c_latent, c_hidden, kernel=1, activation=True, grid_in=SEEN_LATENT)
-        self.merge = nn.ModuleList(
-            Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in range(PRIOR_STEPS - 1)
-        )
-        self.steps = nn.ModuleList(
-            Parameters(c_hidden if step else c_prior, c_hidden, c_latent, c_extra=len(TRANSFORM_SIZES))
-            for step in range(PRIOR_STEPS)
-        )
+        self.merge = nn.ModuleList(Conv2d(c_prior + c_hidden, c_hidden, activation=True) for _ in later)
+        widths = (c_prior, *(c_hidden for _ in later))
+        self.steps = nn.ModuleList(Parameters(width, c_hidden, c_latent, kinds) for width in widths)
 
     def forward(
         self,
@@ -134,8 +135,10 @@ class SpatialPrior(nn.Module):
             if number:
                 before = self.embed(as_seen(decoded)).to(prior.dtype)
                 known = self.merge[number - 1](torch.cat([prior, before], 1))
-            mean, scale = parameters(known, kinds)
-            mask = step_mask(number, mean)
+            own = [place ^ number for place in PLACES]
+            quarters = cast(Parameters, parameters).quarter(known, kinds, own)
+            mean, scale = (in_their_channels(quarter, own) for quarter in quarters)
+            mask = step_mask(number, decoded)
             decoded = decoded + symbols.code(Part.CONTENT, y, mean, table_index(scale, offset), step, mask)
         return decoded
 
@@ -152,9 +155,18 @@ def checkerboard(like: Tensor) -> Tensor:
 
 
 def step_mask(number: int, like: Tensor) -> Tensor:
-    """[1, C, H, W] bool: what a step codes, in squares of positions 0 2 / 3 1; channels change the order."""
+    """[1, C, H, W] bool: what a step codes, one of each four channels at every position; H and W even."""
     _, channels, height, width = like.shape
-    down, across = torch.arange(height)[:, None] % 2, torch.arange(width)[None, :] % 2
-    place = 2 * (down ^ across) + down
-    own = place[None] ^ (torch.arange(channels) % PRIOR_STEPS)[:, None, None]
-    return (own == number)[None].to(like.device)
+    place = torch.tensor(PLACES).view(2, 2).repeat(height // 2, width // 2)
+    own = place[:, :, None] ^ (torch.arange(channels) % PRIOR_STEPS)
+    return (own == number).permute(2, 0, 1)[None].to(like.device)
+
+
+def in_their_channels(quarter: Tensor, own: Sequence[int]) -> Tensor:
+    """What MeanAndScale.quarter gives, in the channels it is of: [B, C / 4, H, W] -> [B, C, H, W], else 0."""
+    each = quarter.permute(0, 2, 3, 1)[..., None]  # in the order in which it is coded
+    batch, height, width, channels, _ = each.shape
+    place = torch.tensor(own, device=each.device).view(2, 2).repeat(height // 2, width // 2)
+    everything = each.new_zeros(batch, height, width, channels, PRIOR_STEPS)
+    everything = everything.scatter(4, place[None, :, :, None, None].expand(each.shape), each)
+    return everything.flatten(3).permute(0, 3, 1, 2)
