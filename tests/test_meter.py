@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from latents import CODER, FREQUENCIES, latent, read, written
+from latents import CODER, FREQUENCIES, Latent, latent, read, written
 
 from bcodec.coding import SCALE_RATIO, SMALLEST_SCALE, Part
 from bcodec.encoder.rdoq import ThriftyWriter
@@ -13,8 +13,17 @@ from bcodec.entropy.coder import RangeWriter
 from bcodec.entropy.distributions import LOGISTIC
 from bcodec.entropy.meter import RateMeter, SymbolCosts
 from bcodec.entropy.tables import Tables, fit_tables
+from bcodec.networks.prior import PRIOR_STEPS, step_mask
 
 COSTS = SymbolCosts(FREQUENCIES)
+
+
+def content(
+    seed: int, *, channels: int = 12, side: int = 6, lowest: int = 0, outliers: float = 0.02
+) -> Latent:
+    """A latent of which, if the seed is odd, a step of the spatial prior is coded."""
+    y, mean, scale, step, mask = latent(seed, channels=channels, side=side, lowest=lowest, outliers=outliers)
+    return y, mean, scale, step, None if mask is None else step_mask(seed % PRIOR_STEPS, y)
 
 
 @pytest.mark.parametrize("heavy", [0, 60])
@@ -22,9 +31,8 @@ COSTS = SymbolCosts(FREQUENCIES)
 def test_rate_meter_is_within_1_percent_of_the_bits_written(masked: bool, heavy: int) -> None:
     """Where a step is no more than 1.5 deviations: below, uniform noise costs more than rounding does."""
     torch.manual_seed(0)
-    y, mean, scale, step, mask = latent(
-        int(masked), channels=60, side=90 if masked else 60, lowest=15, outliers=0
-    )
+    side = 120 if masked else 60
+    y, mean, scale, step, mask = content(int(masked), channels=60, side=side, lowest=15, outliers=0)
     scale = scale.round()
     meter = RateMeter(COSTS)
     meter.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy)
@@ -72,7 +80,7 @@ def test_with_fitted_tables_it_is_within_1_percent_where_the_families_are_not() 
 def test_symbols_that_do_not_pay_are_the_same_that_the_writer_leaves_out(seed: int) -> None:
     tables = fitted(seed)
     costs = SymbolCosts(tables)
-    y, mean, scale, step, mask = latent(seed, lowest=1)
+    y, mean, scale, step, mask = content(seed, lowest=1)
     worth = torch.rand(1, y.shape[1], 1, 1) * 20 / step.square()
     values = [
         coder.code(Part.CONTENT, y, mean, scale, step, mask)
@@ -109,7 +117,7 @@ def test_rate_meter_counts_samples_and_calls_apart() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_meter_writer_and_reader_return_the_same_values(seed: int) -> None:
-    y, mean, scale, step, mask = latent(seed, outliers=0)
+    y, mean, scale, step, mask = content(seed, outliers=0)
     payload, (value,) = written([(y, mean, scale, step, mask)])
     with torch.no_grad():
         metered = RateMeter(COSTS).code(Part.CONTENT, y, mean, scale, step, mask)
@@ -148,3 +156,38 @@ def test_gradient_of_the_rate_flows_to_latent_mean_scale_and_step() -> None:
         assert leaf.grad is not None
         assert bool(leaf.grad.isfinite().all())
         assert bool(leaf.grad.any())
+
+
+@pytest.mark.parametrize("heavy", [0, 8])
+def test_steps_of_the_content_measure_together_what_one_call_does(heavy: int) -> None:
+    y, mean, scale, step, _ = latent(0, lowest=1, outliers=0)
+    worth = torch.rand(1, y.shape[1], 1, 1) * 20 / step.square()
+    y, mean, scale, step = leaves = [x.repeat(2, 1, 1, 1).requires_grad_() for x in (y, mean, scale, step)]
+    whole, steps = RateMeter(COSTS, worth), RateMeter(COSTS, worth)
+    at_once = whole.code(Part.CONTENT, y, mean, scale, step, heavy=heavy)
+    masks = [step_mask(number, y) for number in range(PRIOR_STEPS)]
+    quarters = [steps.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy) for mask in masks]
+    for quarter, mask in zip(quarters, masks, strict=True):
+        assert torch.equal(quarter, at_once * mask)
+    assert torch.allclose(steps.bits, whole.bits, rtol=1e-6)
+    in_steps = torch.autograd.grad(steps.bits.sum() + torch.stack(quarters).sum(0).square().sum(), leaves)
+    gradients = torch.autograd.grad(whole.bits.sum() + at_once.square().sum(), leaves)
+    for one, other in zip(in_steps, gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
+
+
+def test_a_mask_of_the_content_that_is_not_a_step_is_refused() -> None:
+    y, mean, scale, step, mask = latent(1)
+    with pytest.raises(ValueError, match="one of each 4 channels"):
+        RateMeter(COSTS).code(Part.CONTENT, y, mean, scale, step, mask)
+
+
+def test_of_motion_what_is_masked_costs_nothing() -> None:
+    y, mean, scale, step, mask = latent(1)
+    assert mask is not None
+    meter = RateMeter(COSTS)
+    whole = meter.code(Part.MOTION, y, mean, scale, step, heavy=5)
+    parts = [meter.code(Part.MOTION, y, mean, scale, step, own, heavy=5) for own in (mask, ~mask)]
+    assert torch.equal(parts[0], whole * mask)
+    (_, bits), *others = meter.calls
+    assert torch.allclose(torch.stack([part for _, part in others]).sum(0), bits, rtol=1e-6)

@@ -15,21 +15,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.coding import OF_MOTION, TABLES, Part, dequantize, deviation
+from bcodec.coding import OF_MOTION, TABLES, Part, dequantize
 from bcodec.entropy.distributions import FAMILIES, HEAVY, PLAIN, information
 from bcodec.entropy.tables import MAGNITUDES, TOTAL, magnitude_bits, scales
 
+OCTAVE, COLUMNS = 16, 274  # of surfaces: columns where 4 |symbol| + 1 doubles, up to symbols of 2^15
 SELDOM = 1e-3  # probability below which a table had too few symbols to count to be trusted
+STEPS = 4  # in which the content is coded: each codes, at every position, one of so many channels in a row
 
 
 class SymbolCosts(nn.Module):
     """Bits of symbols as frequency tables have them, differentiable: between tables and symbols interpolated.
 
-    `tables` as of a weights file, or those of `make_tables`.
+    `tables` as of a weights file, or those of `make_tables`. What symbols take is looked up in one surface, a
+    row for each table of either family: by formulas it was a fifth of a training step's operations.
     """
 
     bits: Tensor  # [families, 64, 16], of the magnitudes in each table
-    excess: Tensor  # [families, 1, 64, 16], by how much they are more than the family's
+    surface: Tensor  # [1, 1, families * 64, COLUMNS], of magnitudes (2^(column / OCTAVE) - 1) / 4
 
     def __init__(self, tables: Sequence[np.ndarray]) -> None:
         super().__init__()
@@ -42,23 +45,26 @@ class SymbolCosts(nn.Module):
             last = int(np.flatnonzero(seen)[-1])
             row[last + 1 :] = row[last]
         excess[:, 0] = -family_bits[:, 0, :1]  # of tables 0 nothing is coded
+        columns = (torch.exp2(torch.arange(COLUMNS).double() / OCTAVE) - 1) / 4
+        whole = columns.clamp(max=MAGNITUDES - 1)
+        below = whole.long().clamp(max=MAGNITUDES - 2)
+        between = torch.lerp(excess[:, :, below], excess[:, :, below + 1], whole - below)
+        surface = torch.stack([information(columns, deviations, family) for family in FAMILIES]) + between
         self.register_buffer("bits", bits.float(), persistent=False)
-        self.register_buffer("excess", excess[:, None].float(), persistent=False)
+        self.register_buffer("surface", surface.float().view(1, 1, -1, COLUMNS), persistent=False)
 
     def forward(self, symbol: Tensor, index: Tensor, heavy: int) -> Tensor:
-        """Bits of symbols [B, C, H, W], which need not be whole; the first `heavy` channels are HEAVY."""
-        if not heavy:
-            return self._of(FAMILIES.index(PLAIN), symbol, index)
-        parts = (HEAVY, slice(0, heavy)), (PLAIN, slice(heavy, None))
-        return torch.cat([self._of(FAMILIES.index(f), symbol[:, s], index[:, s]) for f, s in parts], 1)
-
-    def _of(self, family: int, symbol: Tensor, index: Tensor) -> Tensor:
-        """The family's bits and the excess, linear between the tables' entries and constant beyond them."""
-        where = torch.stack([symbol.abs() * (2 / (MAGNITUDES - 1)), index * (2 / (TABLES - 1))], -1) - 1
-        excess = F.grid_sample(
-            self.excess[family][None], where.view(1, -1, 1, 2), padding_mode="border", align_corners=True
+        """Bits of symbols [.., C, H, W], which need not be whole; the first `heavy` channels are HEAVY."""
+        row = index.expand(symbol.shape)
+        if heavy:
+            first = torch.arange(symbol.shape[-3], device=symbol.device) < heavy
+            row = row + TABLES * FAMILIES.index(HEAVY) * first.view(-1, 1, 1)
+        column = torch.log2(4 * symbol.abs() + 1) * (2 * OCTAVE / (COLUMNS - 1))
+        where = torch.stack([column, row * (2 / (len(FAMILIES) * TABLES - 1))], -1) - 1
+        looked_up = F.grid_sample(
+            self.surface, where.view(1, -1, 1, 2), padding_mode="border", align_corners=True
         )
-        return information(symbol, deviation(index), FAMILIES[family]) + excess.view(symbol.shape)
+        return looked_up.view(symbol.shape)
 
     def thrifty(self, ratio: Tensor, index: Tensor, worth: Tensor) -> Tensor:
         """The symbols [B, C, H, W] that an encoder's writer takes; `worth` as there, in squared steps."""
@@ -95,6 +101,9 @@ class RateMeter:
     place of rounding would give in the mean: as a measure, noise would count bits for
     each symbol that is surely zero. `worth` [B, C, 1, 1] as of a RangeWriter: without it, symbols are just
     rounded.
+
+    Of the content only what a step codes is measured, a quarter; of motion and block sizes all is, and then
+    masked, since there is little of it.
     """
 
     def __init__(self, costs: SymbolCosts, worth: Tensor | None = None) -> None:
@@ -122,31 +131,71 @@ class RateMeter:
         *,
         heavy: int = 0,
     ) -> Tensor:
-        """See bcodec.coding.SymbolCoder."""
+        """See bcodec.coding.SymbolCoder; a mask of the content has one of each STEPS channels everywhere.
+
+        `heavy` is then a multiple of STEPS. Raises TypeError without y, and ValueError for other masks (on a
+        CPU: elsewhere nothing waits to look).
+        """
         if y is None:
             raise TypeError("a rate meter needs the latent")
+        worth = self.worth if part is Part.CONTENT else None
+        if mask is not None and part is Part.CONTENT:
+            own = _Quarter(mask, mean.shape)
+            y, mean, scale, step = (own.of(x) for x in (y, mean, scale, step))
+            worth = None if worth is None else own.of(worth)
+            bits, y_hat = self._measure(y, mean, scale, step, worth, heavy // STEPS)
+            y_hat = own.back(y_hat)
+        else:
+            bits, y_hat = self._measure(y, mean, scale, step, worth, heavy)
+            if mask is not None:
+                bits, y_hat = bits * mask, y_hat * mask
+        self.calls.append((part, bits.flatten(1).sum(1)))
+        return y_hat
+
+    def _measure(
+        self, y: Tensor, mean: Tensor, scale: Tensor, step: Tensor, worth: Tensor | None, heavy: int
+    ) -> tuple[Tensor, Tensor]:
+        """Bits and dequantized values, [B, C, H, W]."""
         index = _Inside.apply(scale, 0.0, TABLES - 1.0)  # type: ignore[no-untyped-call]
         ratio = (y.float() - mean) / step
-        symbol = self._choose(part, ratio.detach(), index.detach(), step.detach())
+        exact = ratio.detach()
+        if worth is None:
+            symbol = torch.round(exact)
+        else:
+            symbol = self.costs.thrifty(
+                exact, index.detach().expand(ratio.shape), worth * step.detach().square()
+            )
         bits = self.costs(symbol, index, heavy)
         coded = torch.round(index.detach()) > 0  # else nothing is; but the scale learns that it should be
         bits, symbol = bits - bits.detach() * ~coded, symbol * coded
         if ratio.requires_grad:
-            bits = bits + (ratio - ratio.detach()) * self._slope(ratio, index, heavy)
-        y_hat = dequantize(ratio + (symbol - ratio).detach(), mean, step)
-        if mask is not None:
-            bits, y_hat = bits * mask, y_hat * mask
-        self.calls.append((part, bits.flatten(1).sum(1)))
-        return y_hat
+            bits = bits + (ratio - exact) * self._slope(ratio, index, heavy)
+        return bits, dequantize(ratio + (symbol - ratio).detach(), mean, step)
 
     @torch.no_grad()
     def _slope(self, ratio: Tensor, index: Tensor, heavy: int) -> Tensor:
         """The mean gradient of bits over uniform noise: drawn, it would be half of all there is."""
-        low, high = (self.costs(ratio + half, index, heavy) for half in (-0.5, 0.5))
-        slope: Tensor = high - low
-        return slope
+        ends: Tensor = self.costs(torch.stack([ratio - 0.5, ratio + 0.5]), index, heavy)
+        return ends[1] - ends[0]
 
-    def _choose(self, part: Part, ratio: Tensor, index: Tensor, step: Tensor) -> Tensor:
-        if self.worth is None or part is not Part.CONTENT:
-            return torch.round(ratio)
-        return self.costs.thrifty(ratio, index.expand(ratio.shape), self.worth * step.square())
+
+class _Quarter:
+    """What a step codes of the content, by its mask [1, C, H, W]: no host need wait to know where it is."""
+
+    def __init__(self, mask: Tensor, shape: torch.Size) -> None:
+        self.shape = shape
+        self.mask = mask.reshape(1, -1, STEPS, *shape[2:])
+        if mask.device.type == "cpu" and not bool((self.mask.sum(2) == 1).all()):
+            raise ValueError(f"a step of the content codes one of each {STEPS} channels at every position")
+        number = self.mask.to(torch.uint8).argmax(2, keepdim=True)
+        self.number = number.expand(shape[0], -1, -1, -1, -1)
+
+    def of(self, x: Tensor) -> Tensor:
+        """[B, C, H, W], or what broadcasts to it -> [B, C / 4, H, W]."""
+        batch, channels, height, width = self.shape
+        each = x.expand(self.shape).reshape(batch, channels // STEPS, STEPS, height, width)
+        return each.gather(2, self.number).squeeze(2)
+
+    def back(self, x: Tensor) -> Tensor:
+        """[B, C / 4, H, W] -> [B, C, H, W], 0 elsewhere."""
+        return torch.where(self.mask, x[:, :, None], 0.0).flatten(1, 2)
