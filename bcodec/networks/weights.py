@@ -44,16 +44,17 @@ def to_arrays(net: nn.Module) -> Arrays:
     for name, module in net.named_modules():
         if isinstance(module, Conv2d):
             weight, bias, exponent = module.integers()
-            arrays[f"{name}.weight"] = weight.to(torch.int16).numpy()
-            arrays[f"{name}.bias"] = bias.to(torch.int32).numpy()
-            arrays[f"{name}.exponent"] = exponent.to(torch.int8).numpy()
+            arrays[f"{name}.weight"] = weight.to("cpu", torch.int16).numpy()
+            arrays[f"{name}.bias"] = bias.to("cpu", torch.int32).numpy()
+            arrays[f"{name}.exponent"] = exponent.to("cpu", torch.int8).numpy()
         elif isinstance(module, QStep):
             table, offsets = module.integers()
-            arrays[f"{name}.table"] = table.to(torch.int32).numpy()
-            arrays[f"{name}.offsets"] = offsets.to(torch.int32).numpy()
+            arrays[f"{name}.table"] = table.to("cpu", torch.int32).numpy()
+            arrays[f"{name}.offsets"] = offsets.to("cpu", torch.int32).numpy()
         elif isinstance(module, Hyperprior):
-            arrays[f"{name}.mean"] = torch.round(module.mean.detach() * HYPER_UNIT).to(torch.int32).numpy()
-            arrays[f"{name}.scale"] = torch.round(module.scale.detach() * HYPER_UNIT).to(torch.int32).numpy()
+            for which, parameter in (("mean", module.mean), ("scale", module.scale)):
+                units = torch.round(parameter.detach() * HYPER_UNIT)
+                arrays[f"{name}.{which}"] = units.to("cpu", torch.int32).numpy()
     return arrays
 
 

@@ -38,7 +38,7 @@ class Excerpts:
         chosen = generator.choice(fitting, count)
         qp = generator.integers(0, QPS, count)
         reach = stride * max(self.frames - 1, 1)
-        first = reach * generator.integers(0, (self.length - 1) // reach, count)
+        first = reach * generator.integers(0, max((self.length - 1) // reach, 1), count)
         if self.frames == 1:
             first = generator.integers(0, self.length, count)
         top, left = generator.integers(0, (self.side - self.crop) // ALIGNMENT + 1, (2, count)) * ALIGNMENT

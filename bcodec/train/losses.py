@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -84,19 +84,27 @@ def finished(x_hat: Tensor) -> Tensor:
     return x_hat + (finish(x_hat) - x_hat).detach()
 
 
-def anchor(net: Networks, x: Tensor, qp: Tensor, chroma_qp: Tensor | None = None) -> Reference:
-    """A reference coded by the intra codec, not trained here, of x [B, 6, H/2, W/2] with qp [B]."""
+def anchors(
+    net: Networks, pictures: Sequence[Tensor], qps: Sequence[Tensor], offset: Tensor | None = None
+) -> list[Reference]:
+    """References coded, together, by the intra codec, which is not trained here.
+
+    Of pictures [B, 6, H/2, W/2] with qps [B] and, if given, an offset [B] to those of chroma.
+    """
+    x, qp = torch.cat(list(pictures)), torch.cat(list(qps))
+    chroma_qp = None if offset is None else chroma_qp_of(qp, offset.repeat(len(pictures)))
     size = (x.shape[2] // 8, x.shape[3] // 8)
     with torch.no_grad():
         x_hat, y_hat = net.intra(Rounder(), qp, size, Analyst(net.intra, x), chroma_qp=chroma_qp)
         x_hat = finish(x_hat)
-    return net.reference(x_hat, y_hat, qp)  # type: ignore[no-any-return]
+    alone = (part.chunk(len(pictures)) for part in (x_hat, y_hat, qp))
+    return [net.reference(*parts) for parts in zip(*alone, strict=True)]
 
 
 def motion_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
     """Motion and prediction alone, of three frames: the loss [] by the rate of motion and the error of P."""
     qp = batch.qp
-    past, future = (anchor(net, frame_of(batch, i), raised(qp)) for i in (0, 2))
+    past, future = anchors(net, [frame_of(batch, i) for i in (0, 2)], [raised(qp) for _ in range(2)])
     encoder, rate = encoder_of(net, batch, 1), RateMeter(costs)
     x, distances = encoder.source, (batch.spacing, batch.spacing)
     contexts, _ = net.bframe.predict(rate, past, future, distances, qp, encoder)
@@ -114,8 +122,9 @@ def raised(qp: Tensor) -> Tensor:
 def triplet_loss(net: Networks, costs: SymbolCosts, batch: Batch) -> tuple[Tensor, Stats]:
     """One B frame, the second of three, between two intra frames, or (B*) behind one: the loss []."""
     qp = batch.qp
-    past = anchor(net, frame_of(batch, 0), raised(qp))
-    future = past if batch.tail else anchor(net, frame_of(batch, 2), raised(qp))
+    pocs = (0,) if batch.tail else (0, 2)
+    references = anchors(net, [frame_of(batch, poc) for poc in pocs], [raised(qp) for _ in pocs])
+    past, future = references[0], references[-1]
     rate = RateMeter(costs, latent_worth(qp, qp, net.channels.y, referenced=False))
     distances = (batch.spacing, -batch.spacing if batch.tail else batch.spacing)
     encoder = encoder_of(net, batch, 1)
@@ -150,8 +159,9 @@ def cascade_loss(
     chroma, lift = draw_offset(qp), torch.randint(LIFTS, qp.shape, device=qp.device)
     dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
     first = (qp + LAYER_QP[0]).clamp(0, QPS - 1)
-    for poc in (0, last) if slots[0].intra else (0,):
-        picture = anchor(net, frame_of(batch, poc), first, chroma_qp_of(first, chroma))
+    pocs = (0, last) if slots[0].intra else (0,)
+    pictures = anchors(net, [frame_of(batch, poc) for poc in pocs], [first] * len(pocs), chroma)
+    for poc, picture in zip(pocs, pictures, strict=True):
         dpb.insert(HeldPicture(poc, 0, picture))
     losses, bits, errors = [], [], []
     layers: dict[int, list[Tensor]] = {}
@@ -163,8 +173,8 @@ def cascade_loss(
         distances = ((slot.poc - past.poc) * batch.spacing, (future.poc - slot.poc) * batch.spacing)
         encoder = choose_encoder(net, batch, slot.poc)
         rate = RateMeter(costs, latent_worth(own, chroma_qp, net.channels.y, referenced=slot.referenced))
-        pictures = past.picture, future.picture
-        x_hat, y_hat, motion = net.bframe(rate, *pictures, distances, own, encoder, chroma_qp=chroma_qp)
+        references = past.picture, future.picture
+        x_hat, y_hat, motion = net.bframe(rate, *references, distances, own, encoder, chroma_qp=chroma_qp)
         if slot.referenced:
             picture = net.reference(finished(x_hat), y_hat, own, motion)
             dpb.insert(HeldPicture(slot.poc, slot.temporal_layer, picture))

@@ -40,15 +40,14 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     alike.setdefault((p.shape[0], p[0].numel()), []).append(p)
             for shape, parameters in alike.items():
-                directions = []
-                for p in parameters:
-                    gradient = cast(Tensor, p.grad)
-                    buffer = self.state[p].setdefault("momentum", torch.zeros_like(gradient))
-                    buffer.lerp_(gradient, 1 - group["momentum"])
-                    directions.append(gradient.lerp(buffer, group["momentum"]).flatten(1))
-                scale = 0.2 * math.sqrt(max(shape))
-                for p, change in zip(parameters, orthogonal(torch.stack(directions)), strict=True):
-                    p.add_(change.view(p.shape), alpha=-group["lr"] * scale)
+                gradients = [cast(Tensor, p.grad) for p in parameters]
+                buffers = [self.state[p].setdefault("momentum", torch.zeros_like(p)) for p in parameters]
+                torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+                ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+                changes = orthogonal(torch.stack([direction.flatten(1) for direction in ahead]))
+                changes *= -group["lr"] * 0.2 * math.sqrt(max(shape))
+                shaped = [change.view_as(p) for p, change in zip(parameters, changes, strict=True)]
+                torch._foreach_add_(cast(list[Tensor], parameters), shaped)
 
 
 def make_optimizers(

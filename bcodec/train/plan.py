@@ -3,8 +3,9 @@
 A TOML file. Each [[stage]] has `stage` (a name of bcodec.train.stages.STAGES) and `minutes`, and what is to
 be otherwise than the stage has it: `batch`, `lr`, `crop`, `optimizer` ("muon" or "adamw"), `float32` (no
 autocast: train exactly what is coded), `record` (at so many qps the motion of packed data is first recorded
-anew, with the weights that stand). At the top, `tables` is the number of groups of frames that frequency
-tables are fitted to in the end; without it they stay as they are.
+anew, with the weights that stand), `still` (beginnings of the names of what is not trained). At the top,
+`tables` is the number of groups of frames that frequency tables are fitted to in the end; without it they
+stay as they are.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Leg:
     optimizer: str = "muon"
     float32: bool = False
     record: int = 0
+    still: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def _leg(entry: dict[str, Any]) -> Leg:
-    leg = Leg(**entry)
+    leg = Leg(**{**entry, "still": tuple(entry.get("still", ()))})
     if leg.stage not in STAGES:
         raise ValueError(f"there is no stage {leg.stage}: there are {', '.join(STAGES)}")
     if leg.optimizer not in ("muon", "adamw") or leg.minutes <= 0:
@@ -133,6 +135,7 @@ class Course:
             device=self.device,
             name=name,
             steps=self.steps,
+            still=leg.still,
         )
         if leg.record and self.pack is not None:
             with rounded_weights(self.net):

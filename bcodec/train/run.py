@@ -53,7 +53,7 @@ class Run:
 
     net: Networks
     loss: Loss
-    trained: tuple[str, ...]
+    trained: tuple[str, ...]  # beginnings of the names of what is
     samples: Samples
     folder: Path
     batch: int
@@ -64,6 +64,7 @@ class Run:
     device: str = "cpu"
     name: str = "run"
     steps: str = "auto"  # one of bcodec.train.step.STEPS
+    still: tuple[str, ...] = ()  # beginnings of the names of what of it is not
     step: int = 0
     seconds: float = 0.0
 
@@ -75,7 +76,7 @@ class Run:
             use_tensor_cores(self.net)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         for name, parameter in self.net.named_parameters():
-            parameter.requires_grad_(name.startswith(self.trained))
+            parameter.requires_grad_(name.startswith(self.trained) and not name.startswith(self.still))
         named = [(n, p) for n, p in self.net.named_parameters() if p.requires_grad]
         self.learning = [name for name, _ in named]
         self.parameters = [p for _, p in named]

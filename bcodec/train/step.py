@@ -139,7 +139,7 @@ class Step:
 
 def use_tensor_cores(net: nn.Module) -> None:
     """On a GPU, convolve in TF32 where that is exact: where inputs and weights have few enough bits."""
-    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.enabled = torch.backends.cudnn.allow_tf32 = True
     for layer in net.modules():
         if isinstance(layer, Conv2d) and max(layer.grid_in.units, layer.sums.limit) > 1 << SIGNIFICAND:
             layer.register_forward_pre_hook(lambda *_: _allow_tf32(False))
