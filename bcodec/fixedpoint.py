@@ -270,6 +270,8 @@ def downsample(x: Tensor) -> Tensor:
 def upsample(x: Tensor, rows: int = 2, columns: int | None = None) -> Tensor:
     """Each position repeated rows x columns (or rows x rows) times, [.., H, W] -> [.., H rows, W columns]."""
     columns = rows if columns is None else columns
+    if rows == columns == 1:
+        return x
     *outer, height, width = x.shape
     each = x[..., :, None, :, None].expand(*outer, height, rows, width, columns)
     return each.reshape(*outer, height * rows, width * columns)

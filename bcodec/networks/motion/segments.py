@@ -55,7 +55,7 @@ def nearest_four(decoded: Tensor, part: int) -> Sequence[Tensor]:
     # A sorting network: elementwise, it takes a fraction of the time of a sort.
     (a, b), (c, d) = (_sorted(*around[:2]), _sorted(*around[2:]))
     (least, c), (b, greatest) = _sorted(a, c), _sorted(b, d)
-    return [upsample(each, pitch) for each in (least, *_sorted(b, c), greatest)]
+    return upsample(torch.cat([least, *_sorted(b, c), greatest], 1), pitch).chunk(4, 1)
 
 
 def _sorted(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
