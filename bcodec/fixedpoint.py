@@ -132,6 +132,13 @@ def on_grid(x: Tensor, step: Tensor) -> Tensor:
     return x + (rounded - x).detach() if torch.is_grad_enabled() else rounded
 
 
+def in_steps(weight: Tensor, bias: Tensor, grid_in: Grid, exponent: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights [C_out, ..] and bias [C_out] rounded to the grids of steps 2^-e, for exponents e [C_out]."""
+    step = torch.exp2(-exponent)
+    steps = step.view(-1, *[1] * (weight.ndim - 1))
+    return on_grid(weight, steps), on_grid(bias, step * math.ldexp(1.0, -grid_in.frac))
+
+
 class Conv2d(nn.Module):
     """Convolution with bias on dyadic weights, then (optionally) a residual and a leaky ReLU, then one snap.
 
@@ -171,10 +178,7 @@ class Conv2d(nn.Module):
         exponent = self.exponent
         if exponent is None:
             exponent = weight_steps(self.weight, self.bias, self.grid_in, self.residual_units(), self.sums)
-        step = torch.exp2(-exponent)
-        weight = on_grid(self.weight, step.view(-1, 1, 1, 1))
-        bias = on_grid(self.bias, step * math.ldexp(1.0, -self.grid_in.frac))
-        return weight, bias, exponent
+        return *in_steps(self.weight, self.bias, self.grid_in, exponent), exponent
 
     def residual_units(self) -> int:
         """The largest residual, in the input's units: only between grids of one range is there one."""

@@ -5,14 +5,13 @@ Layer by layer, a quarter of a step's operations did nothing else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import Conv2d, on_grid, weight_steps
+from bcodec.fixedpoint import Conv2d, in_steps, weight_steps
 
 
 @contextmanager
@@ -42,9 +41,7 @@ def _exact(layers: Sequence[Conv2d]) -> Iterator[tuple[Tensor, Tensor]]:
     weight = torch.cat([layer.weight.flatten(1) for layer in layers])
     bias = torch.cat([layer.bias for layer in layers])
     exponent = weight_steps(weight, bias, first.grid_in, first.residual_units(), first.sums)
-    step = torch.exp2(-exponent)
     counts = [len(layer.bias) for layer in layers]
-    weights = torch.split(on_grid(weight, step[:, None]), counts)
-    biases = torch.split(on_grid(bias, step * math.ldexp(1.0, -first.grid_in.frac)), counts)
-    for layer, own, offset in zip(layers, weights, biases, strict=True):
+    rounded = (torch.split(part, counts) for part in in_steps(weight, bias, first.grid_in, exponent))
+    for layer, own, offset in zip(layers, *rounded, strict=True):
         yield own.view(layer.weight.shape), offset
