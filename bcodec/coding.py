@@ -27,6 +27,8 @@ from torch import Tensor
 from bcodec.fixedpoint import LATENT, snap
 from bcodec.frame import Plane
 
+# The steps in which a latent y is coded: each codes, at every position, one of so many channels in a row.
+PRIOR_STEPS = 4
 LATENT_PITCH = 16  # luma samples between the positions of a latent
 TABLES = 64  # frequency tables of a family, one for each scale index
 SMALLEST_SCALE = 0.1  # deviation of table 0, in quantization steps: what has it is not coded but zero

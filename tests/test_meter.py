@@ -7,13 +7,13 @@ import pytest
 import torch
 from latents import CODER, FREQUENCIES, Latent, latent, read, written
 
-from bcodec.coding import SCALE_RATIO, SMALLEST_SCALE, Part
+from bcodec.coding import PRIOR_STEPS, SCALE_RATIO, SMALLEST_SCALE, Part
 from bcodec.encoder.rdoq import ThriftyWriter
 from bcodec.entropy.coder import RangeWriter
 from bcodec.entropy.distributions import LOGISTIC
 from bcodec.entropy.meter import RateMeter, SymbolCosts
 from bcodec.entropy.tables import Tables, fit_tables
-from bcodec.networks.prior import PRIOR_STEPS, step_mask
+from bcodec.networks.prior import step_mask
 
 COSTS = SymbolCosts(FREQUENCIES)
 

@@ -10,7 +10,7 @@ import torch
 from latents import CODER
 from torch import Tensor
 
-from bcodec.coding import Encoder
+from bcodec.coding import PRIOR_STEPS, Encoder
 from bcodec.encoder.blocksizes import CheapestSizes, in_all_sizes
 from bcodec.entropy.coder import RangeReader, RangeWriter
 from bcodec.fixedpoint import Conv2d
@@ -18,7 +18,6 @@ from bcodec.networks.blockdct import COEFFICIENTS
 from bcodec.networks.latent import Parameters
 from bcodec.networks.prior import (
     PLACES,
-    PRIOR_STEPS,
     BlockSizes,
     SpatialPrior,
     in_their_channels,

@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.coding import OF_MOTION, TABLES, Part, dequantize
+from bcodec.coding import OF_MOTION, PRIOR_STEPS, TABLES, Part, dequantize
 from bcodec.entropy.distributions import FAMILIES, HEAVY, PLAIN, information
 from bcodec.entropy.tables import MAGNITUDES, TOTAL, magnitude_bits, scales
 
 OCTAVE, COLUMNS = 16, 274  # of surfaces: columns where 4 |symbol| + 1 doubles, up to symbols of 2^15
 SELDOM = 1e-3  # probability below which a table had too few symbols to count to be trusted
-STEPS = 4  # in which the content is coded: each codes, at every position, one of so many channels in a row
 
 
 class SymbolCosts(nn.Module):
@@ -131,10 +130,10 @@ class RateMeter:
         *,
         heavy: int = 0,
     ) -> Tensor:
-        """See bcodec.coding.SymbolCoder; a mask of the content has one of each STEPS channels everywhere.
+        """See SymbolCoder; a mask of the content has, everywhere, one of each PRIOR_STEPS channels.
 
-        `heavy` is then a multiple of STEPS. Raises TypeError without y, and ValueError for other masks (on a
-        CPU: elsewhere nothing waits to look).
+        `heavy` is then a multiple of PRIOR_STEPS. Raises TypeError without y, and ValueError for other masks
+        (on a CPU: elsewhere nothing waits to look).
         """
         if y is None:
             raise TypeError("a rate meter needs the latent")
@@ -143,7 +142,7 @@ class RateMeter:
             own = _Quarter(mask, mean.shape)
             y, mean, scale, step = (own.of(x) for x in (y, mean, scale, step))
             worth = None if worth is None else own.of(worth)
-            bits, y_hat = self._measure(y, mean, scale, step, worth, heavy // STEPS)
+            bits, y_hat = self._measure(y, mean, scale, step, worth, heavy // PRIOR_STEPS)
             y_hat = own.back(y_hat)
         else:
             bits, y_hat = self._measure(y, mean, scale, step, worth, heavy)
@@ -184,16 +183,18 @@ class _Quarter:
 
     def __init__(self, mask: Tensor, shape: torch.Size) -> None:
         self.shape = shape
-        self.mask = mask.reshape(1, -1, STEPS, *shape[2:])
+        self.mask = mask.reshape(1, -1, PRIOR_STEPS, *shape[2:])
         if mask.device.type == "cpu" and not bool((self.mask.sum(2) == 1).all()):
-            raise ValueError(f"a step of the content codes one of each {STEPS} channels at every position")
+            raise ValueError(
+                f"a step of the content codes one of each {PRIOR_STEPS} channels at every position"
+            )
         number = self.mask.to(torch.uint8).argmax(2, keepdim=True)
         self.number = number.expand(shape[0], -1, -1, -1, -1)
 
     def of(self, x: Tensor) -> Tensor:
         """[B, C, H, W], or what broadcasts to it -> [B, C / 4, H, W]."""
         batch, channels, height, width = self.shape
-        each = x.expand(self.shape).reshape(batch, channels // STEPS, STEPS, height, width)
+        each = x.expand(self.shape).reshape(batch, channels // PRIOR_STEPS, PRIOR_STEPS, height, width)
         return each.gather(2, self.number).squeeze(2)
 
     def back(self, x: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.coding import ChosenSizes, Encoder, Part, SymbolCoder
+from bcodec.coding import PRIOR_STEPS, ChosenSizes, Encoder, Part, SymbolCoder
 from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d
 from bcodec.networks.blockdct import TRANSFORM_SIZES, turn
 from bcodec.networks.latent import FLAG_OFFSET, Parameters, as_seen, table_index
 
-PRIOR_STEPS = 4
 # The step in which the positions of a 2x2 square, row by row, code channels 0, 4, 8, ...; channel c takes
 # them in the order of that number xor c % 4.
 PLACES = (0, 2, 3, 1)
