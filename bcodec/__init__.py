@@ -18,8 +18,8 @@ Files and pictures, without a screen:
                            > convert subtitles adts y4m timeline matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
-    encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
-                           > motion filters > blocksizes worth effort qp scenes
+    encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
+                           > analyst rdoq > motion filters > blocksizes worth effort qp scenes
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
@@ -41,7 +41,7 @@ What the format says, and what all stand on:
 
 How a frame flows:
 
-    encode   file -> VideoReader -> Frame -> Group -> Slot -> FrameCodec.code(ThriftyWriter, Analyst)
+    encode   file -> VideoReader -> Frame -> Group -> Task -> FrameCodec.code(ThriftyWriter, Analyst)
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP
+from bcodec.bitstream import MAX_FRAMES, MAX_GOP_SIZE, MAX_QP
 from bcodec.cli import arguments
 from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
 from bcodec.errors import UsageError, VideoError
+from bcodec.gop import GOP_SIZE, KEYINT
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.moments import Seconds
@@ -86,9 +87,15 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 @click.option(
     "--gop",
     type=click.IntRange(1, MAX_GOP_SIZE),
-    default=32,
     metavar="N",
-    help="Frames from one I frame to the next; 1 is all I frames.",
+    help=f"Frames from one anchor, I or B*, to the next.  [default: {GOP_SIZE}, or --keyint if that is less]",
+)
+@click.option(
+    "--keyint",
+    type=click.IntRange(1, MAX_FRAMES),
+    default=KEYINT,
+    metavar="N",
+    help="Frames from one I frame to the next at most; more are coded where they pay. 1 is all I frames.",
 )
 @click.option(
     "--preset",
@@ -154,7 +161,8 @@ def encode(
     max_size: float | None,
     target_psnr: float | None,
     target_xpsnr: float | None,
-    gop: int,
+    gop: int | None,
+    keyint: int,
     preset: str,
     size: tuple[int, int] | None,
     fps: Fraction | None,
@@ -201,6 +209,9 @@ def encode(
     plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
     part = arguments.part(start, duration, frames)
     networks = cache(partial(arguments.networks, device, threads))
+    gop = min(GOP_SIZE, keyint) if gop is None else gop
+    if keyint < gop:
+        raise UsageError(f"--keyint {keyint} is below --gop {gop}: each I frame is an anchor, too")
 
     def encode_one(source: str, target: str) -> None:
         refuse_same_file(source, target)
@@ -235,7 +246,7 @@ def encode(
                 encoded = encode_file(
                     reader,
                     path,
-                    Settings(qp, gop, scene_cut, preset),
+                    Settings(qp, gop, keyint, scene_cut, preset),
                     networks(),
                     plan,
                     reopen=open_video if _can_reopen(source) else None,

@@ -1,7 +1,7 @@
 """Coding the groups of one video in several processes: the same packets as in one, in the same order.
 
-Each process codes whole groups on one thread. It needs no picture from another process: the I frame before a
-group is coded again, which gives the same reference.
+The first process codes the anchors, one after the other: they make a chain. What lies between two of them
+needs nothing else, and is coded by another process, each on one thread.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from contextlib import contextmanager
 import torch
 
 from bcodec.encoder.effort import Preset
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, ClosedGroup, GroupCoder
 from bcodec.encoder.groups import Group
+from bcodec.encoder.trial import CodedFrame
 from bcodec.errors import CodecError
 from bcodec.networks import Networks
 
@@ -33,6 +34,7 @@ def code_in_parallel(
     preset: Preset,
     jobs: int,
     *,
+    past: Anchor | None = None,
     pictures: bool = False,
 ) -> Iterator[CodedFrame]:
     """What `code_groups` gives, computed by `jobs` processes; holds the frames of `jobs` + 1 groups.
@@ -41,16 +43,18 @@ def code_in_parallel(
     """
     if networks.device.type != "cpu":
         raise CodecError("several processes need the CPU, and the networks are on another device")
-    running: deque[Future[list[CodedFrame]]] = deque()
+    coder = GroupCoder(networks, preset, pictures=pictures)
+    running: deque[tuple[CodedFrame, Future[list[CodedFrame]]]] = deque()
     try:
         with _processes(networks, preset, jobs, pictures=pictures) as pool:
-            for group in parts:
+            for closed in coder.chain(parts, qp, past):
                 with _interrupts_held():
-                    running.append(pool.submit(_code, group, qp))  # may start a process
+                    rest = pool.submit(_rest, closed)  # may start a process
+                running.append((coder.shown(closed.coded), rest))
                 if len(running) > jobs:
-                    yield from running.popleft().result()
+                    yield from _whole(*running.popleft())
             while running:
-                yield from running.popleft().result()
+                yield from _whole(*running.popleft())
     except BrokenProcessPool as error:
         raise CodecError("a process of this encode was killed (too little memory?)") from error
 
@@ -103,5 +107,10 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _code(group: Group, qp: float) -> list[CodedFrame]:
-    return list(_coder.code(group, qp))
+def _rest(closed: ClosedGroup) -> list[CodedFrame]:
+    return list(_coder.rest(closed))
+
+
+def _whole(anchor: CodedFrame, rest: Future[list[CodedFrame]]) -> Iterator[CodedFrame]:
+    yield anchor
+    yield from rest.result()
