@@ -36,6 +36,7 @@ What the format says, and what all stand on:
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
+    processes.py           work that several of them share
     bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
     errors.py              every error raised on purpose
 
