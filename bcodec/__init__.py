@@ -23,6 +23,7 @@ What only an encoder decides: bytes may change, files stay valid:
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
+    spans.py               packets to frames in several processes
     codec.py               FrameCodec, the one path; packets to frames by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion prior deblock > latent blockdct > layers
