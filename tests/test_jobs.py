@@ -1,5 +1,8 @@
 """Where nobody says how many processes there are, it is those that help; what comes of it is the same."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,3 +104,35 @@ def test_commands_do_with_processes_what_they_do_alone(
     one_error(endings[1], 1, "a.bcv: frame ", "before the damage kept in")
     assert endings[1].err.replace("2.y4m", "1.y4m") == endings[0].err
     assert (tmp_path / "1.y4m").read_bytes() == (tmp_path / "2.y4m").read_bytes()
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from bcodec import networks
+from bcodec.cli.main import main
+from bcodec.pipeline.tally import Tally
+
+if __name__ == "__main__":
+    networks.shipped_weights = lambda: Path(sys.argv[1])
+    Tally.count_frame = lambda _: os.killpg(0, signal.SIGINT)
+    sys.exit(main(["decode", sys.argv[2], "-o", sys.argv[3], "--jobs", "2"]))
+"""
+
+
+def test_ctrl_c_ends_all_processes_in_one_line(
+    run: Command, source: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    coded, script, target = tmp_path / "a.bcv", tmp_path / "interrupted.py", tmp_path / "out.y4m"
+    assert run("encode", source, "-o", coded, "--gop", 2, *FAST).status == 0
+    script.write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, script, tiny_weights, coded, target],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,  # Ctrl-C goes to all of its processes, and to no other
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "bcodec: interrupted\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bcv", "interrupted.py"]
