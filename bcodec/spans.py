@@ -9,7 +9,6 @@ is then decoded twice: once at its place, and once as the past of the span:
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
@@ -77,7 +76,7 @@ def _in_coding_order(
         except BitstreamError as error:  # what stands before it comes first
             damage.append(error)
 
-    decoder = partial(_decoder, pickle.dumps(networks), header.video.width, header.video.height)
+    decoder = partial(_decoder, networks, header.video.width, header.video.height)
     with closing(in_processes(decoder, spans(whole(), header.gop_size, count), jobs)) as decoded:
         for span in decoded:
             yield from span.frames
@@ -143,8 +142,8 @@ def _looks_back(part: list[Packet], anchor: Packet | None) -> bool:
     return anchor.header.poc >= first or any(poc <= first for poc in others)
 
 
-def _decoder(networks: bytes, width: int, height: int) -> Callable[[Span], DecodedSpan]:
-    return partial(_decode_span, FrameCodec(pickle.loads(networks), width, height))
+def _decoder(networks: Networks, width: int, height: int) -> Callable[[Span], DecodedSpan]:
+    return partial(_decode_span, FrameCodec(networks, width, height))
 
 
 def _decode_span(codec: FrameCodec, span: Span) -> DecodedSpan:

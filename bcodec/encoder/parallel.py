@@ -6,7 +6,6 @@ again, which gives the same reference.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
@@ -31,14 +30,14 @@ def code_in_parallel(
 
     Raises ProcessKilled where a process dies.
     """
-    coder = partial(_coder, pickle.dumps(networks), preset, qp, pictures=pictures)
+    coder = partial(_coder, networks, preset, qp, pictures=pictures)
     with closing(in_processes(coder, parts, jobs)) as groups:
         for group in groups:
             yield from group
 
 
 def _coder(
-    networks: bytes, preset: Preset, qp: float, *, pictures: bool
+    networks: Networks, preset: Preset, qp: float, *, pictures: bool
 ) -> Callable[[Group], list[CodedFrame]]:
-    coder = GroupCoder(pickle.loads(networks), preset, pictures=pictures)
+    coder = GroupCoder(networks, preset, pictures=pictures)
     return lambda group: list(coder.code(group, qp))
