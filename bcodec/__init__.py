@@ -12,8 +12,9 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode compare > passes batch opening
-                           > beside > output plan inspect journal spool demo > tally stdio moments colour
+    pipeline/              encode > fit verify decode compare > pictures passes batch > opening
+                           > beside jobs > output plan inspect journal spool demo
+                           > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek > extras > tracks
                            > convert subtitles adts y4m timeline matroska wholeness > base
 
@@ -23,6 +24,7 @@ What only an encoder decides: bytes may change, files stay valid:
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
+    spans.py               packets to frames in several processes
     codec.py               FrameCodec, the one path; packets to frames by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion prior deblock > latent blockdct > layers
@@ -36,6 +38,7 @@ What the format says, and what all stand on:
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
+    processes.py           work that several of them share
     bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
     errors.py              every error raised on purpose
 

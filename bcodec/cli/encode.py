@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bcodec.pipeline.passes import Encoded
     from bcodec.video import VideoReader
 
-MOST_JOBS = 64
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".y4m", ".yuv", ".i420")
 
 
@@ -134,13 +133,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     " output.",
 )
 @click.option("--verify", is_flag=True, help="Decode the result before it takes its name.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, MOST_JOBS),
-    default=1,
-    metavar="N",
-    help="Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same.",
-)
+@arguments.jobs("Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same;")
 @click.option(
     "--resume",
     is_flag=True,
@@ -175,7 +168,7 @@ def encode(
     psnr: bool,
     log_json: str | None,
     verify: bool,
-    jobs: int,
+    jobs: int | None,
     resume: bool,
     start: int | Seconds,
     duration: int | Seconds | None,
