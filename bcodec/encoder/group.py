@@ -86,7 +86,9 @@ class GroupCoder:
     def code(self, group: Group, qp: float, past_qp: float | None = None) -> Iterator[CodedFrame]:
         """The frames of a group in coding order; `past_qp`, of the group before it, is `qp` if not given."""
         first = group.frames[0]
-        codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
+        codec = self.codec = self.codec or FrameCodec(
+            self.networks, first.width, first.height, first.bit_depth
+        )
         offset, dpb = 0, Dpb()
         tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
         if group.past and not all(slot.intra for slot in group.slots):

@@ -145,7 +145,7 @@ class Inspection:
             "picture_bytes": self.picture_bytes,
             "width": video.width,
             "height": video.height,
-            "bit_depth": header.bit_depth,
+            "bit_depth": video.bit_depth,
             "frames": self.frames,
             "frame_rate": str(video.frame_rate),
             "average_frame_rate": self.average_rate,
@@ -207,7 +207,7 @@ class Inspection:
         chroma, aspect = CHROMA_LOCATIONS[video.chroma_location], video.sample_aspect_ratio or "unknown"
         rows = {
             "size": f"{readable_bytes(self.bytes)} in all",
-            "video": f"{video.width}x{video.height}, {header.bit_depth}-bit 4:2:0, chroma {chroma}",
+            "video": f"{video.width}x{video.height}, {video.bit_depth}-bit 4:2:0, chroma {chroma}",
             "rate": self._rate_in_words(),
             "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
             "pictures": f"{readable_bytes(self.picture_bytes)}, {readable_rate(self.bitrate)},"
