@@ -75,7 +75,9 @@ class ContainerInput:
                 self._seek(wanted)
                 first = self.first
             context = self.stream.codec_context
-            self.converter = Converter(first, int(context.color_range), int(context.colorspace))
+            self.converter = Converter(
+                first, int(context.color_range), int(context.colorspace), wanted.bit_depth
+            )
             self.format = self._describe()
             self.side_data = self._describe_side_data()
             self.frames, self.frame_count = self._frames(), self._count()
@@ -313,6 +315,7 @@ class ContainerInput:
             colour_transfer=_known(context.color_trc),
             colour_matrix=_known(self.converter.colour_matrix),
             rotation=self.first.rotation % 360,
+            bit_depth=self.converter.bit_depth,
         )
 
     @property
