@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ from bcodec.bitstream import (
     SequenceHeader,
 )
 from bcodec.bitstream.extras import Extras
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
@@ -188,6 +189,7 @@ class Inspection:
                 "matrix": video.colour_matrix,
                 "chroma_location": CHROMA_LOCATIONS[video.chroma_location],
             },
+            "light": asdict(self.extras.light) if self.extras.light != Light() else None,
             "sample_aspect_ratio": str(video.sample_aspect_ratio),
             "rotation": video.rotation,
             "damage": self.damage and str(self.damage),
@@ -220,6 +222,8 @@ class Inspection:
             "shape": f"sample aspect ratio {aspect}, rotated by {video.rotation} degrees",
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
+        if light := str(self.extras.light):
+            rows["light"] = light
         rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
         extras = [
             f"chapter  {float(chapter.begin):.2f} s {_printable(chapter.tags.get('title', ''))}".rstrip()

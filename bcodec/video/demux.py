@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
@@ -23,6 +24,7 @@ from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Select
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
 from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.light import light_of
 from bcodec.video.seek import LEADS, time_of
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
@@ -285,7 +287,8 @@ class ContainerInput:
         file = FileHeader(self.origin - self.zero, kept_tags(self.container.metadata))
         headers = {track.header.index: track.header for track in self.tracks.values()}
         expected = self._expected() if self.extras.chapters else TimeRange()
-        return SideData(file, headers, self.extras, TimeRange(back=self.zero), expected)
+        extras = replace(self.extras, light=light_of(self.first))
+        return SideData(file, headers, extras, TimeRange(back=self.zero), expected)
 
     def _expected(self) -> TimeRange:
         """The time that is wanted, as it can be known before the pictures are decoded."""

@@ -13,10 +13,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import SideData, StreamHeader
 from bcodec.frame import Frame
 from bcodec.video.convert import PIXELS, to_video_frame
 from bcodec.video.extras import add_extras
+from bcodec.video.light import add_lit_stream
 from bcodec.video.matroska import codec_delay, refine_times, time_factor, write_aspect
 from bcodec.video.tracks import add_tracks
 
@@ -60,12 +62,11 @@ class ContainerOutput:
         self.side_data, self.period, self.last = side_data, 1 / format.frame_rate, -(1 << 62)
         try:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
-            stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
-            assert isinstance(stream, VideoStream)
-            self.stream = stream
+            stream = self.stream = self._add_stream(codec, options)
             self._describe(format)
             if codec == "libx265":
                 stream.codec_context.codec_tag = HEVC_TAG
+            stream.codec_context.open()
             self.container.metadata.update(side_data.file.tags)
             self.tracks, self.notices = add_tracks(self.container, side_data.streams.values())
             covers, lines = add_extras(self.container, stream, side_data)
@@ -75,6 +76,16 @@ class ContainerOutput:
         except BaseException:
             self.container.close()
             raise
+
+    def _add_stream(self, codec: str, options: dict[str, str]) -> VideoStream:
+        format, light = self.format, self.side_data.extras.light
+        if light != Light():
+            stream = add_lit_stream(self.container, codec, options, (format.width, format.height), light)
+            stream.codec_context.framerate = format.frame_rate
+            return stream
+        plain = self.container.add_stream(codec, rate=format.frame_rate, options=options)
+        assert isinstance(plain, VideoStream)
+        return plain
 
     def _describe(self, format: VideoFormat) -> None:
         self.stream.pix_fmt = PIXELS[format.bit_depth]
