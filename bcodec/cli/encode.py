@@ -103,7 +103,13 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="How much is tried for each frame: time against size.",
 )
 @arguments.raw_size
+@arguments.raw_pixels
 @arguments.fps
+@click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10"]),
+    help="Bits of a sample that are coded.  [default: those of IN; of more than 10, 10]",
+)
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
@@ -158,7 +164,9 @@ def encode(
     keyint: int,
     preset: str,
     size: tuple[int, int] | None,
+    pix_fmt: str | None,
     fps: Fraction | None,
+    bit_depth: str | None,
     deinterlace: bool,
     no_audio: bool,
     no_subtitles: bool,
@@ -183,7 +191,8 @@ def encode(
     status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
-    .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
+    .i420; give --size, --fps and, of 10 bits, --pix-fmt), or - for standard input: y4m or, with --size and
+    --fps, raw planes.
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -222,7 +231,7 @@ def encode(
             from bcodec.pipeline.encode import encode_file
             from bcodec.video import VideoReader
 
-            _check_raw(source, size, fps)
+            _check_raw(source, size, fps, pix_fmt)
             whole = partial(
                 VideoReader,
                 source,
@@ -231,6 +240,8 @@ def encode(
                 deinterlace=deinterlace,
                 video=video,
                 strict=strict,
+                bit_depth=int(bit_depth) if bit_depth else None,
+                raw_depth=arguments.depth(pix_fmt) or 8,
             )
             first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
             keep = arguments.kept(no_audio, no_subtitles)
@@ -339,7 +350,7 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
     return whole_file(log_json, overwrite=overwrite)
 
 
-def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
+def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None, pix_fmt: str | None) -> None:
     from bcodec.video import RAW_SUFFIXES
 
     raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
@@ -347,5 +358,7 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
         raise UsageError(
             f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
         )
-    if not raw and size:
-        raise UsageError(f"--size is for raw video only ({', '.join(RAW_SUFFIXES)})")
+    if not raw and (size or pix_fmt):
+        raise UsageError(
+            f"{'--size' if size else '--pix-fmt'} is for raw video only ({', '.join(RAW_SUFFIXES)})"
+        )
