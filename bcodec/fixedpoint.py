@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple, Self
+from functools import cache, cached_property
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec import int8
 from bcodec.errors import InexactDevice, InexactWeights
 
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
@@ -27,25 +28,36 @@ SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
 
 
 class Grid(NamedTuple):
-    """Multiples of 2^-frac in [-2^(bits - 1 - frac), 2^(bits - 1 - frac))."""
+    """So many multiples of 2^-frac as `bits` count, of which `below` (None: half of them) are below zero."""
 
     frac: int
     bits: int
+    below: int | None = None
+
+    @property
+    def lowest(self) -> int:
+        """Smallest value, in units of the grid."""
+        return -(1 << (self.bits - 1)) if self.below is None else -self.below
+
+    @property
+    def highest(self) -> int:
+        """Largest value, in units of the grid."""
+        return self.lowest + (1 << self.bits) - 1
 
     @property
     def units(self) -> int:
         """Largest magnitude, in units of the grid."""
-        return 1 << (self.bits - 1)
+        return max(-self.lowest, self.highest)
 
     @property
     def low(self) -> float:
         """Smallest value."""
-        return -math.ldexp(self.units, -self.frac)
+        return math.ldexp(self.lowest, -self.frac)
 
     @property
     def high(self) -> float:
         """Largest value."""
-        return math.ldexp(self.units - 1, -self.frac)
+        return math.ldexp(self.highest, -self.frac)
 
 
 PIXEL = Grid(frac=8, bits=10)  # [-2, 2) in steps of 1/256: (p - 512) / 256 for a ten-bit sample p
@@ -67,6 +79,7 @@ class Sums(NamedTuple):
 
 
 FLOAT32 = Sums(EXACT_BITS, 511, 13)
+INT8 = Sums(EXACT_BITS, int8.LIMIT, 13)  # of layers that round what enters them to eight bits
 FLOAT64 = Sums(52, 4095, 16)  # for the few layers whose weights must be finer: block transforms
 
 
@@ -93,12 +106,24 @@ def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
         return F.hardtanh(x, grid.low, grid.high)
     if x.is_cuda:  # one kernel there, with the same answer; on a CPU it takes four times as long
         unit = math.ldexp(1.0, -grid.frac)
-        return torch.fake_quantize_per_tensor_affine(x, unit, 0, -grid.units, grid.units - 1)
+        return torch.fake_quantize_per_tensor_affine(x, unit, 0, grid.lowest, grid.highest)
     if torch.is_grad_enabled():
         x = F.hardtanh(x, grid.low, grid.high)
         return _Round.apply(x, grid.frac)  # type: ignore[no-any-return,no-untyped-call]
     magic = math.ldexp(1.5, 23 - grid.frac)
     return x.clamp_(grid.low, grid.high).add_(magic).sub_(magic)
+
+
+def to_bytes(x: Tensor, grid: Grid) -> Tensor:
+    """`x` [..] on a grid of eight bits, as bytes counted from its smallest value; without gradients."""
+    # The last byte of 1.5 * 2^(23 - frac) + x counts steps of 2^-frac.
+    magic = math.ldexp(1.5, 23 - grid.frac) - grid.low
+    return x.clamp(grid.low, grid.high).add_(magic).view(torch.int32).to(torch.uint8)
+
+
+def from_bytes(x: Tensor, grid: Grid) -> Tensor:
+    """The values in float32 of bytes [..]."""
+    return x.float().add_(grid.lowest).mul_(math.ldexp(1.0, -grid.frac))
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
@@ -143,7 +168,8 @@ class Conv2d(nn.Module):
     """Convolution with bias on dyadic weights, then (optionally) a residual and a leaky ReLU, then one snap.
 
     Input [B, C_in, H, W] on `grid_in`, output [B, C_out, H / stride, W / stride] on `grid_out`; zero padding
-    of kernel // 2. The residual must be on a grid no finer than the accumulator's.
+    of kernel // 2. The residual must be on a grid no finer than the accumulator's. A layer `in_bytes` rounds
+    what enters it to a grid of eight bits, and may be given it as bytes.
     """
 
     exponent: Tensor | None  # [C_out], of the frozen weights' steps
@@ -180,9 +206,19 @@ class Conv2d(nn.Module):
             exponent = weight_steps(self.weight, self.bias, self.grid_in, self.residual_units(), self.sums)
         return *in_steps(self.weight, self.bias, self.grid_in, exponent), exponent
 
+    def in_bytes(self, grid: Grid) -> None:
+        """Round what enters to a grid of eight bits from now on."""
+        self.grid_in, self.sums = grid, INT8
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether what enters is rounded to eight bits."""
+        return self.sums == INT8
+
     def residual_units(self) -> int:
         """The largest residual, in the input's units: only between grids of one range is there one."""
-        return self.grid_in.units if self.grid_in.low == self.grid_out.low else 0
+        alike = self.takes_bytes or self.grid_in.low == self.grid_out.low
+        return int(math.ldexp(-self.grid_out.low, self.grid_in.frac)) if alike else 0
 
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and bias as integers (in float32) and the exponents: what is exported."""
@@ -209,6 +245,7 @@ class Conv2d(nn.Module):
 
     def _fix_operands(self) -> None:
         """Cast the fixed weights to the precision that is exact where they are."""
+        self.__dict__.pop("_packed", None)
         device = self.weight.device
         precision = torch.float64 if self.sums == FLOAT64 else exact_precision(device.type)
         weight = self.weight.detach().to(device, precision, memory_format=torch.channels_last)
@@ -221,6 +258,17 @@ class Conv2d(nn.Module):
             self._fix_operands()
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: oneDNN's own weights cannot be, and are made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+    @cached_property
+    def _packed(self) -> int8.Packed | None:
+        """The fixed weights as int8 kernels take them; None where these would not be exact."""
+        weight, bias, exponent = self.integers()
+        unit = torch.exp2(-exponent - self.grid_in.frac)
+        return int8.pack(weight, bias, unit, self.stride, -self.grid_in.lowest)
+
     def operands(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias to convolve with: frozen, rounded anew, or (bfloat16 is as coarse) not rounded."""
         if self.frozen is not None:
@@ -229,17 +277,32 @@ class Conv2d(nn.Module):
             return self.weight, self.bias
         return self.exact()[:2]
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """The layer's output for `x`, with `residual` added before the activation function."""
-        weight, bias = self.operands(x)
-        x = x.double() if weight.dtype is torch.float64 else x
-        y = convolve(x, weight, bias, self.stride, self.groups)
-        y = y.float() if y.dtype is torch.float64 else y
+    def forward(self, x: Tensor, residual: Tensor | None = None, *, to: Conv2d | None = None) -> Tensor:
+        """The layer's output for `x`, with `residual` added before the activation function.
+
+        `to`: the layer that it enters next, and only that; then it may be bytes.
+        """
+        y = self._sums(x)
         if residual is not None:
             y = y + residual if torch.is_grad_enabled() else y.add_(residual)
         if self.activation:
             y = F.leaky_relu(y, SLOPE, inplace=not torch.is_grad_enabled())
-        return snap(y, self.grid_out)
+        if to is None or not to.takes_bytes:
+            return snap(y, self.grid_out)
+        return to_bytes(y, to.grid_in) if int8.serves(y) else snap(y, to.grid_in)
+
+    def _sums(self, x: Tensor) -> Tensor:
+        """What is summed, [B, C_out, H / stride, W / stride], by whatever is exact and fastest."""
+        if self.takes_bytes:
+            if self.exponent is not None and int8.serves(x) and self._packed is not None:
+                return self._packed(x if x.dtype is torch.uint8 else to_bytes(x, self.grid_in))
+            known = x.dtype is torch.uint8
+            x = from_bytes(x, self.grid_in) if known else snap(x.clone(), self.grid_in)
+        weight, bias = self.operands(x)
+        y = convolve(
+            x.double() if weight.dtype is torch.float64 else x, weight, bias, self.stride, self.groups
+        )
+        return y.float() if y.dtype is torch.float64 else y
 
     def at(self, x: Tensor, where: Tensor) -> Tensor:
         """Of a 1x1 layer, the output [B, C_out, H, W] for `x` where `where` [B, 1, H, W] is, else for 0.

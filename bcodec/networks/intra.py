@@ -131,8 +131,8 @@ class Synthesis(nn.Module):
         self.up2 = Up(c3, c2, FINE)
         self.level2 = nn.Sequential(*(ResBlock(c2, FINE) for _ in range(depth)))
         self.up1 = Up(c2, c1, FINE)
-        visible = 4 * PLANES * (3 if contexts else 1) + 1
-        self.picture = Conv2d(visible, c1, zero=True, grid_in=FINE, grid_out=FINE)
+        self.picture = Conv2d(4 * PLANES + 1, c1, zero=True, grid_in=FINE, grid_out=FINE)
+        self.aligned = Conv2d(8 * PLANES, c1, zero=True, grid_out=FINE) if contexts else None
         self.level1 = nn.Sequential(*(ResBlock(c1, FINE) for _ in range(depth)))
         self.tail = Conv2d(c1, 4 * PLANES, zero=True, grid_in=FINE, grid_out=PIXEL_RESIDUAL)
         self.inject = injections(channels, FINE) if contexts else None
@@ -154,12 +154,13 @@ class Synthesis(nn.Module):
         picture = contexts.predicted + residual if contexts else residual
         known = snap(F.pixel_unshuffle(picture, 2), FINE)
         fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *known.shape[2:])
-        visible = [known, fine, contexts.aligned] if contexts else [known, fine]
         levels = contexts.levels if contexts else ()
         h = inject(self.inject, 2, self.head(as_seen(y_hat)), levels)
         h = inject(self.inject, 1, self.up2(self.level3(h)), levels)
         h = inject(self.inject, 0, self.up1(self.level2(h)), levels)
-        h = self.picture(torch.cat(visible, 1).to(h.dtype), residual=h)
+        h = self.picture(torch.cat([known, fine], 1).to(h.dtype), residual=h)
+        if self.aligned and contexts:
+            h = self.aligned(contexts.aligned.to(h.dtype), residual=h)
         picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
         return deblock(picture, residual, sizes, strengths * (PREDICTED if contexts else 1.0))
 

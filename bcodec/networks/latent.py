@@ -134,13 +134,8 @@ def channel_grid(x: Tensor, frac: int) -> Tensor:
 class Quartered(Conv2d):
     """A 1x1 convolution of which a quarter of the channels can be asked for, others at other positions."""
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, own: Tensor | None = None) -> Tensor:
-        """The layer's output; given `own` [4], channels own[k], own[k] + 4, ... for x[k].
-
-        So x is [4, N, C_in] and the output [4, N, C_out / 4].
-        """
-        if own is None:
-            return super().forward(x, residual)
+    def quarter(self, x: Tensor, own: Tensor) -> Tensor:
+        """Of x [4, N, C_in] the output [4, N, C_out / 4]: channels own[k], own[k] + 4, ... for x[k]."""
         weight, bias = self.operands(x)
         weight = weight.reshape(-1, 4, x.shape[2]).index_select(1, own)
         bias = bias.view(-1, 4).index_select(1, own)
@@ -178,7 +173,7 @@ class Parameters(nn.Module):
         rows = squares.permute(2, 4, 0, 1, 3, 5).reshape(4, -1, squares.shape[-1])
         channels = torch.tensor(own, device=hidden.device)
         one, other = (
-            layer(rows, own=channels)
+            layer.quarter(rows, channels)
             .view(2, 2, batch, height // 2, width // 2, -1)
             .permute(2, 3, 0, 4, 1, 5)
             .reshape(batch, height, width, -1)

@@ -46,7 +46,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""
-        return self.conv2(self.conv1(x), residual=x)  # type: ignore[no-any-return]
+        return self.conv2(self.conv1(x, to=self.conv2), residual=x)  # type: ignore[no-any-return]
 
 
 class Down(Conv2d):
@@ -62,7 +62,7 @@ class Up(Conv2d):
     def __init__(self, c_in: int, c_out: int, grid: Grid = ACTIVATION) -> None:
         super().__init__(c_in, 4 * c_out, kernel=1, activation=True, grid_in=grid, grid_out=grid)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None, *, to: Conv2d | None = None) -> Tensor:
         """The layer's output; no residual."""
         return F.pixel_shuffle(super().forward(x), 2)
 

@@ -5,6 +5,7 @@
 | NAME.weight      | int16 | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent               |
 | NAME.exponent    | int8  | C_out               | of each output channel                                    |
 | NAME.bias        | int32 | C_out               | in units of the accumulator, 2^-(exponent + frac of input)|
+| NAME.grid        | int16 | 2                   | of a layer in bytes: frac, and how many are below zero    |
 | NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14               |
 | NAME.offsets     | int32 | 64, C               | scale offsets by qp, in sixteenths of a table index       |
 | NAME.mean, scale | int32 | Z                   | of the hyper-latent, in units of 2^-6                     |
@@ -30,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from bcodec.errors import WeightsError
-from bcodec.fixedpoint import ACTIVATION, Conv2d
+from bcodec.fixedpoint import ACTIVATION, Conv2d, Grid
 from bcodec.networks.latent import QPS, Hyperprior, QStep
 from bcodec.networks.layers import Channels
 
@@ -47,6 +48,8 @@ def to_arrays(net: nn.Module) -> Arrays:
             arrays[f"{name}.weight"] = weight.to("cpu", torch.int16).numpy()
             arrays[f"{name}.bias"] = bias.to("cpu", torch.int32).numpy()
             arrays[f"{name}.exponent"] = exponent.to("cpu", torch.int8).numpy()
+            if module.takes_bytes:
+                arrays[f"{name}.grid"] = np.array([module.grid_in.frac, -module.grid_in.lowest], np.int16)
         elif isinstance(module, QStep):
             table, offsets = module.integers()
             arrays[f"{name}.table"] = table.to("cpu", torch.int32).numpy()
@@ -70,6 +73,9 @@ def from_arrays(net: nn.Module, arrays: Arrays) -> None:
     for name, module in net.named_modules():
         if isinstance(module, Conv2d):
             c_out = module.weight.shape[:1]
+            if f"{name}.grid" in arrays:
+                frac, below = (int(number) for number in tensor(f"{name}.grid", (2,)))
+                module.in_bytes(Grid(frac, 8, below))
             module.freeze(
                 tensor(f"{name}.weight", module.weight.shape),
                 tensor(f"{name}.bias", c_out),
