@@ -29,6 +29,7 @@ from bcodec.pipeline.output import whole_file
     "--plot", type=arguments.FILE, metavar="FILE", help="Draw PSNR, bits and rates into a PNG file."
 )
 @click.option("-y", "--overwrite", is_flag=True, help="Replace the PNG file where it exists.")
+@arguments.decoding_jobs
 @arguments.computing
 def compare(
     *,
@@ -42,6 +43,7 @@ def compare(
     as_json: bool,
     plot: str | None,
     overwrite: bool,
+    jobs: int | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -75,6 +77,7 @@ def compare(
                     raw_depth=arguments.depth(pix_fmt),
                     frames=frames,
                     with_ms_ssim=ms_ssim,
+                    jobs=jobs,
                     tick=shown.update,
                 )
                 for name in distorted
