@@ -131,8 +131,7 @@ def decode(
     damage has been yielded; a BitstreamError of `packets` passes through in the same way.
     """
     check_header(header, networks)
-    video = header.video
-    codec = FrameCodec(networks, video.width, video.height, video.bit_depth)
+    codec = FrameCodec(networks, header.video.width, header.video.height, header.video.bit_depth)
     frames = decode_in_coding_order(codec, from_first_i_frame(packets))
     yield from in_display_order(frames, header)
 
