@@ -6,7 +6,6 @@ import logging
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from typing import NamedTuple
 
 from bcodec.errors import BitstreamError, CodecError, Unreadable
@@ -44,7 +43,6 @@ def decode_file(
     ProcessKilled.
     """
     damage = None
-    count = coded.frames and coded.skip + coded.frames
     video = coded.header.video
     if frame_rate:
         video = replace(video, frame_rate=frame_rate, time_base=1 / frame_rate)
@@ -54,9 +52,11 @@ def decode_file(
             log.warning(notice)
         told = len(writer.notices)
         try:
-            with closing(pictures(coded, coded.counted(tally), networks, jobs, count)) as decoded:
-                for frame, time in zip(islice(decoded, coded.skip, count), coded.times(), strict=False):
-                    writer.write(frame, None if frame_rate else time)
+            parts = pictures(coded, coded.counted(tally), networks, jobs, coded.frames)
+            with closing(parts) as decoded:
+                for picture in decoded:
+                    time = coded.time(picture.poc)
+                    writer.write(picture.frame, None if frame_rate else time)
                     tally.count_frame()
             coded.read_on()
         except (BitstreamError, CodecError) as error:
