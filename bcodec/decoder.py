@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from bcodec.bitstream import (
     ARITHMETIC_VERSION,
@@ -15,15 +15,18 @@ from bcodec.bitstream import (
     FrameType,
     Packet,
     SequenceHeader,
+    with_damage,
 )
 from bcodec.bitstream.versions import decoder_of
 from bcodec.codec import FrameCodec, Lost
 from bcodec.dpb import DisplayOrder
-from bcodec.errors import BcodecError, BitstreamError, CodecError, MissingPicture
+from bcodec.errors import BcodecError, BitstreamError, CodecError, MissingPicture, Truncated
 from bcodec.frame import Frame
 from bcodec.needed import needed
 from bcodec.networks import Networks
 from bcodec.windows import DecodedFrame, Outcome, decode_alone, decode_in_parallel
+
+_Read: TypeAlias = Packet | AuxiliaryPacket | BitstreamError
 
 
 class Gap(NamedTuple):
@@ -46,7 +49,7 @@ def decode(
 
 
 def decode_part(
-    packets: Iterable[Packet | AuxiliaryPacket],
+    packets: Iterable[_Read],
     header: SequenceHeader,
     networks: Networks,
     *,
@@ -64,7 +67,7 @@ def decode_part(
 
 
 def decode_around_damage(
-    packets: Iterable[Packet | AuxiliaryPacket],
+    packets: Iterable[_Read],
     header: SequenceHeader,
     networks: Networks,
     *,
@@ -74,15 +77,15 @@ def decode_around_damage(
 ) -> Generator[DecodedFrame | Gap, None, None]:
     """What `decode_part` gives, and where frames are lost a Gap, and those behind it.
 
-    `packets` may raise BitstreamError and go on. Raises CodecError for a header that cannot be decoded, and
-    ProcessKilled.
+    `packets` may raise BitstreamError and go on, or give such errors. Raises CodecError for a header that
+    cannot be decoded, and ProcessKilled.
     """
     with closing(_in_coding_order(packets, header, networks, start, count, jobs)) as outcomes:
         yield from in_display_order(outcomes, header, _wanted(start, count))
 
 
 def _in_coding_order(
-    packets: Iterable[Packet | AuxiliaryPacket],
+    packets: Iterable[_Read],
     header: SequenceHeader,
     networks: Networks,
     start: int,
@@ -99,31 +102,17 @@ def _in_coding_order(
             yield from outcomes
 
 
-def with_damage(packets: Iterable[Packet | AuxiliaryPacket]) -> Iterator[Packet | Lost]:
-    """The frame packets, and Lost where reading them raises BitstreamError."""
-    source = iter(packets)
-    while True:
-        try:
-            packet = next(source)
-        except StopIteration:
-            return
-        except BitstreamError as error:
-            yield Lost(None, error)
-        else:
-            if isinstance(packet, Packet):
-                yield packet
+def from_first_i_frame(packets: Iterable[_Read]) -> Iterator[Packet | Lost]:
+    """The frame packets from the first I frame on, without the B frames that lead it in display order.
 
-
-def from_first_i_frame(packets: Iterable[Packet | Lost]) -> Iterator[Packet | Lost]:
-    """What comes from the first I frame on, without the B frames that lead it in display order.
-
-    Where the first packet is a B frame, a Lost says so.
+    Damage is a Lost, and so is a stream that begins with a B frame.
     """
     first: int | None = None
     complained = False
     for packet in packets:
-        if isinstance(packet, Lost):
-            yield packet
+        if isinstance(packet, BitstreamError):
+            yield Lost(None, packet)
+        if not isinstance(packet, Packet):
             continue
         poc = packet.header.poc
         if first is None and packet.header.frame_type is FrameType.I:
@@ -183,7 +172,8 @@ def in_display_order(
         while len(order) > _capacity(header):
             ready += order.pass_over()
         yield from gaps.around(ready)
-    if order is not None:
+    is_cut = bool(gaps.losses) and outcome is gaps.losses[-1] and isinstance(outcome.error, Truncated)
+    if order is not None and not is_cut:  # what waits behind a cut is a part of what is lost
         yield from gaps.around(order.flush())
     if gaps.losses:
         yield Gap(gaps.next, None, gaps.losses[0].error)

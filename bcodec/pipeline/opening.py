@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import BinaryIO, Self
 
-from bcodec.bitstream import AuxiliaryPacket, BitstreamReader, Packet, SequenceHeader, VideoFormat
+from bcodec.bitstream import (
+    AuxiliaryPacket,
+    BitstreamReader,
+    Packet,
+    SequenceHeader,
+    VideoFormat,
+    with_damage,
+)
 from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange, leading
 from bcodec.errors import BitstreamError, Unreadable
 from bcodec.pipeline.moments import Part
@@ -68,16 +75,21 @@ class CodedVideo:
             side_data.add(packet)
         return cls(shown(path, "input"), reader, packets, side_data, start, frames, total)
 
-    def counted(self, tally: Tally) -> Iterator[Packet]:
-        """Give the frame packets; what lies beside them goes its own way."""
+    def counted(self, tally: Tally) -> Iterator[Packet | BitstreamError]:
+        """Give the frame packets and damage; what lies beside them goes its own way."""
         for packet in self.frame_packets():
-            tally.count_packet(self.reader.last_size)
+            if isinstance(packet, Packet):
+                tally.count_packet(self.reader.last_size)
             yield packet
 
-    def frame_packets(self) -> Iterator[Packet]:
-        """Give the frame packets, note their times, and put aside what lies beside them."""
-        for packet in self.packets:
-            if isinstance(packet, Packet):
+    def frame_packets(self) -> Iterator[Packet | BitstreamError]:
+        """Give the frame packets and damage, note times, and put aside what lies beside the pictures."""
+        for packet in with_damage(self.packets):
+            if isinstance(packet, BitstreamError):
+                if self._begin is None:
+                    self._begin = self.start
+                yield packet
+            elif isinstance(packet, Packet):
                 self._note_time(packet)
                 yield packet
             else:
@@ -97,8 +109,9 @@ class CodedVideo:
 
     def time(self, poc: int) -> Fraction:
         """When a wanted picture is shown, in seconds since the first; to be asked for as they come."""
-        if self._origin is None:
-            self._origin = self._times[poc]
+        if self._origin is None:  # nobody knows the time of a first picture that is lost
+            begin = poc if self._begin is None else self._begin
+            self._origin = self._times.get(begin, self.header.video.time(begin, 0))
         for earlier in [other for other in self._times if other < poc]:
             del self._times[earlier]
         return self._times.pop(poc) - self._origin
@@ -106,10 +119,9 @@ class CodedVideo:
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
         if self.frames and self.side_data.streams and self.side_data.time_range.end is None:
-            with suppress(BitstreamError):
-                for _ in self.frame_packets():
-                    if self.side_data.time_range.end is not None:
-                        break
+            for _ in self.frame_packets():
+                if self.side_data.time_range.end is not None:
+                    break
 
     def unreadable(self, damage: Exception | None, done: int) -> Unreadable:
         """What to raise where `done` frames came and then no more, for some damage or without.

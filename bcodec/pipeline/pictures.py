@@ -6,7 +6,8 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 
 from bcodec.bitstream import Packet
-from bcodec.decoder import decode_part
+from bcodec.decoder import Gap, decode_around_damage, decode_part
+from bcodec.errors import BitstreamError
 from bcodec.networks import Networks
 from bcodec.pipeline.jobs import FEW_TO_DECODE, jobs_for
 from bcodec.pipeline.opening import CodedVideo
@@ -14,7 +15,11 @@ from bcodec.windows import DecodedFrame
 
 
 def pictures(
-    coded: CodedVideo, packets: Iterable[Packet], networks: Networks, jobs: int | None, count: int | None
+    coded: CodedVideo,
+    packets: Iterable[Packet | BitstreamError],
+    networks: Networks,
+    jobs: int | None,
+    count: int | None,
 ) -> Generator[DecodedFrame, None, None]:
     """Decode `packets`, those of `coded`, of which `count` frames are wanted at most (None: all).
 
@@ -23,6 +28,20 @@ def pictures(
     """
     jobs = _jobs(coded, networks, jobs, count)
     parts = decode_part(packets, coded.header, networks, start=coded.start, count=count, jobs=jobs)
+    with closing(parts) as decoded:
+        yield from decoded
+
+
+def pictures_around_damage(
+    coded: CodedVideo,
+    packets: Iterable[Packet | BitstreamError],
+    networks: Networks,
+    jobs: int | None,
+    count: int | None,
+) -> Generator[DecodedFrame | Gap, None, None]:
+    """What `pictures` gives, and where frames are lost a Gap, and those behind it."""
+    jobs = _jobs(coded, networks, jobs, count)
+    parts = decode_around_damage(packets, coded.header, networks, start=coded.start, count=count, jobs=jobs)
     with closing(parts) as decoded:
         yield from decoded
 
