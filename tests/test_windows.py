@@ -12,7 +12,7 @@ from clips import moving
 from bcodec.bitstream import AuxiliaryPacket, FrameType, Packet, SequenceHeader
 from bcodec.codec import FrameCodec
 from bcodec.coding import Reference
-from bcodec.decoder import decode, decode_part
+from bcodec.decoder import Gap, decode, decode_around_damage, decode_part
 from bcodec.dpb import DecodedPictureBuffer
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, encode
@@ -141,19 +141,19 @@ def test_every_order_of_packets_is_split_well(tiny_networks: Networks, gop_size:
 
 @pytest.fixture(scope="module")
 def long(tiny_networks: Networks) -> list[Packet]:
-    """I0 B*4 B2 .. B*8 .. I12 .. B*16 .. B*18 B17."""
-    return chained(moving(19, WIDTH, HEIGHT), 4, 12, tiny_networks)
+    """I0 B*4 B2 B1 B3 I8 B6 B5 B7 B*12 B10 B9 B11 B*13."""
+    return chained(moving(14, WIDTH, HEIGHT), 4, 8, tiny_networks)
 
 
 @pytest.mark.usefixtures("alone")
 def test_windows_of_a_chain_of_anchors_are_decoded_apart(long: list[Packet], tiny_networks: Networks) -> None:
     header = header_of(moving(1, WIDTH, HEIGHT)[0], 4, tiny_networks)
-    assert [p.header.poc for p in long if p.header.frame_type is FrameType.I] == [0, 12]
+    assert [p.header.poc for p in long if p.header.frame_type is FrameType.I] == [0, 8]
     expected = outcome(decode(long, header, tiny_networks))
-    assert (len(expected[0]), expected[1]) == (19, "")
+    assert (len(expected[0]), expected[1]) == (14, "")
     assert outcome(decode_part(long, header, tiny_networks, jobs=2)) == expected
     assert [names(part) for part in tasks(long, tiny_networks, 4)] == [
-        *("B2 B1 B3", "B6 B5 B7", "B10 B9 B11", "B14 B13 B15", "B17")
+        *("B2 B1 B3", "B6 B5 B7", "B10 B9 B11 B13")
     ]
 
 
@@ -188,6 +188,34 @@ def behind_each_other(frames: list[Frame], layers: list[int], networks: Networks
         codec.keep(decoded, dpb)
         packets.append(coded.packet)
     return packets
+
+
+def salvage(parts: Iterator[DecodedFrame | Gap]) -> list[tuple[Any, ...]]:
+    """Pocs and hashes of the pictures, and the gaps in words."""
+    return [
+        (part.first, part.last, str(part.error))
+        if isinstance(part, Gap)
+        else (part.poc, picture_hash(part.frame))
+        for part in parts
+    ]
+
+
+@pytest.mark.usefixtures("alone")
+def test_processes_lose_the_frames_that_one_loses(long: list[Packet], tiny_networks: Networks) -> None:
+    """Of a leaf, and of anchors of the chain before an I frame and before the end."""
+    header = header_of(moving(1, WIDTH, HEIGHT)[0], 4, tiny_networks)
+    whole = dict(salvage(decode_around_damage(long, header, tiny_networks)))
+    for lost, gap in ((1, (1, 1)), (4, (1, 7)), (12, (9, 13))):
+        bad = spoilt(long, [packet.header.poc for packet in long].index(lost))
+        alone, together = (
+            salvage(decode_around_damage(bad, header, tiny_networks, jobs=jobs)) for jobs in (1, 2)
+        )
+        assert together == alone
+        first, last = gap
+        assert [part for part in alone if len(part) == 2] == [
+            (poc, found) for poc, found in whole.items() if not first <= poc <= last
+        ]
+        assert sum(len(part) == 3 for part in alone) == 1
 
 
 # ---------------------------------------------------------------- several processes
