@@ -15,7 +15,7 @@ from clips import deepened, format_of, moving, write
 from commands import COUNT, FAST, GOP, HEIGHT, QUICK, WIDTH, Command, feed, one_error, pictures
 
 from bcodec.bitstream import BitstreamReader
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.metrics import Quality

@@ -7,7 +7,7 @@ import pytest
 from clips import format_of, moving
 
 from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.encoder.encode import Settings
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import LAYER_QP, layer_qp

@@ -126,7 +126,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
 )
 @click.option(
-    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or do not look for scenes."
+    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or look for none."
 )
 @click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."

@@ -228,8 +228,8 @@ def _decoded(
     done = 0
     try:
         with closing(pictures(coded, _measured(coded, sizes), networks(), jobs, count)) as frames:
-            for frame in frames:
-                yield frame
+            for picture in frames:
+                yield picture.frame
                 done += 1
     except (BitstreamError, CodecError) as error:
         raise coded.unreadable(error, done) from error
