@@ -13,7 +13,8 @@ Faces:
 
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > passes batch opening
-                           > beside > output plan inspect journal spool demo > tally stdio moments colour
+                           > beside notes > output plan inspect journal spool demo
+                           > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek > extras > tracks
                            > convert subtitles adts y4m timeline matroska wholeness > base
 

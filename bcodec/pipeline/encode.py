@@ -49,7 +49,7 @@ def encode_file(
         with rewritable(path) as file, repeatable(reader, reopen, passes) as read_again:
             encoded = fit(passes, read_again, file, settings, log_file)
     else:
-        encoded = passes.run(reader, path, settings, log_file)
+        encoded = passes.run(reader, path, settings, log_file, resume=plan.resume)
     if plan.verify:
         with open(path, "rb") as coded:
             verify_file(CodedVideo.open(coded, path), networks, follow=follow)

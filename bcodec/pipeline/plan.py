@@ -46,10 +46,10 @@ class Plan:
         for name, value in {**goals, "--jobs": self.jobs}.items():
             if value <= 0:
                 raise UsageError(f"{name} is {value:g}, not above 0")
-        if self.resume and goals:
-            only = "--resume goes on with an encode of constant quality (-q), not with"
-            raise UsageError(f"{only} {next(iter(goals))}")
         by_group = [name for name in goals if name in ("--target-psnr", "--target-xpsnr")]
+        if by_group and self.resume:
+            only = "--resume goes on where all GOPs have one quality (-q, --bitrate, --max-size), not with"
+            raise UsageError(f"{only} {by_group[0]}")
         if by_group and self.jobs > 1:
             raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use --jobs")
 
