@@ -181,8 +181,8 @@ def encode(
     Where IN is damaged, the encode goes on behind the damage, says how much there is, and ends with exit
     status 1; OUT is whole.
 
-    IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
-    .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
+    IN is any video that FFmpeg reads, - for standard input, numbered pictures (shot%04d.png; give --fps), or
+    raw 4:2:0 planes (.yuv, .i420 or -; give --size and --fps).
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -227,6 +227,7 @@ def encode(
                 deinterlace=deinterlace,
                 video=video,
                 strict=strict,
+                repeatable=plan.is_search,
             )
             first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
             keep = arguments.kept(no_audio, no_subtitles)

@@ -54,6 +54,11 @@ class Plan:
             raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use --jobs")
 
     @property
+    def is_search(self) -> bool:
+        """Whether all frames are coded several times, one pass after the other."""
+        return bool(self.bitrate or self.max_size)
+
+    @property
     def sees_pictures(self) -> bool:
         """Whether decoded pictures are measured by FFmpeg's filters."""
         return self.filters or self.target_xpsnr is not None

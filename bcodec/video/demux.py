@@ -23,6 +23,7 @@ from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Select
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
 from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.pipe import Pipe
 from bcodec.video.seek import LEADS, time_of
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
@@ -41,13 +42,22 @@ class ContainerInput:
     """An open input that FFmpeg reads: the film in a container, and its side data.
 
     name: of the file, for errors. missing: the bytes by which the file is shorter than it says. numbered: the
-    rate in Hz of numbered pictures, whose names the path is a pattern of.
+    rate in Hz of numbered pictures, whose names the path is a pattern of. pipe: what is read instead of the
+    path, once.
     """
 
     def __init__(
-        self, path: str, name: str, missing: int, wanted: Selection, numbered: Fraction | None = None
+        self,
+        path: str,
+        name: str,
+        wanted: Selection,
+        *,
+        missing: int = 0,
+        numbered: Fraction | None = None,
+        pipe: Pipe | None = None,
     ) -> None:
-        self.path, self.name, self.missing, self.notices = path, name, missing, list[str]()
+        self.path, self.name, self.pipe, self.notices = path, name, pipe, list[str]()
+        self.missing = missing
         self.damage, self.strict = Damage(), wanted.strict
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
         self.wanted, self.last = wanted, 0
@@ -55,7 +65,8 @@ class ContainerInput:
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
             kind = "image2" if numbered else None
-            self.container = av.open(f"file:{path}", format=kind, options=options, metadata_errors="ignore")
+            file = pipe or f"file:{path}"
+            self.container = av.open(file, "r", format=kind, options=options, metadata_errors="ignore")
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
@@ -85,6 +96,8 @@ class ContainerInput:
 
     def check_size(self) -> None:
         """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
+        if self.pipe:  # which cannot be read ahead
+            return
         size = self.first.width, self.first.height
         change = first_change(self.path, self.stream.index, size, self._expected())
         if change:
@@ -96,6 +109,8 @@ class ContainerInput:
     def close(self) -> None:
         """Let the file go."""
         self.container.close()
+        if self.pipe:
+            self.pipe.close()
 
     def _choose(self, wanted: Selection) -> Choice:
         try:
@@ -185,8 +200,9 @@ class ContainerInput:
             if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
                 raise VideoError(f"{self.name}: {UNKNOWN_CODEC} ({why}), after {done}") from error
             raise VideoError(f"{self.name}: is damaged or cut short after {done} ({why})") from error
-        if self.missing:
-            self.damage.cut = f"is cut short by {self.missing} bytes"
+        missing = self.pipe.missing() if self.pipe else self.missing
+        if missing:
+            self.damage.cut = f"is cut short by {missing} bytes"
             if self.strict:
                 done = f"{count} frame{'s' * (count != 1)}"
                 raise VideoError(f"{self.name}: {self.damage.cut}, after {done}")
@@ -294,8 +310,12 @@ class ContainerInput:
 
     def _when(self, picture: int) -> Fraction:
         """When a picture is shown, in seconds, by its packet or else at the nominal rate."""
-        said = None if self.is_steady else time_of(self.path, self.stream.index, picture, self.origin)
+        said = None if self.is_steady else self._time_of(picture)
         return self.origin + picture / self.format.frame_rate if said is None else said
+
+    def _time_of(self, picture: int) -> Fraction | None:
+        """When a picture is shown, in seconds, by its packet; None where none says it."""
+        return None if self.pipe else time_of(self.path, self.stream.index, picture, self.origin)
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
@@ -351,7 +371,7 @@ class ContainerInput:
 
         Where decoding from there does not give that picture, all stays as it is.
         """
-        time = time_of(self.path, self.stream.index, wanted.start, self.origin)
+        time = self._time_of(wanted.start)
         at_first = self.container, self.stream, self.packets, self.pictures, self.begin, self.early
         for lead in LEADS if time is not None else ():
             if time is None or time - lead <= self.origin:

@@ -112,15 +112,11 @@ def open_y4m(
     *,
     strict: bool = True,
 ) -> PlainInput:
-    """Open y4m from a file or a pipe (bytes_there None); `frame_rate` in Hz, if not what it says.
+    """Open plain y4m from a file or a pipe (bytes_there None); `frame_rate` in Hz, if not what it says.
 
     Where it is cut short, VideoError if `strict`.
     """
     line = stream.readline(Y4M_LINE)
-    if not line:
-        raise VideoError(f"{name}: is empty")
-    if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
-        raise VideoError(f"{name}: is not y4m, which begins with {Y4M_MAGIC.decode()}")
     video, notices = _parse_y4m(line.decode("latin-1").split(), name, frame_rate)
     each = picture_bytes(video.width, video.height)
     count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
@@ -130,11 +126,6 @@ def open_y4m(
 
 
 def _parse_y4m(tags: list[str], name: str, frame_rate: Fraction | None) -> tuple[VideoFormat, list[str]]:
-    sampling = _y4m_sampling(tags)
-    if sampling not in Y4M_SITING:
-        raise VideoError(
-            f"{name}: y4m through a pipe must be 8-bit 4:2:0, not {sampling}; name a file instead"
-        )
     value = {tag[0]: tag[1:] for tag in tags[1:] if tag[0] in "WHFIA"}
     if value.get("I", "p") not in ("p", "?"):
         raise VideoError(f"{name}: {INTERLACED}")
@@ -156,7 +147,7 @@ def _parse_y4m(tags: list[str], name: str, frame_rate: Fraction | None) -> tuple
         1 / rate,
         Fraction(across, down) if down else Fraction(0),
         colour_range=next((Y4M_RANGE[tag] for tag in tags if tag in Y4M_RANGE), 0),
-        chroma_location=Y4M_SITING[sampling],
+        chroma_location=Y4M_SITING[_y4m_sampling(tags)],
     )
     return video, notices
 
