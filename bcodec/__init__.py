@@ -12,7 +12,7 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode compare > passes batch opening
+    pipeline/              encode > fit verify decode compare > forecast > passes batch opening
                            > beside notes > output plan inspect journal spool demo
                            > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe > extras

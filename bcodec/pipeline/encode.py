@@ -10,6 +10,7 @@ from bcodec.encoder.encode import Settings
 from bcodec.errors import UsageError
 from bcodec.networks import Networks
 from bcodec.pipeline.fit import fit, repeatable, rewritable
+from bcodec.pipeline.forecast import forecasting
 from bcodec.pipeline.opening import CodedVideo
 from bcodec.pipeline.passes import Encoded, Passes
 from bcodec.pipeline.plan import Plan
@@ -44,7 +45,7 @@ def encode_file(
     if plan.target_xpsnr and not has_xpsnr(reader.format.width, reader.format.height):
         raise UsageError("--target-xpsnr: FFmpeg cannot measure the XPSNR of pictures so small or odd")
     reader.check_size()
-    passes = Passes(networks, plan, follow)
+    passes = Passes(networks, plan, forecasting(follow, settings.gop_size) if plan.holds_quality else follow)
     if plan.is_search:
         with rewritable(path) as file, repeatable(reader, reopen, passes) as read_again:
             encoded = fit(passes, read_again, file, settings, log_file)

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -17,6 +18,7 @@ from bcodec.bitstream import ARITHMETIC_VERSION
 from bcodec.encoder.encode import Settings
 from bcodec.encoder.ratecontrol import SAMPLES, analyse, fit_size
 from bcodec.errors import GoalMissed
+from bcodec.pipeline.forecast import forecast_passes
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.notes import PassNotes
 from bcodec.pipeline.passes import Encoded, Passes
@@ -47,10 +49,13 @@ def fit(
     def code_part(qp: float) -> float:
         if (every, qp) in notes.shares:
             return notes.shares[every, qp]
+        began = time.monotonic()
         with read_again() as frames:
             part = passes.run(frames, os.devnull, replace(settings, qp=qp), None, every=every)
         if not part.tally.packets:  # the input has fewer frames than it says
             return 1.0
+        if not notes.shares:
+            forecast_passes(part, time.monotonic() - began, passes.plan.jobs, count)
         share = part.tally.bits_per_second() / (bitrate or (max_size or 1) * 8 * rate / count)
         notes.add(every, qp, share)
         return share

@@ -59,6 +59,11 @@ class Plan:
         return bool(self.bitrate or self.max_size)
 
     @property
+    def holds_quality(self) -> bool:
+        """Whether each GOP is coded several times, in one pass."""
+        return bool(self.target_psnr or self.target_xpsnr)
+
+    @property
     def sees_pictures(self) -> bool:
         """Whether decoded pictures are measured by FFmpeg's filters."""
         return self.filters or self.target_xpsnr is not None
