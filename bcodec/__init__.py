@@ -13,7 +13,7 @@ Faces:
 
 Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > forecast > passes batch opening
-                           > beside notes > output plan inspect journal spool demo
+                           > beside notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe > extras
                            > tracks > convert subtitles adts y4m timeline matroska wholeness > base

@@ -21,7 +21,7 @@ from bcodec.encoder.effort import PRESETS
 from bcodec.errors import UsageError, VideoError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
-from bcodec.pipeline.moments import Seconds
+from bcodec.pipeline.moments import Part, Seconds, Steady
 from bcodec.pipeline.output import output_file, refuse_same_file, whole_file
 from bcodec.pipeline.plan import Plan, one_goal
 from bcodec.pipeline.stdio import check_standard_input, open_text, shown
@@ -229,7 +229,7 @@ def encode(
                 strict=strict,
                 repeatable=plan.is_search,
             )
-            first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
+            first, count = _in_frames(part, whole, source)
             keep = arguments.kept(no_audio, no_subtitles)
             open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
@@ -282,12 +282,14 @@ def _check_target(target: str) -> None:
         raise UsageError(f"{target}: encode writes a .bcv file; decode makes a video like {suffix} of one")
 
 
-def _rate(whole: Callable[[], VideoReader], source: str) -> Fraction:
-    """The frame rate of a file, which is opened for it; UsageError for a pipe."""
+def _in_frames(part: Part, whole: Callable[[], VideoReader], source: str) -> tuple[int, int | None]:
+    """The first frame and how many; where it takes times, of a file that is opened; UsageError for a pipe."""
+    if not part.in_time:
+        return part.in_frames(Steady(Fraction(1)))
     if not _can_reopen(source):
         raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
     with whole() as reader:
-        return reader.format.frame_rate
+        return part.in_frames(reader)
 
 
 def _can_reopen(source: str) -> bool:

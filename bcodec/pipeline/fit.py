@@ -42,7 +42,7 @@ def fit(
     bitrate, max_size = passes.plan.bitrate, passes.plan.max_size
     done, lines = dict[float, Encoded](), io.StringIO()
     with read_again() as reader:
-        count, rate = reader.frame_count or 0, float(reader.format.frame_rate)
+        count = reader.frame_count or 0
         notes = PassNotes(path if passes.plan.resume else None, _key(passes, reader, settings))
     every = count // settings.gop_size // SAMPLES
 
@@ -56,7 +56,8 @@ def fit(
             return 1.0
         if not notes.shares:
             forecast_passes(part, time.monotonic() - began, passes.plan.jobs, count)
-        share = part.tally.bits_per_second() / (bitrate or (max_size or 1) * 8 * rate / count)
+        whole = part.tally.bytes * count / part.tally.packets
+        share = part.tally.bits_per_second() / bitrate if bitrate else whole / (max_size or 1)
         notes.add(every, qp, share)
         return share
 

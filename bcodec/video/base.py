@@ -76,10 +76,21 @@ def steadily(frames: Iterable[Frame], rate: Fraction) -> Iterator[TimedFrame]:
     return (TimedFrame(frame, count / rate) for count, frame in enumerate(frames))
 
 
+class PictureClock(Protocol):
+    """When pictures are shown, in seconds since the first; None where nothing tells."""
+
+    def time_of(self, picture: int) -> Fraction | None:
+        """When a picture is shown."""
+
+    def picture_at(self, time: Fraction) -> int | None:
+        """The first picture that is shown at a time or later."""
+
+
 class OpenInput(Protocol):
     """A video being read: all its pictures, once, in display order.
 
-    frame_count: how many they are, exactly or nearly; None if unknown. damage: what was passed over so far.
+    clock: when they are shown; None at a constant rate, and where only reading tells. frame_count: how many
+    they are, exactly or nearly; None if unknown. damage: what was passed over so far.
     passed: how many pictures before the wanted ones are not among them after all, since it went behind them.
     """
 
@@ -90,6 +101,10 @@ class OpenInput(Protocol):
     frame_count: int | None
     notices: list[str]
     side_data: SideData
+
+    @property
+    def clock(self) -> PictureClock | None:
+        """See above."""
 
     def check_size(self) -> None:
         """See that all wanted pictures have the size of the first; raises VideoError."""

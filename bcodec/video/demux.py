@@ -24,7 +24,7 @@ from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
 from bcodec.video.extras import attachments_of, chapters_of
 from bcodec.video.pipe import Pipe
-from bcodec.video.seek import LEADS, time_of
+from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
@@ -310,12 +310,20 @@ class ContainerInput:
 
     def _when(self, picture: int) -> Fraction:
         """When a picture is shown, in seconds, by its packet or else at the nominal rate."""
-        said = None if self.is_steady else self._time_of(picture)
+        said = self._time_of(picture)
         return self.origin + picture / self.format.frame_rate if said is None else said
+
+    @property
+    def clock(self) -> PacketClock | None:
+        """What tells when pictures are shown; None at a constant rate, and of a pipe."""
+        if self.is_steady or self.pipe:
+            return None
+        return PacketClock(self.path, self.stream.index, self.origin)
 
     def _time_of(self, picture: int) -> Fraction | None:
         """When a picture is shown, in seconds, by its packet; None where none says it."""
-        return None if self.pipe else time_of(self.path, self.stream.index, picture, self.origin)
+        since = self.clock.time_of(picture) if self.clock else None
+        return None if since is None else self.origin + since
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
@@ -352,10 +360,12 @@ class ContainerInput:
         if not average and not guessed:
             self.notices.append(NO_RATE)
             return FALLBACK_RATE
-        rate = average or guessed or FALLBACK_RATE
-        if guessed and abs(rate / guessed - 1) < Fraction(1, 200):
+        if not average or not guessed:
+            return average or guessed or FALLBACK_RATE
+        if abs(average / guessed - 1) < Fraction(1, 200):
             return guessed  # the average is off by the rounding of timestamps
-        return rate
+        step = self.clock.usual_step() if self.clock else None
+        return min(average, guessed, key=lambda rate: abs(rate * step - 1)) if step else average
 
     def _count(self) -> int | None:
         if self.stream.frames:

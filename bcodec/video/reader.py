@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import partial
 from io import BufferedReader
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import IO, Self
 
@@ -127,6 +128,18 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def time_of(self, picture: int) -> Fraction:
+        """When a picture is shown, in seconds since the first of the file, as far as packets tell."""
+        clock = self._input.clock
+        said = clock.time_of(picture) if clock else None
+        return picture / self.format.frame_rate if said is None else said
+
+    def picture_at(self, time: Fraction) -> int:
+        """The first picture of the file that is shown at a time or later, in seconds since the first."""
+        clock = self._input.clock
+        said = clock.picture_at(time) if clock else None
+        return ceil(time * self.format.frame_rate) if said is None else said
 
     def check_size(self) -> None:
         """See, before hours are spent, that the pictures keep their size; raises VideoError."""

@@ -35,6 +35,7 @@ class PlainInput:
     side_data: SideData = field(default_factory=SideData)
     damage: Damage = field(default_factory=Damage)
     passed: int = 0
+    clock: None = None
 
     def check_size(self) -> None:
         """There is only one."""
