@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from commands import Command
+from commands import Command, feed
 
 from bcodec.errors import VideoError
 from bcodec.video import VideoReader
@@ -24,10 +24,11 @@ RATE, COUNT, GOP = 5, 150, 10
 QUICKLY = "--threads", "1", "--preset", "fast"
 
 
-def coded(size: tuple[int, int], count: int, first: int = 0) -> list[Packet[Stream]]:
+def coded(size: tuple[int, int], count: int, first: int = 0, flags: str = "") -> list[Packet[Stream]]:
     """Noise in H.264, an IDR picture every GOP pictures, with B pictures."""
     with av.open(io.BytesIO(), "w", format="mpegts") as container:
         options = {"g": str(GOP), "bf": "2", "sc_threshold": "0", "qp": "20", "threads": "1"}
+        options |= {"x264-params": flags} if flags else {}
         stream = container.add_stream("libx264", rate=RATE, options=options)
         assert isinstance(stream, VideoStream)
         (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
@@ -159,11 +160,47 @@ def test_a_file_cut_short_gives_what_is_there(run: Command, tmp_path: Path) -> N
     assert run("verify", tmp_path / "out.bcv", "--threads", "1").status == 0
 
 
-def test_pictures_that_change_their_size_are_refused_at_once(run: Command, tmp_path: Path) -> None:
-    packets = [*coded((64, 48), 20), *coded((32, 32), 20, first=20)]
+def two_sizes(path: Path, flags: str = "") -> Path:
+    packets = [*coded((64, 48), 20, flags=flags), *coded((32, 32), 20, first=20, flags=flags)]
     assert all((a.dts or 0) < (b.dts or 0) for a, b in pairwise(packets))
-    source = write(tmp_path / "two.ts", packets)
+    return write(path, packets)
+
+
+def test_pictures_that_change_their_size_are_refused_at_once(run: Command, tmp_path: Path) -> None:
+    source = two_sizes(tmp_path / "two.ts")
     result = run("encode", source, "-o", tmp_path / "out.bcv", *QUICKLY)
     assert (result.status, result.err.count("\n")) == (1, 1)
-    assert re.search(r"two.ts: changes from 64x48 to 32x32 at \d\.\d\d s, which is not supported", result.err)
+    assert re.search(
+        r"two.ts: changes from 64x48 to 32x32 at \d\.\d\d s; --autoscale scales what follows", result.err
+    )
     assert run("encode", source, "-o", tmp_path / "out.bcv", "--frames", 4, *QUICKLY).status == 0
+
+
+@pytest.mark.parametrize("flags", ["", "tff=1"])
+def test_pictures_that_change_their_size_are_scaled_on_request(
+    run: Command, tmp_path: Path, flags: str
+) -> None:
+    source, out = two_sizes(tmp_path / "two.ts", flags), tmp_path / "out.bcv"
+    options = ("--autoscale", *["--deinterlace"] * bool(flags), *QUICKLY)
+    result = run("encode", source, "-o", out, *options)
+    assert (result.status, result.err.count("\n")) == (0, 2), result.err
+    told = (
+        r"the input changes from 64x48 yuv420p to 32x32 yuv420p at 4\.00 s: such pictures are scaled to 64x48"
+    )
+    assert re.search(told, result.err)
+    with VideoReader(source, autoscale=True, deinterlace=bool(flags)) as reader:
+        frames = list(reader)
+    assert (len(frames), {(f.width, f.height) for f in frames}) == (40, {(64, 48)})
+    assert abs(float(frames[-1].y.mean()) - float(frames[0].y.mean())) < 3  # of the noise
+
+
+def test_a_change_of_size_in_a_pipe_is_met_on_the_way(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = two_sizes(tmp_path / "two.ts").read_bytes()
+    feed(monkeypatch, data)
+    result = run("encode", "-", "-o", tmp_path / "out.bcv", *QUICKLY)
+    assert result.status == 1
+    assert "standard input: changes from 64x48 yuv420p to 32x32 yuv420p at 4.00 s; --autoscale" in result.err
+    feed(monkeypatch, data)
+    assert run("encode", "-", "-o", tmp_path / "out.bcv", "--autoscale", *QUICKLY).status == 0

@@ -101,6 +101,11 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
+@click.option(
+    "--autoscale",
+    is_flag=True,
+    help="Scale pictures whose size changes to that of the first; such video is else refused.",
+)
 @arguments.streams
 @click.option(
     "--video",
@@ -159,6 +164,7 @@ def encode(
     size: tuple[int, int] | None,
     fps: Fraction | None,
     deinterlace: bool,
+    autoscale: bool,
     no_audio: bool,
     no_subtitles: bool,
     video: int | None,
@@ -225,6 +231,7 @@ def encode(
                 size=size,
                 frame_rate=fps,
                 deinterlace=deinterlace,
+                autoscale=autoscale,
                 video=video,
                 strict=strict,
                 repeatable=plan.is_search,

@@ -40,6 +40,7 @@ class Selection:
     frame_rate: Fraction | None = None
     video: int | None = None
     strict: bool = True
+    autoscale: bool = False
 
 
 @dataclass

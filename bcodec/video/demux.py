@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, groupby
 
 import av
 from av.filter import Graph
@@ -21,7 +21,7 @@ from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection, TimedFrame
 from bcodec.video.choice import Choice, choose, read_packets
-from bcodec.video.convert import Converter
+from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
 from bcodec.video.pipe import Pipe
 from bcodec.video.seek import LEADS, PacketClock
@@ -60,7 +60,7 @@ class ContainerInput:
         self.missing = missing
         self.damage, self.strict = Damage(), wanted.strict
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
-        self.wanted, self.last = wanted, 0
+        self.wanted, self.last, self.scaled = wanted, 0, False
         self.early: list[AuxiliaryPacket] = []  # until the next picture
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
@@ -96,15 +96,14 @@ class ContainerInput:
 
     def check_size(self) -> None:
         """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
-        if self.pipe:  # which cannot be read ahead
+        if self.wanted.autoscale or self.pipe:  # a pipe cannot be read ahead
             return
         size = self.first.width, self.first.height
         change = first_change(self.path, self.stream.index, size, self._expected())
         if change:
-            raise VideoError(
-                f"{self.name}: changes from {size[0]}x{size[1]} to {change.width}x{change.height}"
-                f" at {float(change.time):.2f} s, which is not supported; --frames encodes what is before"
-            )
+            sizes = f"from {size[0]}x{size[1]} to {change.width}x{change.height}"
+            hint = "--autoscale scales what follows, --frames encodes what is before"
+            raise VideoError(f"{self.name}: changes {sizes} at {float(change.time):.2f} s; {hint}")
 
     def close(self) -> None:
         """Let the file go."""
@@ -174,13 +173,19 @@ class ContainerInput:
 
     def _deinterlaced(self) -> Iterator[VideoFrame]:
         """Give one frame for each that is decoded, made of whole pictures."""
+        for _, pictures in groupby(self._decode(), shape_of):
+            yield from self._woven(pictures)
+
+    def _woven(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Deinterlace pictures of one shape."""
+        first, unit = next(pictures), self.stream.time_base
         graph = Graph()
         graph.link_nodes(
-            graph.add_buffer(template=self.stream),
+            graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=unit),
             graph.add("bwdif", "mode=send_frame"),
             graph.add("buffersink"),
         ).configure()
-        for picture in chain(self._decode(), [None]):
+        for picture in chain([first], pictures, [None]):
             graph.vpush(picture)
             with suppress(av.BlockingIOError, av.EOFError):
                 while True:
@@ -413,20 +418,27 @@ class ContainerInput:
         self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
 
     def _frames(self) -> Iterator[TimedFrame]:
-        kind, width, height = self.first.format.name, self.first.width, self.first.height
         for count, picture in enumerate(
             chain([self.first], self.pictures), start=self.passed - self.wanted.start
         ):
-            if (picture.format.name, picture.width, picture.height) != (kind, width, height):
-                raise VideoError(
-                    f"{self.name}: changes from {width}x{height} {kind} to"
-                    f" {picture.width}x{picture.height} {picture.format.name}, which is not supported"
-                )
             time = self.shown = self.shown if picture is self.first else self._time(picture)
             if self.wanted.start and count <= 0:
                 self.side_data.begin_at(time, time - self.origin + self.zero)
             self._settle(count)
-            yield TimedFrame(self.converter.convert(picture), time - self.origin)
+            yield TimedFrame(self.converter.convert(self._alike(picture)), time - self.origin)
+
+    def _alike(self, picture: VideoFrame) -> VideoFrame:
+        """The picture in the shape of the first; the first one that must be scaled is told."""
+        before, now = self.converter.shape, shape_of(picture)
+        if now == before:
+            return picture
+        change = f"changes from {before} to {now} at {float(self.shown - self.zero):.2f} s"
+        if not self.wanted.autoscale:
+            raise VideoError(f"{self.name}: {change}; --autoscale scales what follows")
+        if not self.scaled:
+            self.notices.append(f"the input {change}: such pictures are scaled to {before}")
+        self.scaled = True
+        return self.converter.scale(picture)
 
     def _time(self, picture: VideoFrame) -> Fraction:
         """When a picture is shown, in seconds: always later than the one before."""

@@ -49,8 +49,9 @@ class VideoReader:
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
     video: which video stream of a container, counted from 0 (None: the film, not a cover). strict: damage is
-    raised; else reading goes on behind it, and `damage` counts it. repeatable: a pipe is copied, too, unless
-    it is planes alone, so that `again` can open it. name: what errors call it (None: the path).
+    raised; else reading goes on behind it, and `damage` counts it. autoscale: pictures that change their size
+    are scaled to that of the first; else VideoError. repeatable: a pipe is copied, too, unless it is planes
+    alone, so that `again` can open it. name: what errors call it (None: the path).
 
     format: how the pictures are to be shown; rotation is counter-clockwise, in degrees; a sample aspect
     ratio of 0 is unknown; all times are multiples of the time base.
@@ -78,6 +79,7 @@ class VideoReader:
         deinterlace: bool = False,
         video: int | None = None,
         strict: bool = True,
+        autoscale: bool = False,
         repeatable: bool = False,
         name: str | None = None,
     ) -> None:
@@ -85,7 +87,7 @@ class VideoReader:
         self._name = name or ("standard input" if path == "-" else path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
-        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict)
+        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict, autoscale)
         self._copy: IO[bytes] | None = None
         with as_video_errors(self._name), ExitStack() as failing:
             pipe = _pipe(path, size)
@@ -104,6 +106,7 @@ class VideoReader:
             deinterlace=deinterlace,
             video=video,
             strict=strict,
+            autoscale=autoscale,
             name=self._name,
         )
         self._frames = self._selected(start, frames)
