@@ -18,7 +18,7 @@ from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
-from bcodec.errors import UsageError, VideoError
+from bcodec.errors import DamagedInput, UsageError
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.moments import Part, Seconds, Steady
@@ -253,7 +253,7 @@ def encode(
         _tell(encoded, target, psnr=psnr)
         if encoded.damage:
             rest = f"the rest is in {shown(target, 'output')}"
-            raise VideoError(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
+            raise DamagedInput(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
 
     names = arguments.names(inputs, sources)
     if out_dir is None:
@@ -321,14 +321,19 @@ def _encode_all(
     outcomes = []
     for outcome in encode_all(targets, encode_one, explain, overwrite=overwrite):
         outcomes.append(outcome)
-        if outcome.state == "failed":
+        if outcome.is_bad:
             log.error(f"error: {outcome.detail}")
         elif outcome.state == "skipped":
             log.info(f"{outcome.target}: {outcome.detail}")
     show(to_table(outcomes))
-    failed = [outcome.source for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        raise click.ClickException(f"{len(failed)} of {len(outcomes)} inputs failed")
+    states = [outcome.state for outcome in outcomes]
+    failed, damaged = states.count("failed"), states.count("damaged")
+    if failed or damaged:
+        bad = [f"{failed} of {len(states)} inputs failed"] * bool(failed)
+        bad += [f"{damaged} of {len(states)} inputs {'was' if damaged == 1 else 'were'} damaged"] * bool(
+            damaged
+        )
+        raise click.ClickException(", ".join(bad))
 
 
 def _check_log(log_json: str | None, source: str, target: str) -> None:
