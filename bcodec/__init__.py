@@ -15,8 +15,8 @@ Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > forecast > passes batch opening
                            > beside notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
-    video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe > extras
-                           > tracks > convert subtitles adts y4m timeline matroska wholeness > base
+    video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
+                           > extras > tracks > convert subtitles adts y4m timeline matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups

@@ -44,7 +44,7 @@ def encode_file(
     plan.check_output(path)
     if plan.target_xpsnr and not has_xpsnr(reader.format.width, reader.format.height):
         raise UsageError("--target-xpsnr: FFmpeg cannot measure the XPSNR of pictures so small or odd")
-    reader.check_size()
+    reader.check_ahead()
     passes = Passes(networks, plan, forecasting(follow, settings.gop_size) if plan.holds_quality else follow)
     if plan.is_search:
         with rewritable(path) as file, repeatable(reader, reopen, passes) as read_again:

@@ -107,11 +107,11 @@ def repeatable(
     reader: VideoReader, reopen: Callable[[], VideoReader] | None, passes: Passes
 ) -> Iterator[ReadAgain]:
     """Give what opens the input once more: `reopen` or, of a pipe, a copy of it or of its frames."""
+    passes.tell(reader.notices)
     if reopen:
         reader.close()
         yield reopen
     elif reader.again:
-        passes.tell(reader.notices)
         yield reader.again
     else:
         with Spool(reader.format, reader.timed(), reader.damage) as spool:

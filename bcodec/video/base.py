@@ -45,10 +45,14 @@ class Selection:
 
 @dataclass
 class Damage:
-    """What could not be read as it should: packets, the first at a time in seconds, and what is cut off."""
+    """What could not be read as it should: packets, the first at a time in seconds, and more in words.
+
+    broken: where the file itself hangs together no longer; cut: what is cut off.
+    """
 
     packets: int = 0
     first: Fraction | None = None
+    broken: str = ""
     cut: str = ""
 
     def count(self, time: Fraction | None = None) -> None:
@@ -57,12 +61,12 @@ class Damage:
         self.packets += 1
 
     def __bool__(self) -> bool:
-        return bool(self.packets or self.cut)
+        return bool(self.packets or self.broken or self.cut)
 
     def __str__(self) -> str:
         where = "" if self.first is None else f", the first at {float(self.first):.2f} s"
         packets = f"{self.packets} damaged packet{'s' * (self.packets > 1)}{where}" if self.packets else ""
-        return "; ".join(filter(None, (packets, self.cut)))
+        return "; ".join(filter(None, (packets, self.broken, self.cut)))
 
 
 class TimedFrame(NamedTuple):
@@ -107,8 +111,8 @@ class OpenInput(Protocol):
     def clock(self) -> PictureClock | None:
         """See above."""
 
-    def check_size(self) -> None:
-        """See that all wanted pictures have the size of the first; raises VideoError."""
+    def check_ahead(self) -> None:
+        """See what can be known of all wanted pictures before they are decoded; raises VideoError."""
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""

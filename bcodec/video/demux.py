@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain, groupby
 
 import av
@@ -20,6 +21,7 @@ from bcodec.bitstream.extras import Extras, PictureWords
 from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection, TimedFrame
+from bcodec.video.breaks import Break, breaks
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
@@ -35,6 +37,7 @@ BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
 EDITED = (
     "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
 )
+MATROSKA = "matroska,webm"
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
 
@@ -60,7 +63,7 @@ class ContainerInput:
         self.missing = missing
         self.damage, self.strict = Damage(), wanted.strict
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
-        self.wanted, self.last, self.scaled = wanted, 0, False
+        self.wanted, self.last, self.scaled, self.has_ended = wanted, 0, False, False
         self.early: list[AuxiliaryPacket] = []  # until the next picture
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
@@ -94,16 +97,44 @@ class ContainerInput:
             self.container.close()
             raise
 
-    def check_size(self) -> None:
-        """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
-        if self.wanted.autoscale or self.pipe:  # a pipe cannot be read ahead
+    def check_ahead(self) -> None:
+        """See what can be known of the wanted pictures before they are decoded; raises VideoError."""
+        if self.pipe:  # which cannot be read ahead
             return
+        expected = self._expected()
+        if broken := self._broken(expected.begin, expected.end):
+            if self.strict:
+                raise VideoError(f"{self.name}: {broken}")
+            self.notices.append(f"the input {broken}: that is passed over (--strict stops at damage)")
+        if not self.wanted.autoscale:
+            self._check_size(expected)
+
+    def _check_size(self, expected: TimeRange) -> None:
+        """See by the key frames that all wanted pictures have the size of the first."""
         size = self.first.width, self.first.height
-        change = first_change(self.path, self.stream.index, size, self._expected())
+        change = first_change(self.path, self.stream.index, size, expected)
         if change:
             sizes = f"from {size[0]}x{size[1]} to {change.width}x{change.height}"
             hint = "--autoscale scales what follows, --frames encodes what is before"
             raise VideoError(f"{self.name}: changes {sizes} at {float(change.time):.2f} s; {hint}")
+
+    @cached_property
+    def _breaks(self) -> list[Break]:
+        is_matroska = self.container.format.name == MATROSKA and not self.pipe
+        return breaks(self.path) if is_matroska else []
+
+    def _broken(self, begin: Fraction | None, end: Fraction | None) -> str:
+        """Where the file is broken from `begin` to `end` (None: no bound), in words."""
+        found = [
+            each
+            for each in self._breaks
+            if (end is None or (each.end is not None and each.end < end))
+            and (begin is None or each.end is None or each.end > begin)
+        ]
+        if not found:
+            return ""
+        places = "" if len(found) == 1 else f"in {len(found)} places, first "
+        return f"is broken {places}behind {float(found[0].begin):.2f} s"
 
     def close(self) -> None:
         """Let the file go."""
@@ -205,6 +236,7 @@ class ContainerInput:
             if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
                 raise VideoError(f"{self.name}: {UNKNOWN_CODEC} ({why}), after {done}") from error
             raise VideoError(f"{self.name}: is damaged or cut short after {done} ({why})") from error
+        self.has_ended = True
         missing = self.pipe.missing() if self.pipe else self.missing
         if missing:
             self.damage.cut = f"is cut short by {missing} bytes"
@@ -269,7 +301,11 @@ class ContainerInput:
         return bool(taken)
 
     def read_on(self) -> None:
-        """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
+        """Behind the last wanted picture, see what was missed, and read the side data that comes later."""
+        last = None if self.has_ended else self.shown
+        self.damage.broken = self._broken(self.side_data.time_range.begin, last)
+        if self.strict and self.damage.broken:
+            raise VideoError(f"{self.name}: {self.damage.broken}")
         if self.tracks and self.wanted.frames is not None:
             with suppress(VideoError, av.FFmpegError):
                 following = next(self.pictures, None)  # says how long the last one is shown

@@ -144,10 +144,10 @@ class VideoReader:
         said = clock.picture_at(time) if clock else None
         return ceil(time * self.format.frame_rate) if said is None else said
 
-    def check_size(self) -> None:
-        """See, before hours are spent, that the pictures keep their size; raises VideoError."""
+    def check_ahead(self) -> None:
+        """See, before hours are spent, whether pictures change their size, and more; raises VideoError."""
         with as_video_errors(self._name):
-            self._input.check_size()
+            self._input.check_ahead()
 
     @property
     def again(self) -> Callable[[], VideoReader] | None:

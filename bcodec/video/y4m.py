@@ -37,8 +37,8 @@ class PlainInput:
     passed: int = 0
     clock: None = None
 
-    def check_size(self) -> None:
-        """There is only one."""
+    def check_ahead(self) -> None:
+        """There is one size, and nothing else to see."""
 
     def read_on(self) -> None:
         """There is nothing to read."""
