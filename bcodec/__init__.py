@@ -12,18 +12,19 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode compare > forecast > passes batch opening
-                           > beside notes clock > output plan inspect journal spool demo
+    pipeline/              encode > fit verify decode compare > forecast pictures > passes batch > opening
+                           > beside jobs notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
                            > extras > tracks > convert subtitles adts y4m timeline matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
-    encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
-                           > motion filters > blocksizes worth effort qp scenes
+    encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
+                           > analyst rdoq > motion filters > blocksizes worth effort qp scenes
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
+    spans.py               packets to frames in several processes
     codec.py               FrameCodec, the one path; packets to frames by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion prior deblock > latent blockdct > layers
@@ -37,12 +38,13 @@ What the format says, and what all stand on:
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
+    processes.py           work that several of them share
     bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:
 
-    encode   file -> VideoReader -> Frame -> Group -> Slot -> FrameCodec.code(ThriftyWriter, Analyst)
+    encode   file -> VideoReader -> Frame -> Group -> Task -> FrameCodec.code(ThriftyWriter, Analyst)
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file

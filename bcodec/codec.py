@@ -111,6 +111,13 @@ class FrameCodec:
             dpb.insert(HeldPicture(header.poc, header.temporal_layer, reference))
 
 
+class DecodedFrame(NamedTuple):
+    """A picture as it comes out of the decoder: in coding order, with its display index."""
+
+    poc: int
+    frame: Frame
+
+
 def decode(
     packets: Iterable[Packet | AuxiliaryPacket], header: SequenceHeader, networks: Networks
 ) -> Iterator[Frame]:
@@ -120,25 +127,49 @@ def decode(
     damage has been yielded; a BitstreamError of `packets` passes through in the same way.
     """
     check_header(header, networks)
-    width, height = header.video.width, header.video.height
-    codec = FrameCodec(networks, width, height)
-    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
-    shown: DisplayOrder[Frame] | None = None
-    first = 0
+    codec = FrameCodec(networks, header.video.width, header.video.height)
+    frames = decode_in_coding_order(codec, from_first_i_frame(packets))
+    yield from in_display_order(frames, header)
+
+
+def from_first_i_frame(packets: Iterable[Packet | AuxiliaryPacket]) -> Iterator[Packet]:
+    """The frame packets, without the B frames that lead the first I frame in display order.
+
+    Raises CodecError where the first is no I frame.
+    """
+    first: int | None = None
     for packet in packets:
         if not isinstance(packet, Packet):
             continue
         poc = packet.header.poc
-        if shown is None:
+        if first is None:
             if packet.header.frame_type is not FrameType.I:
                 raise CodecError(f"frame {poc}: the stream does not begin with an I frame")
-            first, shown = poc, DisplayOrder(poc, capacity=header.gop_size.bit_length() + 1)
-        if poc < first:
-            continue
+            first = poc
+        if poc >= first:
+            yield packet
+
+
+def decode_in_coding_order(codec: FrameCodec, packets: Iterable[Packet]) -> Iterator[DecodedFrame]:
+    """Each frame as soon as it is decoded, from an I frame on. Raises CodecError, which names the frame."""
+    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
+    for packet in packets:
         try:
             frame = _decode_frame(codec, packet, dpb)
+        except (EntropyError, MissingReference, BitstreamError) as error:
+            raise CodecError(f"frame {packet.header.poc}: {error}") from error
+        yield DecodedFrame(packet.header.poc, frame)
+
+
+def in_display_order(frames: Iterable[DecodedFrame], header: SequenceHeader) -> Iterator[Frame]:
+    """The pictures, each as soon as it is next; the first is the first to show. Raises CodecError."""
+    shown: DisplayOrder[Frame] | None = None
+    for poc, frame in frames:
+        if shown is None:
+            shown = DisplayOrder(poc, capacity=header.gop_size.bit_length() + 1)
+        try:
             ready = shown.push(poc, frame)
-        except (EntropyError, MissingReference, MissingPicture, BitstreamError) as error:
+        except MissingPicture as error:
             raise CodecError(f"frame {poc}: {error}") from error
         yield from ready
     if shown is not None and len(shown):

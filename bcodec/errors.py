@@ -43,6 +43,10 @@ class CodecError(BcodecError):
     """Packets that cannot be decoded, or a device that cannot be used."""
 
 
+class ProcessKilled(BcodecError):
+    """One of several processes that work together died before its work was done."""
+
+
 class EntropyError(BcodecError, ValueError):
     """A payload that is not what a range coder wrote."""
 

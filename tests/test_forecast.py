@@ -35,15 +35,17 @@ def test_a_time_has_two_digits(seconds: float, words: str) -> None:
     assert readable_time(seconds) == words
 
 
-@pytest.mark.parametrize(("jobs", "words"), [(1, "50 minutes"), (4, "13 minutes")])
+@pytest.mark.parametrize(
+    ("part_jobs", "jobs", "words"), [(1, 1, "50 minutes"), (4, 4, "13 minutes"), (2, 4, "13 minutes")]
+)
 def test_a_pass_takes_its_share_of_coding_and_all_of_reading(
-    caplog: pytest.LogCaptureFixture, jobs: int, words: str
+    caplog: pytest.LogCaptureFixture, part_jobs: int, jobs: int, words: str
 ) -> None:
     """A tenth of the frames took 300 s to code, and 20 s to read: what is read is always all."""
     caplog.set_level(logging.INFO, "bcodec")
     tally, journal = Tally(VIDEO, 1000, unwatched, packets=100), Journal()
     journal.seconds = 300
-    forecast_passes(Encoded(tally, journal, 0, Damage()), 300 / jobs + 20, jobs, 1000)
+    forecast_passes(Encoded(tally, journal, 0, Damage()), 300 / part_jobs + 20, 1000, part_jobs, jobs)
     assert caplog.messages == [f"a pass over all 1000 frames takes about {words}; 1 to 7 will be made"]
 
 

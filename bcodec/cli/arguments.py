@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bcodec.networks import Networks
 
 HIGHEST_RATE = 90_000  # frames per second, the clock of MPEG: no camera means more
-MOST_THREADS = 256
+MOST_THREADS, MOST_JOBS = 256, 64
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
 FILE = click.Path(readable=False)  # not checked here: a shell completes it by what is there
@@ -68,6 +68,28 @@ class Number(click.FloatRange):
         if isnan(number):  # neither below nor above the range
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+class Jobs(click.IntRange):
+    """A number of processes; None for "auto"."""
+
+    name = "number of processes, or auto"
+
+    def __init__(self) -> None:
+        super().__init__(1, MOST_JOBS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check it."""
+        return None if value == "auto" else super().convert(value, param, ctx)
+
+
+def jobs(help: str) -> Callable[[T], T]:
+    """Add --jobs, which says so much about the processes."""
+    auto = "auto takes those that help, as many as --threads at most, and as there is memory for."
+    return click.option("--jobs", type=Jobs(), default="auto", metavar="N", help=f"{help} {auto}")
+
+
+decoding_jobs = jobs("Processes that decode at the same time, each on one CPU thread.")
 
 
 def moment(value: str) -> int | Seconds:

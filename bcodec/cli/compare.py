@@ -29,6 +29,7 @@ from bcodec.pipeline.output import whole_file
     "--plot", type=arguments.FILE, metavar="FILE", help="Draw PSNR, bits and rates into a PNG file."
 )
 @click.option("-y", "--overwrite", is_flag=True, help="Replace the PNG file where it exists.")
+@arguments.decoding_jobs
 @arguments.computing
 def compare(
     *,
@@ -41,6 +42,7 @@ def compare(
     as_json: bool,
     plot: str | None,
     overwrite: bool,
+    jobs: int | None,
     device: str,
     threads: int | None,
 ) -> None:
@@ -72,6 +74,7 @@ def compare(
                     frame_rate=fps,
                     frames=frames,
                     with_ms_ssim=ms_ssim,
+                    jobs=jobs,
                     tick=shown.update,
                 )
                 for name in distorted

@@ -38,6 +38,7 @@ from bcodec.pipeline.tally import in_frames
 )
 @arguments.fps
 @arguments.streams
+@arguments.decoding_jobs
 @arguments.common
 def decode(
     *,
@@ -48,6 +49,7 @@ def decode(
     fps: Fraction | None,
     no_audio: bool,
     no_subtitles: bool,
+    jobs: int | None,
     start: int | Seconds,
     duration: int | Seconds | None,
     frames: int | None,
@@ -78,7 +80,7 @@ def decode(
 
         networks = arguments.networks(device, threads)
         with Progress() as progress:
-            done = decode_file(coded, path, kind, networks, frame_rate=fps, follow=progress)
+            done = decode_file(coded, path, kind, networks, frame_rate=fps, jobs=jobs, follow=progress)
     if done.damage:
         kept = f"{in_frames(done.tally.frames)} before the damage kept in {shown(target, 'output')}"
         raise Unreadable(f"{done.damage}; {kept}") from done.damage

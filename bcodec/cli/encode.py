@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP
+from bcodec.bitstream import MAX_FRAMES, MAX_GOP_SIZE, MAX_QP
 from bcodec.cli import arguments
 from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
 from bcodec.errors import DamagedInput, UsageError
+from bcodec.gop import GOP_SIZE, KEYINT
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.moments import Part, Seconds, Steady
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bcodec.pipeline.passes import Encoded
     from bcodec.video import VideoReader
 
-MOST_JOBS = 64
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".y4m", ".yuv", ".i420")
 
 
@@ -86,9 +86,15 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 @click.option(
     "--gop",
     type=click.IntRange(1, MAX_GOP_SIZE),
-    default=32,
     metavar="N",
-    help="Frames from one I frame to the next; 1 is all I frames.",
+    help=f"Frames from one anchor, I or B*, to the next.  [default: {GOP_SIZE}, or --keyint if that is less]",
+)
+@click.option(
+    "--keyint",
+    type=click.IntRange(1, MAX_FRAMES),
+    default=KEYINT,
+    metavar="N",
+    help="Frames from one I frame to the next at most; more are coded where they pay. 1 is all I frames.",
 )
 @click.option(
     "--preset",
@@ -132,13 +138,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     " output.",
 )
 @click.option("--verify", is_flag=True, help="Decode the result before it takes its name.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, MOST_JOBS),
-    default=1,
-    metavar="N",
-    help="Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same.",
-)
+@arguments.jobs("Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same;")
 @click.option(
     "--resume",
     is_flag=True,
@@ -159,7 +159,8 @@ def encode(
     max_size: float | None,
     target_psnr: float | None,
     target_xpsnr: float | None,
-    gop: int,
+    gop: int | None,
+    keyint: int,
     preset: str,
     size: tuple[int, int] | None,
     fps: Fraction | None,
@@ -173,7 +174,7 @@ def encode(
     psnr: bool,
     log_json: str | None,
     verify: bool,
-    jobs: int,
+    jobs: int | None,
     resume: bool,
     start: int | Seconds,
     duration: int | Seconds | None,
@@ -207,6 +208,9 @@ def encode(
     plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
     part = arguments.part(start, duration, frames)
     networks = cache(partial(arguments.networks, device, threads))
+    gop = min(GOP_SIZE, keyint) if gop is None else gop
+    if keyint < gop:
+        raise UsageError(f"--keyint {keyint} is below --gop {gop}: each I frame is an anchor, too")
 
     def encode_one(source: str, target: str) -> None:
         refuse_same_file(source, target)
@@ -243,7 +247,7 @@ def encode(
                 encoded = encode_file(
                     reader,
                     path,
-                    Settings(qp, gop, scene_cut, preset),
+                    Settings(qp, gop, keyint, scene_cut, preset),
                     networks(),
                     plan,
                     reopen=open_video if _can_reopen(source) else None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from bcodec.bitstream import VideoFormat
-from bcodec.encoder.group import CodedFrame
 from bcodec.encoder.ratecontrol import Unit
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame
 from bcodec.pipeline.journal import Journal
 from bcodec.video.quality import XPSNR_MEMORY, QualityFilters

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from bcodec.bitstream import Packet, VideoFormat
-from bcodec.codec import decode
 from bcodec.errors import BitstreamError, CodecError, NotBcv, Unreadable, VideoError
 from bcodec.frame import Frame
 from bcodec.metrics import Quality, bd_rate, bits_per_pixel
 from bcodec.networks import Networks
 from bcodec.pipeline.opening import CodedVideo
+from bcodec.pipeline.pictures import pictures
 from bcodec.video import RAW_SUFFIXES, VideoReader, video_packets
 from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf
 
@@ -146,17 +147,20 @@ def compare(
     frame_rate: Fraction | None = None,
     frames: int | None = None,
     with_ms_ssim: bool = True,
+    jobs: int | None = 1,
     tick: Callable[[], None] = lambda: None,
 ) -> Comparison:
     """Compare a video with its source, `frames` frames at most; `tick` is called after each.
 
-    `networks` is called once there is a .bcv file to decode. Raw planes need `size` (width, height) and
-    `frame_rate` (Hz), or else have those of the reference. Raises VideoError, Unreadable, CodecError.
+    `networks` is called once there is a .bcv file to decode, by `jobs` processes (None: as many as
+    help). Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the reference.
+    Raises VideoError, Unreadable, CodecError, ProcessKilled.
     """
     with ExitStack() as stack:
-        ours = stack.enter_context(_opened(reference, networks, size, frame_rate))
+        decode = partial(_decoded, networks=networks, jobs=jobs, count=frames)
+        ours = stack.enter_context(_opened(reference, decode, size, frame_rate))
         shape = size or (ours.format.width, ours.format.height), frame_rate or ours.format.frame_rate
-        theirs = stack.enter_context(_opened(distorted, networks, *shape))
+        theirs = stack.enter_context(_opened(distorted, decode, *shape))
         of_both = [(c.format.width, c.format.height) for c in (ours, theirs)]
         if of_both[0] != of_both[1]:
             a, b = (f"{width}x{height}" for width, height in of_both)
@@ -182,20 +186,23 @@ def compare(
 
 @contextmanager
 def _opened(
-    path: str, networks: Callable[[], Networks], size: tuple[int, int] | None, frame_rate: Fraction | None
+    path: str,
+    decode: Callable[[CodedVideo, Opened], Generator[Frame, None, None]],
+    size: tuple[int, int] | None,
+    frame_rate: Fraction | None,
 ) -> Iterator[Opened]:
     raw = path.lower().endswith(RAW_SUFFIXES)
     with open(path, "rb") as file:
         if coded := _coded(file, path):
             opened = Opened(path, f"bcodec {coded.header.model_id.hex()}", coded.header.video, iter(()))
-            opened.frames = _decoded(coded, opened, networks())
-            yield opened
+            with closing(decode(coded, opened)) as opened.frames:
+                yield opened
             return
     with VideoReader(
         path, size=size if raw else None, frame_rate=frame_rate if raw else None, keep=()
     ) as video:
-        codec, sizes = video_packets(path, video.format)
-        opened = Opened(path, codec, video.format, iter(()), dict(enumerate(sizes)))
+        codec, packets = video_packets(path, video.format)
+        opened = Opened(path, codec, video.format, iter(()), dict(enumerate(packets)))
         opened.frames = _read(video, opened.times)
         yield opened
 
@@ -217,13 +224,20 @@ def _coded(file: BinaryIO, path: str) -> CodedVideo | None:
         raise
 
 
-def _decoded(coded: CodedVideo, opened: Opened, networks: Networks) -> Iterator[Frame]:
+def _decoded(
+    coded: CodedVideo,
+    opened: Opened,
+    networks: Callable[[], Networks],
+    jobs: int | None,
+    count: int | None,
+) -> Generator[Frame, None, None]:
     """Give the pictures, and note the size and time of each; Unreadable, which names the file, at damage."""
     done = 0
     try:
-        for frame in decode(_measured(coded, opened), coded.header, networks):
-            yield frame
-            done += 1
+        with closing(pictures(coded, _measured(coded, opened), networks(), jobs, count)) as frames:
+            for frame in frames:
+                yield frame
+                done += 1
     except (BitstreamError, CodecError) as error:
         raise coded.unreadable(error, done) from error
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from typing import NamedTuple
 
-from bcodec.codec import decode
 from bcodec.errors import BitstreamError, CodecError, Unreadable
 from bcodec.networks import Networks
 from bcodec.pipeline.opening import CodedVideo
+from bcodec.pipeline.pictures import pictures
 from bcodec.pipeline.tally import Follow, Tally, unwatched
 from bcodec.video import VideoWriter
 
@@ -32,14 +33,18 @@ def decode_file(
     networks: Networks,
     *,
     frame_rate: Fraction | None = None,
+    jobs: int | None = 1,
     follow: Follow = unwatched,
 ) -> Decoded:
     """Write the pictures, and what lies beside them, to the video at `path`, of a `kind` as in VideoWriter.
 
     `frame_rate`, in Hz: the pictures are written at this constant rate instead of at their times.
-    Damage is returned if any frame came before it. Raises Unreadable if none did, and VideoError.
+    `jobs`: processes that decode at the same time, None for as many as help.
+    Damage is returned if any frame came before it. Raises Unreadable if none did, VideoError, and
+    ProcessKilled.
     """
     damage = None
+    count = coded.frames and coded.skip + coded.frames
     video = coded.header.video
     if frame_rate:
         video = replace(video, frame_rate=frame_rate, time_base=1 / frame_rate)
@@ -48,12 +53,11 @@ def decode_file(
         for notice in writer.notices:
             log.warning(notice)
         told = len(writer.notices)
-        pictures = decode(coded.counted(tally), coded.header, networks)
         try:
-            wanted = islice(pictures, coded.skip, coded.frames and coded.skip + coded.frames)
-            for frame, time in zip(wanted, coded.times(), strict=False):
-                writer.write(frame, None if frame_rate else time)
-                tally.count_frame()
+            with closing(pictures(coded, coded.counted(tally), networks, jobs, count)) as decoded:
+                for frame, time in zip(islice(decoded, coded.skip, count), coded.times(), strict=False):
+                    writer.write(frame, None if frame_rate else time)
+                    tally.count_frame()
             coded.read_on()
         except (BitstreamError, CodecError) as error:
             damage = coded.unreadable(error, tally.frames)

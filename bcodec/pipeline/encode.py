@@ -53,7 +53,7 @@ def encode_file(
         encoded = passes.run(reader, path, settings, log_file, resume=plan.resume)
     if plan.verify:
         with open(path, "rb") as coded:
-            verify_file(CodedVideo.open(coded, path), networks, follow=follow)
+            verify_file(CodedVideo.open(coded, path), networks, jobs=plan.jobs, follow=follow)
     if quality := encoded.journal.quality:
         for target, mean in ((plan.target_psnr, quality.psnr_yuv), (plan.target_xpsnr, quality.xpsnr_y)):
             if target and abs(mean - target) > QUALITY_MISSED:

@@ -20,6 +20,7 @@ from bcodec.encoder.ratecontrol import SAMPLES, analyse, fit_size
 from bcodec.errors import GoalMissed
 from bcodec.pipeline.forecast import forecast_passes
 from bcodec.pipeline.inspect import readable_bytes
+from bcodec.pipeline.jobs import FEW_TO_ENCODE, jobs_for
 from bcodec.pipeline.notes import PassNotes
 from bcodec.pipeline.passes import Encoded, Passes
 from bcodec.pipeline.spool import Spool
@@ -42,7 +43,7 @@ def fit(
     bitrate, max_size = passes.plan.bitrate, passes.plan.max_size
     done, lines = dict[float, Encoded](), io.StringIO()
     with read_again() as reader:
-        count = reader.frame_count or 0
+        count, video, device = reader.frame_count or 0, reader.format, passes.networks.device
         notes = PassNotes(path if passes.plan.resume else None, _key(passes, reader, settings))
     every = count // settings.gop_size // SAMPLES
 
@@ -55,7 +56,11 @@ def fit(
         if not part.tally.packets:  # the input has fewer frames than it says
             return 1.0
         if not notes.shares:
-            forecast_passes(part, time.monotonic() - began, passes.plan.jobs, count)
+            jobs = [
+                jobs_for(passes.plan.jobs, device, video, n, settings.gop_size, FEW_TO_ENCODE)
+                for n in (count // every, count)
+            ]
+            forecast_passes(part, time.monotonic() - began, count, *jobs)
         whole = part.tally.bytes * count / part.tally.packets
         share = part.tally.bits_per_second() / bitrate if bitrate else whole / (max_size or 1)
         notes.add(every, qp, share)

@@ -21,13 +21,14 @@ def readable_time(seconds: float) -> str:
     return f"{float(f'{seconds / size:.2g}'):g} {unit}"
 
 
-def forecast_passes(part: Encoded, wall: float, jobs: int, frames: int) -> None:
-    """Tell how long passes over all `frames` take, after one over a part that took `wall` seconds.
+def forecast_passes(part: Encoded, wall: float, frames: int, part_jobs: int, jobs: int) -> None:
+    """Tell how long passes over all `frames` by `jobs` processes take.
 
-    What a pass takes is coding, in proportion to the frames coded, and reading, which is the same.
+    A `part` was coded by `part_jobs` processes in `wall` seconds. What a pass takes is coding, in proportion
+    to the frames coded, and reading, which is the same.
     """
-    coding = part.journal.seconds / jobs
-    whole = max(wall - coding, 0) + coding * frames / part.tally.packets
+    coding = part.journal.seconds / part.tally.packets * frames
+    whole = max(wall - part.journal.seconds / part_jobs, 0) + coding / (jobs if part_jobs > 1 else 1)
     most = SIZE_TRIALS + 1  # the best is coded again if it was not the last
     log.info(f"a pass over all {frames} frames takes about {readable_time(whole)}; 1 to {most} will be made")
 

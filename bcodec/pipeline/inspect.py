@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 from bcodec.bitstream import (
@@ -76,7 +77,7 @@ class Inspection:
     layers: list[Layer] = field(default_factory=list)  # I frames first, then by temporal layer
     end: Fraction = Fraction(0)  # of the last picture, in seconds since the first is shown
     varies: bool = False  # whether pictures are shown at other times than at the nominal rate
-    gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
+    gop: list[PacketHeader] = field(default_factory=list)  # the first, from anchor to anchor, by poc
     tags: dict[str, str] = field(default_factory=dict)
     streams: dict[int, StreamSummary] = field(default_factory=dict)
     extras: Extras = field(default_factory=Extras)
@@ -193,6 +194,14 @@ class Inspection:
             "damage": self.damage and str(self.damage),
         }
 
+    def _gop_in_words(self) -> str:
+        size, distances = self.header.gop_size, [b - a for a, b in pairwise(self.i_frames)]
+        if size == 1:
+            return "all I frames"
+        if max(distances, default=0) <= size:
+            return f"an I frame every {size} frames"
+        return f"an anchor every {size} frames, I frames at most {max(distances)} apart"
+
     def _rate_in_words(self) -> str:
         rate = self.header.video.frame_rate
         if self.varies:
@@ -212,7 +221,7 @@ class Inspection:
             "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
             "pictures": f"{readable_bytes(self.picture_bytes)}, {readable_rate(self.bitrate)},"
             f" {self.bits_per_pixel:.4f} bits/pixel",
-            "GOP": f"an I frame every {header.gop_size} frames" if header.gop_size > 1 else "all I frames",
+            "GOP": self._gop_in_words(),
             "colour": f"range {COLOUR_RANGES[video.colour_range]},"
             f" matrix {name(video.colour_matrix, MATRICES)},"
             f" primaries {name(video.colour_primaries, PRIMARIES)},"
@@ -293,6 +302,7 @@ def inspect(file: BinaryIO) -> Inspection:
     except BitstreamError as damage:
         result.damage = damage
     result.layers = [layers[kind] for kind in sorted(layers)]
-    begin, end = [*result.i_frames, MAX_FRAMES, MAX_FRAMES][:2]
+    anchors = sorted(poc for poc, header in first.items() if not header.temporal_layer)
+    begin, end = [*anchors, MAX_FRAMES, MAX_FRAMES][:2]
     result.gop = [first[poc] for poc in sorted(first) if begin <= poc <= end]
     return result
