@@ -405,6 +405,8 @@ class ContainerInput:
             return average or guessed or FALLBACK_RATE
         if abs(average / guessed - 1) < Fraction(1, 200):
             return guessed  # the average is off by the rounding of timestamps
+        if self.pipe:  # its average is that of what has come so far
+            return guessed
         step = self.clock.usual_step() if self.clock else None
         return min(average, guessed, key=lambda rate: abs(rate * step - 1)) if step else average
 
