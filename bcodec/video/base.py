@@ -136,11 +136,21 @@ class OpenOutput(Protocol):
         """Let the file go."""
 
 
+class Halted(Exception):
+    """A signal came while FFmpeg waited for a pipe; PyAV lets Exceptions through, and `reason` is none."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @contextmanager
 def as_video_errors(name: str) -> Iterator[None]:
-    """Turn what FFmpeg and the system raise into VideoError, which names the video."""
+    """Turn what FFmpeg and the system raise into VideoError, which names the video; let signals through."""
     try:
         yield
+    except Halted as halted:
+        raise halted.reason from None
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file") from None
     except OverflowError as error:

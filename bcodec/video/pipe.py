@@ -7,6 +7,7 @@ import tempfile
 from typing import IO, BinaryIO
 
 from bcodec.errors import VideoError
+from bcodec.video.base import Halted
 from bcodec.video.wholeness import EBML, ISO_BOXES, promised_bytes
 from bcodec.video.y4m import Y4M_LINE, Y4M_MAGIC, is_plain_y4m
 
@@ -34,6 +35,7 @@ class Pipe(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self._head, self._taken = stream, b"", 0
+        self._halted: Halted | None = None
         self.is_plain_y4m = self._begins(Y4M_MAGIC) and is_plain_y4m(io.BytesIO(self._look(Y4M_LINE)))
         self.in_order = any(map(self._begins, IN_ORDER)) or self._is_broadcast() or self._is_indexed_first()
         self._look(EBML_HEAD)
@@ -44,8 +46,16 @@ class Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read what is there, at least a byte; 0 at the end."""
-        data = self._head[: len(buffer)] or self._more(len(buffer))
+        """Read what is there, at least a byte; 0 at the end. Raises Halted for a signal."""
+        if self._halted:  # and FFmpeg asks again: PyAV keeps one exception
+            return 0
+        try:
+            data = self._head[: len(buffer)] or self._more(len(buffer))
+        except Exception:
+            raise
+        except BaseException as signal:
+            self._halted = Halted(signal)
+            raise self._halted from signal
         self._head = self._head[len(data) :]
         buffer[: len(data)] = data
         self._taken += len(data)
@@ -60,6 +70,8 @@ class Pipe(io.RawIOBase):
         """Read it to its end; by how many bytes it is shorter than it says."""
         while self.read(CHUNK):
             pass
+        if self._halted:
+            raise self._halted
         return max(self._promised - self._taken, 0)
 
     def copy(self) -> IO[bytes]:
