@@ -16,7 +16,8 @@ Files and pictures, without a screen:
                            > beside jobs notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
-                           > extras > tracks > convert subtitles adts y4m timeline matroska wholeness > base
+                           light > extras > tracks > convert subtitles adts y4m timeline matroska wholeness
+                           > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
@@ -39,7 +40,7 @@ What the format says, and what all stand on:
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
     processes.py           work that several of them share
-    bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
+    bitstream/             sidecar __init__ > extras reader writer > layout light > tags > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:

@@ -76,7 +76,7 @@ def _in_coding_order(
         except BitstreamError as error:  # what stands before it comes first
             damage.append(error)
 
-    decoder = partial(_decoder, networks, header.video.width, header.video.height)
+    decoder = partial(_decoder, networks, header.video.width, header.video.height, header.video.bit_depth)
     with closing(in_processes(decoder, spans(whole(), header.gop_size, count), jobs)) as decoded:
         for span in decoded:
             yield from span.frames
@@ -142,8 +142,8 @@ def _looks_back(part: list[Packet], anchor: Packet | None) -> bool:
     return anchor.header.poc >= first or any(poc <= first for poc in others)
 
 
-def _decoder(networks: Networks, width: int, height: int) -> Callable[[Span], DecodedSpan]:
-    return partial(_decode_span, FrameCodec(networks, width, height))
+def _decoder(networks: Networks, width: int, height: int, bit_depth: int) -> Callable[[Span], DecodedSpan]:
+    return partial(_decode_span, FrameCodec(networks, width, height, bit_depth))
 
 
 def _decode_span(codec: FrameCodec, span: Span) -> DecodedSpan:

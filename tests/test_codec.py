@@ -258,13 +258,24 @@ def test_another_model_is_refused(
     assert tiny_networks.model_id.hex() in message
 
 
-def test_another_bit_depth_is_refused(
-    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+def test_pictures_of_ten_bits_round_trip_and_those_of_eight_are_the_same_rounded(
+    frames: list[Frame], tiny_networks: Networks
 ) -> None:
-    assert deliver(packets, replace(header, bit_depth=10), tiny_networks) == (
-        [],
-        "10-bit pictures are not supported",
-    )
+    """Sources of equal levels are coded alike at either depth, unless by how near the shown pictures are."""
+    deep = check_round_trip([frame.at_depth(10) for frame in frames[:5]], tiny_networks, gop_size=4, qp=40)
+    plain = check_round_trip(frames[:5], tiny_networks, gop_size=4, qp=40)
+    assert [packet.payload for packet in deep] == [packet.payload for packet in plain]
+    headers = [header_for(frames[0].at_depth(bits), tiny_networks) for bits in (10, 8)]
+    decoded = (decode(*each, tiny_networks) for each in zip((deep, plain), headers, strict=True))
+    for ten, eight in zip(*decoded, strict=True):
+        assert (ten.bit_depth, eight.bit_depth) == (10, 8)
+        assert ten.at_depth(8).to_bytes() == eight.to_bytes()
+        assert np.any(ten.y & 3)
+
+
+def test_frames_of_different_depths_are_refused(frames: list[Frame], tiny_networks: Networks) -> None:
+    with pytest.raises(ValueError, match="frame 1 is 40x24 of 10 bits, the first is not"):
+        list(encode([frames[0], frames[1].at_depth(10)], Settings(), tiny_networks))
 
 
 def shown_after(packets: list[Packet]) -> list[int]:

@@ -9,7 +9,7 @@ from schedules import schedule
 
 from bcodec.encoder.groups import Group, groups
 from bcodec.encoder.scenes import find_cuts, shrink
-from bcodec.frame import Plane
+from bcodec.frame import Plane, requantized
 from bcodec.gop import Closing, Slot
 
 HEIGHT, WIDTH = 72, 128
@@ -58,8 +58,8 @@ def test_a_flash_is_no_cut(length: int) -> None:
 
 
 def test_a_fade_and_a_change_of_light_are_no_cuts() -> None:
-    planes = [(plane * (20 - t) // 20).astype(np.uint8) for t, plane in enumerate(scene(0, 20))]
-    assert cuts(planes) == []
+    faded = [(plane * (20 - t) // 20).astype(np.uint8) for t, plane in enumerate(scene(0, 20))]
+    assert cuts([*faded]) == []
     planes = scene(0, 18)
     assert cuts(planes[:9] + [(plane // 2).astype(np.uint8) for plane in planes[9:]]) == []
 
@@ -120,3 +120,8 @@ def test_a_cut_splits_the_group_around_it(cut: int) -> None:
     assert [slot.poc for slot in slots if slot.intra] == [*before, *range(cut, 12, 4)]
     place = next(place for place, slot in enumerate(slots) if slot.poc == cut)
     assert {slot.poc for slot in slots[:place]} == set(range(cut))
+
+
+def test_cuts_are_the_same_in_ten_bits() -> None:
+    planes = [*scene(0, 8), *scene(1, 8)]
+    assert cuts(planes) == cuts([requantized(plane, 8, 10) for plane in planes]) == [8]

@@ -103,7 +103,13 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="How much is tried for each frame: time against size.",
 )
 @arguments.raw_size
+@arguments.raw_pixels
 @arguments.fps
+@click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10"]),
+    help="Bits of a sample that are coded.  [default: those of IN; of more than 10, 10]",
+)
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
@@ -125,7 +131,9 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
 )
 @click.option(
-    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
+    "--scene-cut/--no-scene-cut",
+    default=True,
+    help="Begin each scene with an I frame, or do not look for scenes.",
 )
 @click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
@@ -163,7 +171,9 @@ def encode(
     keyint: int,
     preset: str,
     size: tuple[int, int] | None,
+    pix_fmt: str | None,
     fps: Fraction | None,
+    bit_depth: str | None,
     deinterlace: bool,
     autoscale: bool,
     no_audio: bool,
@@ -189,7 +199,7 @@ def encode(
     status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, - for standard input, numbered pictures (shot%04d.png; give --fps), or
-    raw 4:2:0 planes (.yuv, .i420 or -; give --size and --fps).
+    raw 4:2:0 planes (.yuv, .i420 or -; give --size, --fps and, of 10 bits, --pix-fmt).
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -228,7 +238,7 @@ def encode(
             from bcodec.pipeline.encode import encode_file
             from bcodec.video import VideoReader
 
-            _check_raw(source, size, fps)
+            _check_raw(source, size, fps, pix_fmt)
             whole = partial(
                 VideoReader,
                 source,
@@ -239,6 +249,8 @@ def encode(
                 video=video,
                 strict=strict,
                 repeatable=plan.is_search,
+                bit_depth=int(bit_depth) if bit_depth else None,
+                raw_depth=arguments.depth(pix_fmt) or 8,
             )
             first, count = _in_frames(part, whole, source)
             keep = arguments.kept(no_audio, no_subtitles)
@@ -354,7 +366,7 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
     return whole_file(log_json, overwrite=overwrite)
 
 
-def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
+def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None, pix_fmt: str | None) -> None:
     from bcodec.video import RAW_SUFFIXES
 
     raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
@@ -362,5 +374,7 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
         raise UsageError(
             f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
         )
-    if not raw and size:
-        raise UsageError(f"--size is for raw video only ({', '.join(RAW_SUFFIXES)})")
+    if not raw and (size or pix_fmt):
+        raise UsageError(
+            f"{'--size' if size else '--pix-fmt'} is for raw video only ({', '.join(RAW_SUFFIXES)})"
+        )

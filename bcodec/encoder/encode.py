@@ -45,7 +45,7 @@ class Settings:
 def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[Packet]:
     """Packets in coding order for frames in display order; holds one GOP window of frames.
 
-    All frames must be of one size; raises ValueError otherwise.
+    All frames must be of one size and depth; raises ValueError otherwise.
     """
     return (coded.packet for coded in code_frames(frames, settings, networks))
 

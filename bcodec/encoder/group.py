@@ -110,7 +110,8 @@ class GroupCoder:
     def codec_for(self, group: Group) -> FrameCodec:
         """What codes frames of the size of these."""
         first = group.frames[0]
-        self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
+        if self.codec is None:
+            self.codec = FrameCodec(self.networks, first.width, first.height, first.bit_depth)
         return self.codec
 
     def _intra(self, codec: FrameCodec, task: Task) -> tuple[CodedFrame, Anchor, Effort]:

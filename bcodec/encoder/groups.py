@@ -52,7 +52,7 @@ def groups(frames: Iterable[Frame], gop_size: int, keyint: int, *, scene_cut: bo
     """Split frames in display order into groups; holds one group of them, and three frames for the cuts.
 
     `keyint`: how far apart the I frames of a scene are at most, not below `gop_size`. Raises ValueError,
-    after the groups before it, for a frame of another size than the first.
+    after the groups before it, for a frame of another size or depth than the first.
     """
     alike = _of_one_size(frames)
     marked = find_cuts(alike, _luma) if scene_cut and gop_size > 1 else ((frame, False) for frame in alike)
@@ -95,7 +95,8 @@ def _luma(frame: Frame) -> Plane:
 def _of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
     size = None
     for poc, frame in enumerate(frames):
-        size = size or (frame.width, frame.height)
-        if (frame.width, frame.height) != size:
-            raise ValueError(f"frame {poc} is {frame.width}x{frame.height}, the first is not")
+        own = frame.width, frame.height, frame.bit_depth
+        size = size or own
+        if own != size:
+            raise ValueError(f"frame {poc} is {own[0]}x{own[1]} of {own[2]} bits, the first is not")
         yield frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -20,6 +20,7 @@ from bcodec.bitstream import (
     SequenceHeader,
 )
 from bcodec.bitstream.extras import Extras
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
@@ -146,7 +147,7 @@ class Inspection:
             "picture_bytes": self.picture_bytes,
             "width": video.width,
             "height": video.height,
-            "bit_depth": header.bit_depth,
+            "bit_depth": video.bit_depth,
             "frames": self.frames,
             "frame_rate": str(video.frame_rate),
             "average_frame_rate": self.average_rate,
@@ -189,6 +190,7 @@ class Inspection:
                 "matrix": video.colour_matrix,
                 "chroma_location": CHROMA_LOCATIONS[video.chroma_location],
             },
+            "light": asdict(self.extras.light) if self.extras.light != Light() else None,
             "sample_aspect_ratio": str(video.sample_aspect_ratio),
             "rotation": video.rotation,
             "damage": self.damage and str(self.damage),
@@ -216,7 +218,7 @@ class Inspection:
         chroma, aspect = CHROMA_LOCATIONS[video.chroma_location], video.sample_aspect_ratio or "unknown"
         rows = {
             "size": f"{readable_bytes(self.bytes)} in all",
-            "video": f"{video.width}x{video.height}, {header.bit_depth}-bit 4:2:0, chroma {chroma}",
+            "video": f"{video.width}x{video.height}, {video.bit_depth}-bit 4:2:0, chroma {chroma}",
             "rate": self._rate_in_words(),
             "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
             "pictures": f"{readable_bytes(self.picture_bytes)}, {readable_rate(self.bitrate)},"
@@ -229,6 +231,8 @@ class Inspection:
             "shape": f"sample aspect ratio {aspect}, rotated by {video.rotation} degrees",
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
+        if light := str(self.extras.light):
+            rows["light"] = light
         rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
         extras = [
             f"chapter  {float(chapter.begin):.2f} s {_printable(chapter.tags.get('title', ''))}".rstrip()

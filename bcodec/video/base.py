@@ -30,7 +30,9 @@ class Selection:
 
     keep: the kinds of streams that are kept as side data (None: none of them, and a notice). deinterlace: a
     frame is made of two fields. frame_rate: in Hz, instead of the times that the video has. video: which
-    video stream, from 0 (None: the film). strict: damage ends it.
+    video stream, from 0 (None: the film). strict: damage ends it. autoscale: pictures of another size
+    are scaled to that of the first. bit_depth: of the pictures, 8 or 10 (None: that of the video, where it
+    has more than 10 bits 10).
     """
 
     start: int = 0
@@ -41,6 +43,7 @@ class Selection:
     video: int | None = None
     strict: bool = True
     autoscale: bool = False
+    bit_depth: int | None = None
 
 
 @dataclass

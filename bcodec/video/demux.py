@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, groupby
@@ -25,6 +26,7 @@ from bcodec.video.breaks import Break, breaks
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.light import light_of
 from bcodec.video.pipe import Pipe
 from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
@@ -89,7 +91,9 @@ class ContainerInput:
                 self._seek(wanted)
                 first = self.first
             context = self.stream.codec_context
-            self.converter = Converter(first, int(context.color_range), int(context.colorspace))
+            self.converter = Converter(
+                first, int(context.color_range), int(context.colorspace), wanted.bit_depth
+            )
             self.format = self._describe()
             self.side_data = self._describe_side_data()
             self.frames, self.frame_count = self._frames(), self._count()
@@ -340,7 +344,8 @@ class ContainerInput:
         file = FileHeader(self.origin - self.zero, kept_tags(self.container.metadata))
         headers = {track.header.index: track.header for track in self.tracks.values()}
         expected = self._expected() if self.extras.chapters else TimeRange()
-        return SideData(file, headers, self.extras, TimeRange(back=self.zero), expected)
+        extras = replace(self.extras, light=light_of(self.first))
+        return SideData(file, headers, extras, TimeRange(back=self.zero), expected)
 
     def _expected(self) -> TimeRange:
         """The time that is wanted, as it can be known before the pictures are decoded."""
@@ -382,6 +387,7 @@ class ContainerInput:
             colour_transfer=_known(context.color_trc),
             colour_matrix=_known(self.converter.colour_matrix),
             rotation=self.first.rotation % 360,
+            bit_depth=self.converter.bit_depth,
         )
 
     @property

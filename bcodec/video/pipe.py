@@ -29,7 +29,7 @@ CHUNK = 1 << 20  # bytes
 class Pipe(io.RawIOBase):
     """A stream that can be read once; its beginning is looked at before.
 
-    is_plain_y4m: whether it is y4m of 8-bit 4:2:0, which needs no FFmpeg. in_order: whether FFmpeg can read
+    is_plain_y4m: whether it is y4m of 4:2:0 that needs no FFmpeg. in_order: whether FFmpeg can read
     it as it comes.
     """
 

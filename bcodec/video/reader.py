@@ -1,4 +1,4 @@
-"""Videos in: whatever a path names, as pictures in 8-bit 4:2:0."""
+"""Videos in: whatever a path names, as pictures in 4:2:0 of 8 or 10 bits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from io import BufferedReader
@@ -40,14 +41,16 @@ from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
 class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
-    path: anything that PyAV opens, `-` for the standard input; `.yuv` or `.i420` (planar 8-bit 4:2:0; size =
+    path: anything that PyAV opens, `-` for the standard input; `.yuv` or `.i420` (planar 4:2:0; size =
     (width, height) and frame_rate in Hz are then required, and a size else refused, but for the standard
-    input, which is bare planes where it is given); a pattern like `shot%04d.png` for numbered pictures, else
-    at 25 Hz. A pipe whose index may be at its end is copied to a temporary file first.
+    input, which is bare planes where it is given; raw_depth is 8 or 10 bits, of 10 a sample has two bytes,
+    the lower one first); a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz. A pipe whose
+    index may be at its end is copied to a temporary file first.
     frame_rate: a constant rate instead of the times and the rate that the file has.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
+    bit_depth: that of the pictures, 8 or 10, whatever the file has (None: as it has, but at most 10).
     video: which video stream of a container, counted from 0 (None: the film, not a cover). strict: damage is
     raised; else reading goes on behind it, and `damage` counts it. autoscale: pictures that change their size
     are scaled to that of the first; else VideoError. repeatable: a pipe is copied, too, unless it is planes
@@ -80,6 +83,8 @@ class VideoReader:
         video: int | None = None,
         strict: bool = True,
         autoscale: bool = False,
+        bit_depth: int | None = None,
+        raw_depth: int = 8,
         repeatable: bool = False,
         name: str | None = None,
     ) -> None:
@@ -87,14 +92,14 @@ class VideoReader:
         self._name = name or ("standard input" if path == "-" else path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
-        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict, autoscale)
+        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict, autoscale, bit_depth)
         self._copy: IO[bytes] | None = None
         with as_video_errors(self._name), ExitStack() as failing:
             pipe = _pipe(path, size)
             if pipe and not pipe.is_plain_y4m and (repeatable or not pipe.in_order):
                 self._copy = failing.enter_context(pipe.copy())
                 path, pipe = self._copy.name, None
-            self._input = _open(path, self._name, size, wanted, pipe)
+            self._input = _open(path, self._name, size, raw_depth, wanted, pipe)
             failing.pop_all()
         self._again = partial(
             VideoReader,
@@ -107,10 +112,13 @@ class VideoReader:
             video=video,
             strict=strict,
             autoscale=autoscale,
+            bit_depth=bit_depth,
             name=self._name,
         )
         self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
+        if bit_depth:
+            self.format = replace(self.format, bit_depth=bit_depth)
         self.side_data, self.damage = self._input.side_data, self._input.damage
         if self._copy:
             self.notices.append(f"{self._name} has been copied to a temporary file, to be read from there")
@@ -167,7 +175,7 @@ class VideoReader:
         with as_video_errors(self._name):
             for frame, time in islice(self._input.frames, skip, stop):
                 origin = time if origin is None else origin
-                yield TimedFrame(frame, time - origin)
+                yield TimedFrame(frame.at_depth(self.format.bit_depth), time - origin)
             self._input.read_on()
         if origin is None:
             raise VideoError(
@@ -197,10 +205,15 @@ def _pipe(path: str, size: tuple[int, int] | None) -> Pipe | None:
 
 
 def _open(
-    path: str, name: str, size: tuple[int, int] | None, wanted: Selection, pipe: Pipe | None
+    path: str,
+    name: str,
+    size: tuple[int, int] | None,
+    raw_depth: int,
+    wanted: Selection,
+    pipe: Pipe | None,
 ) -> OpenInput:
     if _is_raw(path, size):
-        return _open_raw(path, name, size, wanted)
+        return _open_raw(path, name, size, raw_depth, wanted)
     if size:
         raise VideoError(f"{name}: the size is in the file; give it for raw planes only")
     if is_sequence(path):
@@ -224,20 +237,22 @@ def _open(
     return ContainerInput(path, name, wanted, missing=missing)
 
 
-def _open_raw(path: str, name: str, size: tuple[int, int] | None, wanted: Selection) -> OpenInput:
+def _open_raw(
+    path: str, name: str, size: tuple[int, int] | None, raw_depth: int, wanted: Selection
+) -> OpenInput:
     if wanted.deinterlace:
         raise VideoError(f"{name}: bare planes cannot be deinterlaced")
     if wanted.video:
         raise VideoError(f"{name}: has one video stream, which is number 0")
     if path == "-":
-        return open_raw(sys.stdin.buffer, name, None, size, wanted.frame_rate)
+        return open_raw(sys.stdin.buffer, name, None, size, wanted.frame_rate, raw_depth)
     with ExitStack() as failing:
         stream = failing.enter_context(open(path, "rb"))
         is_file = stat.S_ISREG(os.stat(path).st_mode)
         bytes_there = os.path.getsize(path) if is_file else None
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
-        plain = open_raw(stream, name, bytes_there, size, wanted.frame_rate)
+        plain = open_raw(stream, name, bytes_there, size, wanted.frame_rate, raw_depth)
         failing.pop_all()  # the input keeps it
     return plain
 
@@ -254,7 +269,7 @@ def video_packets(path: str, format: VideoFormat) -> tuple[str, list[int]]:
     Of bare planes, `format` says the size of each. Raises VideoError.
     """
     if Path(path).suffix.lower() in RAW_SUFFIXES:
-        each = picture_bytes(format.width, format.height)
+        each = picture_bytes(format.width, format.height, format.bit_depth)
         return "raw", [each] * (os.path.getsize(path) // each)
     with as_video_errors(path), av.open(f"file:{path}", metadata_errors="ignore") as container:
         stream = container.streams.video[0]
