@@ -246,7 +246,14 @@ def test_compare_names_a_damaged_file(run: Command, clip: Path, coded: Path, whe
 def test_luma_alone_may_order_codecs_otherwise() -> None:
     def points(codec: str, luma: float) -> list[Comparison]:
         return [
-            Comparison(f"{codec}{i}", codec, FORMAT, [Quality(30 + i + luma, 30 + i, 30 + i)], [1000 * 2**i])
+            Comparison(
+                f"{codec}{i}",
+                codec,
+                FORMAT,
+                [Quality(30 + i + luma, 30 + i, 30 + i)],
+                [1000 * 2**i],
+                1 / FORMAT.frame_rate,
+            )
             for i in range(5)
         ]
 
