@@ -12,11 +12,12 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode compare > pictures passes batch > opening
-                           > beside jobs > output plan inspect journal spool demo
+    pipeline/              encode > fit verify decode compare > forecast pictures > passes batch > opening
+                           > beside jobs notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
-    video/                 __init__ > reader writer > demux mux quality > choice sizes seek light > extras
-                           > tracks > convert subtitles adts y4m timeline matroska wholeness > base
+    video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
+                           light > extras > tracks > convert subtitles adts y4m timeline matroska wholeness
+                           > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
@@ -24,8 +25,10 @@ What only an encoder decides: bytes may change, files stay valid:
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
-    spans.py               packets to frames in several processes
-    codec.py               FrameCodec, the one path; packets to frames by it
+    decoder.py             packets to frames in display order
+    windows.py             packets to frames in coding order, by one process or several
+    needed.py              which packets some frames need
+    codec.py               FrameCodec, the one path; packets to pictures by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion prior deblock > latent blockdct > layers
     networks/motion/       codec > prior shift > vectors segments > blocks
@@ -69,7 +72,8 @@ if TYPE_CHECKING:
         SequenceHeader,
         VideoFormat,
     )
-    from bcodec.codec import decode, pick_device
+    from bcodec.codec import pick_device
+    from bcodec.decoder import decode
     from bcodec.encoder.encode import Settings, encode
     from bcodec.errors import BcodecError, BitstreamError, CodecError, VideoError, WeightsError
     from bcodec.frame import Frame
@@ -115,7 +119,8 @@ _HOMES = {
         "SequenceHeader",
         "VideoFormat",
     ),
-    "codec": ("decode", "pick_device"),
+    "codec": ("pick_device",),
+    "decoder": ("decode",),
     "encoder.encode": ("Settings", "encode"),
     "errors": ("BcodecError", "BitstreamError", "CodecError", "VideoError", "WeightsError"),
     "frame": ("Frame",),

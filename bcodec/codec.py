@@ -1,4 +1,4 @@
-"""The codec core: the one path that encoder and decoder share, and packets to frames by it."""
+"""The codec core: the one path that encoder and decoder share, and packets to pictures by it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bcodec.bitstream import (
-    ARITHMETIC_VERSION,
-    FORMAT_VERSION,
-    AuxiliaryPacket,
-    FrameType,
-    Packet,
-    PacketHeader,
-    SequenceHeader,
-)
-from bcodec.bitstream.versions import decoder_of
+from bcodec.bitstream import FrameType, Packet, PacketHeader
 from bcodec.coding import LATENT_PITCH, CollocatedMotion, Encoder, Reference, SymbolCoder
-from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
+from bcodec.dpb import DecodedPictureBuffer, HeldPicture, LostPicture
 from bcodec.entropy.coder import RangeReader
 from bcodec.entropy.tables import Tables
 from bcodec.errors import (
+    BcodecError,
     BitstreamError,
     CodecError,
     EntropyError,
     InexactDevice,
-    MissingPicture,
     MissingReference,
 )
 from bcodec.fixedpoint import exact_precision
@@ -115,90 +106,43 @@ class FrameCodec:
             dpb.insert(HeldPicture(header.poc, header.temporal_layer, reference))
 
 
-class DecodedFrame(NamedTuple):
-    """A picture as it comes out of the decoder: in coding order, with its display index."""
+class Lost(NamedTuple):
+    """A frame that cannot be decoded, and why; without header, something that is no packet."""
 
-    poc: int
-    frame: Frame
-
-
-def decode(
-    packets: Iterable[Packet | AuxiliaryPacket], header: SequenceHeader, networks: Networks
-) -> Iterator[Frame]:
-    """Frames in display order, from the first I frame on; B frames that lead it in display order are dropped.
-
-    Auxiliary packets are passed over. Raises CodecError, which names the frame, after everything before the
-    damage has been yielded; a BitstreamError of `packets` passes through in the same way.
-    """
-    check_header(header, networks)
-    video = header.video
-    codec = FrameCodec(networks, video.width, video.height, video.bit_depth)
-    frames = decode_in_coding_order(codec, from_first_i_frame(packets))
-    yield from in_display_order(frames, header)
+    header: PacketHeader | None
+    error: BcodecError
 
 
-def from_first_i_frame(packets: Iterable[Packet | AuxiliaryPacket]) -> Iterator[Packet]:
-    """The frame packets, without the B frames that lead the first I frame in display order.
+class FrameDecoder:
+    """Decodes packets in coding order, from an I frame on."""
 
-    Raises CodecError where the first is no I frame.
-    """
-    first: int | None = None
-    for packet in packets:
-        if not isinstance(packet, Packet):
-            continue
-        poc = packet.header.poc
-        if first is None:
-            if packet.header.frame_type is not FrameType.I:
-                raise CodecError(f"frame {poc}: the stream does not begin with an I frame")
-            first = poc
-        if poc >= first:
-            yield packet
+    def __init__(self, codec: FrameCodec) -> None:
+        self._codec = codec
+        self._dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
 
-
-def decode_in_coding_order(codec: FrameCodec, packets: Iterable[Packet]) -> Iterator[DecodedFrame]:
-    """Each frame as soon as it is decoded, from an I frame on. Raises CodecError, which names the frame."""
-    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
-    for packet in packets:
+    def decode(self, packet: Packet) -> Decoded | Lost:
+        """The picture of a packet, if it is the one that was encoded; nothing refers to it yet."""
         try:
-            frame = _decode_frame(codec, packet, dpb)
+            decoded = self._codec.code(
+                RangeReader(self._codec.tables, packet.payload), packet.header, self._dpb
+            )
+            if picture_hash(decoded.frame) != packet.picture_hash:
+                raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
         except (EntropyError, MissingReference, BitstreamError) as error:
-            raise CodecError(f"frame {packet.header.poc}: {error}") from error
-        yield DecodedFrame(packet.header.poc, frame)
+            return Lost(packet.header, CodecError(f"frame {packet.header.poc}: {error}"))
+        return decoded
 
+    def keep(self, outcome: Decoded | Lost) -> None:
+        """Hold a picture for later packets, if any refers to it, or its place where it is lost."""
+        header = outcome.header
+        if isinstance(outcome, Decoded):
+            self._codec.keep(outcome, self._dpb)
+        elif header and header.referenced:
+            self._dpb.insert(LostPicture(header.poc, header.temporal_layer))
 
-def in_display_order(frames: Iterable[DecodedFrame], header: SequenceHeader) -> Iterator[Frame]:
-    """The pictures, each as soon as it is next; the first is the first to show. Raises CodecError."""
-    shown: DisplayOrder[Frame] | None = None
-    for poc, frame in frames:
-        if shown is None:
-            shown = DisplayOrder(poc, capacity=header.gop_size.bit_length() + 1)
-        try:
-            ready = shown.push(poc, frame)
-        except MissingPicture as error:
-            raise CodecError(f"frame {poc}: {error}") from error
-        yield from ready
-    if shown is not None and len(shown):
-        raise CodecError(f"the stream ends while {len(shown)} frames wait for an earlier one")
-
-
-def _decode_frame(codec: FrameCodec, packet: Packet, dpb: DecodedPictureBuffer[Reference]) -> Frame:
-    symbols = RangeReader(codec.tables, packet.payload)
-    decoded = codec.code(symbols, packet.header, dpb)
-    if picture_hash(decoded.frame) != packet.picture_hash:
-        raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
-    codec.keep(decoded, dpb)
-    return decoded.frame
-
-
-def check_header(header: SequenceHeader, networks: Networks) -> None:
-    """Refuse what these weights and this arithmetic cannot decode; raises CodecError naming both sides."""
-    arithmetic, model = header.arithmetic_version, header.model_id.hex()
-    decoder = decoder_of(FORMAT_VERSION, arithmetic, model)
-    if arithmetic != ARITHMETIC_VERSION:
-        raise CodecError(
-            f"coded with arithmetic version {arithmetic}, this bcodec has {ARITHMETIC_VERSION}; {decoder}"
-        )
-    if header.model_id != networks.model_id:
-        raise CodecError(
-            f"coded with model {model}, the weights here are {networks.model_id.hex()}; {decoder}"
-        )
+    def run(self, coded: Iterable[Packet | Decoded | Lost]) -> Iterator[Decoded | Lost]:
+        """What becomes of packets, each as soon as it is decoded; what they became already is kept only."""
+        for each in coded:
+            outcome = self.decode(each) if isinstance(each, Packet) else each
+            self.keep(outcome)
+            yield outcome

@@ -10,7 +10,7 @@ from commands import COUNT, FAST, GOP, HEIGHT, WIDTH, Command, Result
 
 from bcodec.bitstream import BitstreamReader
 from bcodec.cli.main import main
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.entropy.tables import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 

@@ -35,7 +35,7 @@ from bcodec.bitstream import (
     SequenceHeader,
     VideoFormat,
 )
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.encoder import worth
 from bcodec.encoder.effort import PRESETS, Effort, Preset
 from bcodec.encoder.encode import Settings, encode, split

@@ -25,7 +25,8 @@ from bcodec.bitstream import (
     Packet,
     SequenceHeader,
 )
-from bcodec.codec import decode, pick_device
+from bcodec.codec import pick_device
+from bcodec.decoder import decode
 from bcodec.encoder.effort import PRESETS, Effort, Preset
 from bcodec.encoder.encode import Settings, code_groups, encode, split
 from bcodec.encoder.qp import chroma_offset, layer_qp

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import moving, write
-from commands import FAST, Command, feed, flipped, one_error, pictures
+from commands import FAST, Command, feed, flipped, pictures
 from packets import VIDEO
 
 from bcodec.errors import UsageError
@@ -101,7 +101,8 @@ def test_commands_do_with_processes_what_they_do_alone(
     assert results[0] == results[1] != b""
     coded.write_bytes(flipped(data, len(data) * 2 // 3))
     endings = [run("decode", coded, "-o", tmp_path / f"{n}.y4m", "--jobs", n) for n in (1, 2)]
-    one_error(endings[1], 1, "a.bcv: frame ", "before the damage kept in")
+    assert endings[1].status == endings[0].status == 1
+    assert " lost by damage; " in endings[1].err
     assert endings[1].err.replace("2.y4m", "1.y4m") == endings[0].err
     assert (tmp_path / "1.y4m").read_bytes() == (tmp_path / "2.y4m").read_bytes()
 

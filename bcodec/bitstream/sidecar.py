@@ -319,7 +319,7 @@ def leading(
                 return taken, chain([packet], packets)
             taken.append(packet)
     except BitstreamError as error:
-        return taken, _raising(error)
+        return taken, chain(_raising(error), packets)
     return taken, iter(())
 
 

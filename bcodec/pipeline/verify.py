@@ -21,8 +21,9 @@ def verify_file(
     """
     tally = Tally(coded.header.video, coded.total, follow)
     try:
-        with closing(pictures(coded, coded.counted(tally), networks, jobs)) as decoded:
-            for _ in zip(decoded, coded.times(), strict=False):  # times that nobody takes would heap up
+        with closing(pictures(coded, coded.counted(tally), networks, jobs, None)) as decoded:
+            for picture in decoded:
+                coded.time(picture.poc)  # those that nobody takes would heap up
                 tally.count_frame()
     except (BitstreamError, CodecError) as error:
         raise coded.unreadable(error, tally.frames) from error

@@ -3,27 +3,25 @@
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import pytest
+from chain import chained, header_of
 from clips import moving
 
-from bcodec.bitstream import (
-    ARITHMETIC_VERSION,
-    AuxiliaryPacket,
-    FrameType,
-    Packet,
-    PacketHeader,
-    SequenceHeader,
-    VideoFormat,
-)
-from bcodec.codec import decode
+from bcodec.bitstream import AuxiliaryPacket, FrameType, Packet, SequenceHeader
+from bcodec.codec import FrameCodec
+from bcodec.coding import Reference
+from bcodec.decoder import Gap, decode, decode_around_damage, decode_part
+from bcodec.dpb import DecodedPictureBuffer
+from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, encode
+from bcodec.encoder.trial import Task, code_frame
 from bcodec.errors import BitstreamError, CodecError, Truncated
 from bcodec.frame import Frame, picture_hash
+from bcodec.gop import Slot
 from bcodec.networks import Networks
-from bcodec.spans import decode_in_parallel, spans
+from bcodec.windows import DecodedFrame, Windows
 
 WIDTH, HEIGHT, GOP = 40, 24, 2
 SOUND = AuxiliaryPacket(1, 0, 0, 0, 0, b"sound")
@@ -32,8 +30,7 @@ AnyPacket = Packet | AuxiliaryPacket
 
 @pytest.fixture(scope="module")
 def header(tiny_networks: Networks) -> SequenceHeader:
-    video = VideoFormat(WIDTH, HEIGHT, Fraction(25), Fraction(1, 25))
-    return SequenceHeader(video, GOP, ARITHMETIC_VERSION, tiny_networks.model_id)
+    return header_of(moving(1, WIDTH, HEIGHT)[0], GOP, tiny_networks)
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +40,12 @@ def packets(tiny_networks: Networks) -> list[Packet]:
     return list(encode(frames, Settings(40, GOP, scene_cut=True, preset="fast"), tiny_networks))
 
 
-def outcome(frames: Iterator[Frame]) -> tuple[list[int], str]:
+def outcome(frames: Iterator[Frame] | Iterator[DecodedFrame]) -> tuple[list[int], str]:
     """Hashes of the frames delivered, and the error that ended it, in words."""
     hashes: list[int] = []
     try:
         for frame in frames:
-            hashes.append(picture_hash(frame))
+            hashes.append(picture_hash(frame if isinstance(frame, Frame) else frame.frame))
     except (BitstreamError, CodecError) as error:
         return hashes, f"{type(error).__name__}: {error}"
     return hashes, ""
@@ -76,7 +73,7 @@ def test_processes_give_the_frames_of_one(
     packets: list[Packet], header: SequenceHeader, tiny_networks: Networks, jobs: int
 ) -> None:
     mixed: list[AnyPacket] = [part for packet in packets for part in (SOUND, packet)]
-    together = outcome(decode_in_parallel(iter(mixed), header, tiny_networks, jobs))
+    together = outcome(decode_part(iter(mixed), header, tiny_networks, jobs=jobs))
     assert together == outcome(decode(packets, header, tiny_networks))
     assert (len(together[0]), together[1]) == (len(packets), "")
     assert multiprocessing.active_children() == []
@@ -94,7 +91,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         for task in tasks:
             yield work(task)
 
-    monkeypatch.setattr("bcodec.spans.in_processes", in_turn)
+    monkeypatch.setattr("bcodec.windows.in_processes", in_turn)
 
 
 def streams(packets: list[Packet]) -> Iterator[Iterable[Packet]]:
@@ -115,7 +112,13 @@ def test_whatever_happens_to_a_stream_the_end_is_the_same(
 ) -> None:
     for ours, theirs in zip(streams(packets), streams(packets), strict=True):
         expected = outcome(decode(theirs, header, tiny_networks))
-        assert outcome(decode_in_parallel(ours, header, tiny_networks, 2)) == expected
+        assert outcome(decode_part(ours, header, tiny_networks, jobs=2)) == expected
+
+
+def tasks(packets: Iterable[Packet], networks: Networks, gop_size: int) -> list[list[Packet]]:
+    """The packets of each task, and then those of the rest, if there is one."""
+    split = Windows(packets, FrameCodec(networks, WIDTH, HEIGHT), gop_size)
+    return [[item for item in task if isinstance(item, Packet)] for task in split.tasks()]
 
 
 @pytest.mark.usefixtures("alone")
@@ -125,53 +128,94 @@ def test_every_order_of_packets_is_split_well(tiny_networks: Networks, gop_size:
     frames = [frame for seed in range(2) for frame in moving(7, WIDTH, HEIGHT, seed=seed)]
     settings = Settings(40, gop_size, scene_cut=cuts, preset="fast")
     coded = list(encode(frames, settings, tiny_networks))
-    video = VideoFormat(WIDTH, HEIGHT, Fraction(25), Fraction(1, 25))
-    header = SequenceHeader(video, gop_size, ARITHMETIC_VERSION, tiny_networks.model_id)
+    header = header_of(frames[0], gop_size, tiny_networks)
     expected = outcome(decode(coded, header, tiny_networks))
     assert len(expected[0]) == len(frames)
-    assert outcome(decode_in_parallel(coded, header, tiny_networks, 2)) == expected
-    parts = list(spans(coded, gop_size))
-    assert [packet for span in parts for packet in span.packets] == coded
+    assert outcome(decode_part(coded, header, tiny_networks, jobs=2)) == expected
+    parts = tasks(coded, tiny_networks, gop_size)
+    anchors = [p for p in coded if p.header.referenced and p.header.temporal_layer == 0]
+    assert [p for part in parts for p in part] == [p for p in coded if p not in anchors]
     assert len(parts) > 1
-    assert all(len(span.packets) <= 2 * gop_size for span in parts)
+    assert all(len(part) <= 2 * gop_size for part in parts)
 
 
-def made_up(frames: str) -> list[Packet]:
-    """Packets of the frames that are named: I0 is an anchor, B*3 one that is a B frame, B1 no reference."""
-    found = []
-    for frame in frames.split():
-        kind, poc = FrameType[frame[0]], int(frame.strip("IB*"))
-        anchor = frame[0] == "I" or "*" in frame
-        found.append(Packet(PacketHeader(poc, kind, 0 if anchor else 1, 30, anchor), b"", 0))
-    return found
+@pytest.fixture(scope="module")
+def long(tiny_networks: Networks) -> list[Packet]:
+    """I0 B*4 B2 B1 B3 I8 B6 B5 B7 B*12 B10 B9 B11 B*13."""
+    return chained(moving(14, WIDTH, HEIGHT), 4, 8, tiny_networks)
+
+
+@pytest.mark.usefixtures("alone")
+def test_windows_of_a_chain_of_anchors_are_decoded_apart(long: list[Packet], tiny_networks: Networks) -> None:
+    header = header_of(moving(1, WIDTH, HEIGHT)[0], 4, tiny_networks)
+    assert [p.header.poc for p in long if p.header.frame_type is FrameType.I] == [0, 8]
+    expected = outcome(decode(long, header, tiny_networks))
+    assert (len(expected[0]), expected[1]) == (14, "")
+    assert outcome(decode_part(long, header, tiny_networks, jobs=2)) == expected
+    assert [names(part) for part in tasks(long, tiny_networks, 4)] == [
+        *("B2 B1 B3", "B6 B5 B7", "B10 B9 B11 B13")
+    ]
 
 
 def names(packets: Iterable[Packet]) -> str:
     return " ".join(f"{packet.header.frame_type.name}{packet.header.poc}" for packet in packets)
 
 
-@pytest.mark.parametrize(
-    ("coded", "split"),
-    [
-        # the first I frame goes with its window, if it is short; the past of a span is the I frame before it
-        ("I0 I2 B1 I4 B3 I6 B5", [("I0 I2 B1", ""), ("I4 B3", "I2"), ("I6 B5", "I4")]),
-        # a scene needs nothing of the one before
-        ("I0 I2 B1 B*3 I4 I6 B5", [("I0", ""), ("I2 B1 B3", "I0"), ("I4 I6 B5", "")]),
-        # no encoder writes B frames between B* and I: these stay together
-        ("I0 I2 B1 B*4 B3 I6 B5 I8 B7", [("I0", ""), ("I2 B1 B4 B3 I6 B5", "I0"), ("I8 B7", "I6")]),
-        ("I0 I2 B1 B*9 I6 B7", [("I0", ""), ("I2 B1 B9 I6 B7", "I0")]),
-    ],
-)
-def test_a_span_has_what_it_needs(coded: str, split: list[tuple[str, str]]) -> None:
-    found = [(names(s.packets), names([s.past] if s.past else [])) for s in spans(made_up(coded), 2)]
-    assert found == split
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("bound", [256, 2])
+def test_what_no_encoder_writes_is_decoded_all_the_same(
+    tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    """An anchor refers to a frame within the window; windows have no end."""
+    monkeypatch.setattr(Windows, "MOST", bound)
+    frames = moving(8, WIDTH, HEIGHT)
+    header = header_of(frames[0], 2, tiny_networks)
+    for layers in ([0, 1, 0, 1, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1, 1, 1]):
+        coded = behind_each_other(frames, layers, tiny_networks)
+        expected = outcome(decode(coded, header, tiny_networks))
+        assert (len(expected[0]), expected[1]) == (8, "")
+        assert outcome(decode_part(coded, header, tiny_networks, jobs=2)) == expected
 
 
-@pytest.mark.parametrize(("count", "read"), [(1, 2), (2, 4), (3, 4), (4, 6), (None, 7)])
-def test_little_more_is_read_than_is_wanted(count: int | None, read: int) -> None:
-    source = iter(made_up("I0 I2 B1 I4 B3 I6 B5"))
-    assert sum(len(span.packets) for span in spans(source, 2, count)) >= (count or 7)
-    assert 7 - len(list(source)) == read
+def behind_each_other(frames: list[Frame], layers: list[int], networks: Networks) -> list[Packet]:
+    """An I frame, and B frames that each refer to the one before."""
+    codec = FrameCodec(networks, WIDTH, HEIGHT)
+    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
+    packets = []
+    for poc, (frame, layer) in enumerate(zip(frames, layers, strict=True)):
+        task = Task(Slot(poc, layer, intra=poc == 0, referenced=True), frame, 40)
+        coded, decoded = code_frame(codec, dpb, task, PRESETS["fast"].effort)
+        codec.keep(decoded, dpb)
+        packets.append(coded.packet)
+    return packets
+
+
+def salvage(parts: Iterator[DecodedFrame | Gap]) -> list[tuple[Any, ...]]:
+    """Pocs and hashes of the pictures, and the gaps in words."""
+    return [
+        (part.first, part.last, str(part.error))
+        if isinstance(part, Gap)
+        else (part.poc, picture_hash(part.frame))
+        for part in parts
+    ]
+
+
+@pytest.mark.usefixtures("alone")
+def test_processes_lose_the_frames_that_one_loses(long: list[Packet], tiny_networks: Networks) -> None:
+    """Of a leaf, and of anchors of the chain before an I frame and before the end."""
+    header = header_of(moving(1, WIDTH, HEIGHT)[0], 4, tiny_networks)
+    whole = dict(salvage(decode_around_damage(long, header, tiny_networks)))
+    for lost, gap in ((1, (1, 1)), (4, (1, 7)), (12, (9, 13))):
+        bad = spoilt(long, [packet.header.poc for packet in long].index(lost))
+        alone, together = (
+            salvage(decode_around_damage(bad, header, tiny_networks, jobs=jobs)) for jobs in (1, 2)
+        )
+        assert together == alone
+        first, last = gap
+        assert [part for part in alone if len(part) == 2] == [
+            (poc, found) for poc, found in whole.items() if not first <= poc <= last
+        ]
+        assert sum(len(part) == 3 for part in alone) == 1
 
 
 # ---------------------------------------------------------------- several processes
@@ -186,7 +230,7 @@ def test_all_before_damage_in_a_later_span_comes_from_processes(
 
     hashes, error = outcome(decode(stream(), header, tiny_networks))
     assert (len(hashes), bool(error)) == (5, True)
-    assert outcome(decode_in_parallel(stream(), header, tiny_networks, 2)) == (hashes, error)
+    assert outcome(decode_part(stream(), header, tiny_networks, jobs=2)) == (hashes, error)
     assert multiprocessing.active_children() == []
 
 
@@ -198,9 +242,9 @@ def test_processes_end_at_once(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(decode_in_parallel(interrupted(), header, tiny_networks, 2))
+        list(decode_part(interrupted(), header, tiny_networks, jobs=2))
     assert multiprocessing.active_children() == []
-    frames = decode_in_parallel(iter(packets), header, tiny_networks, 2)
+    frames = decode_part(iter(packets), header, tiny_networks, jobs=2)
     next(frames)
     frames.close()
     assert multiprocessing.active_children() == []
