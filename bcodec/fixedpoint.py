@@ -62,6 +62,8 @@ class Grid(NamedTuple):
 
 PIXEL = Grid(frac=8, bits=10)  # [-2, 2) in steps of 1/256: (p - 512) / 256 for a ten-bit sample p
 ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64
+EIGHT = Grid(frac=4, bits=8)  # [-8, 8) in steps of 1/16: what enters layers that are in bytes by design
+POSITIVE = Grid(frac=5, bits=8, below=0)  # [0, 8) in steps of 1/32: within them, and rectified by that
 FINE = Grid(frac=7, bits=11)  # [-8, 8) in steps of 1/128: features that become a picture
 LATENT = Grid(frac=8, bits=14)  # [-32, 32) in steps of 1/256: blocks of text on a plain ground need the range
 SEEN_LATENT = Grid(frac=6, bits=12)  # [-32, 32) in steps of 1/64: latents as networks see them
@@ -193,7 +195,8 @@ class Conv2d(nn.Module):
         self.stride, self.groups = stride, groups
         self.activation, self.grid_in, self.grid_out = activation, grid_in, grid_out
         fan_in = c_in // groups * kernel * kernel
-        deviation = 0.0 if zero else math.sqrt((1.6 if activation else 0.8) / fan_in)
+        rectified = activation or grid_out == POSITIVE
+        deviation = 0.0 if zero else math.sqrt((1.6 if rectified else 0.8) / fan_in)
         self.weight = nn.Parameter(torch.randn(c_out, c_in // groups, kernel, kernel) * deviation)
         self.bias = nn.Parameter(torch.zeros(c_out))
         self.frozen: tuple[Tensor, Tensor] | None = None
@@ -264,7 +267,9 @@ class Conv2d(nn.Module):
 
     @cached_property
     def _packed(self) -> int8.Packed | None:
-        """The fixed weights as int8 kernels take them; None where these would not be exact."""
+        """The fixed weights as int8 kernels take them; None where these would not be exact, or not pay."""
+        if self.groups > 1:
+            return None
         weight, bias, exponent = self.integers()
         unit = torch.exp2(-exponent - self.grid_in.frac)
         return int8.pack(weight, bias, unit, self.stride, -self.grid_in.lowest)

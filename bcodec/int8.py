@@ -1,7 +1,7 @@
 """Convolutions of bytes by oneDNN's int8 kernels: the sums of float32, in an eighth of its time.
 
-The kernels multiply bytes without a sign by weights of eight bits with one, and add up in 32 bits; every scale
-here is a power of two. So what comes out does not depend on the kernel, and it is only a matter of time
+The kernels multiply bytes without a sign by weights of eight bits with one, and add up in 32 bits; every
+scale here is a power of two. So what comes out does not depend on the kernel, and it is only a matter of time
 whether bytes or float32 are added up. Where a processor has no instruction for that (VNNI, AMX), the kernels
 add pairs of products in 16 bits that saturate: the self-test finds out, and float32 serves.
 """

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, Conv2d, Grid, hard_sigmoid, snap
+from bcodec.fixedpoint import ACTIVATION, EIGHT, INT8, POSITIVE, Conv2d, Grid, hard_sigmoid, snap
 
 PLANES = 6  # four luma phases, U, V: at half resolution
 
@@ -47,6 +48,24 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""
         return self.conv2(self.conv1(x, to=self.conv2), residual=x)  # type: ignore[no-any-return]
+
+
+class Pointwise(Conv2d):
+    """1x1 convolution in bytes: [B, C_in, H, W] on the grid EIGHT -> [B, C_out, H, W]."""
+
+    def __init__(
+        self, c_in: int, c_out: int, *, zero: bool = False, grid_in: Grid = EIGHT, grid_out: Grid = ACTIVATION
+    ) -> None:
+        super().__init__(c_in, c_out, kernel=1, zero=zero, grid_in=grid_in, grid_out=grid_out, sums=INT8)
+
+
+class Depthwise(Conv2d):
+    """3x3 convolution of each channel alone, without a sign, [B, C, H, W] -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, groups=channels, grid_in=POSITIVE, grid_out=POSITIVE, sums=INT8)
+        with torch.no_grad():
+            self.weight[:, :, 1, 1] += 0.5
 
 
 class Down(Conv2d):

@@ -48,7 +48,7 @@ def to_arrays(net: nn.Module) -> Arrays:
             arrays[f"{name}.weight"] = weight.to("cpu", torch.int16).numpy()
             arrays[f"{name}.bias"] = bias.to("cpu", torch.int32).numpy()
             arrays[f"{name}.exponent"] = exponent.to("cpu", torch.int8).numpy()
-            if module.takes_bytes:
+            if module.takes_bytes and module.groups == 1:
                 arrays[f"{name}.grid"] = np.array([module.grid_in.frac, -module.grid_in.lowest], np.int16)
         elif isinstance(module, QStep):
             table, offsets = module.integers()
