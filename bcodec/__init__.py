@@ -15,12 +15,12 @@ Files and pictures, without a screen:
     pipeline/              encode > fit verify decode compare > pictures passes batch > opening
                            > beside jobs > output plan inspect journal spool demo
                            > tally stdio moments colour
-    video/                 __init__ > reader writer > demux mux quality > choice sizes seek > extras > tracks
-                           > convert subtitles adts y4m timeline matroska wholeness > base
+    video/                 __init__ > reader writer > demux mux quality > choice sizes seek light > extras
+                           > tracks > convert subtitles adts y4m timeline matroska wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
-    encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
-                           > motion filters > blocksizes worth effort qp scenes
+    encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
+                           > analyst rdoq > motion filters > blocksizes worth effort qp scenes
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
@@ -41,12 +41,12 @@ What the format says, and what all stand on:
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
     processes.py           work that several of them share
-    bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
+    bitstream/             sidecar __init__ > extras reader writer > layout light > tags > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:
 
-    encode   file -> VideoReader -> Frame -> Group -> Slot -> FrameCodec.code(ThriftyWriter, Analyst)
+    encode   file -> VideoReader -> Frame -> Group -> Task -> FrameCodec.code(ThriftyWriter, Analyst)
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file

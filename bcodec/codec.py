@@ -41,20 +41,24 @@ def pick_device(name: str) -> str:
 
 
 class Decoded(NamedTuple):
-    """A decoded picture, and what else its reference is made of: its latent and, of a B frame, its motion."""
+    """A decoded frame as it is shown, and what its reference is made of.
+
+    That is the picture in all its ten bits, its latent and, of a B frame, its motion.
+    """
 
     header: PacketHeader
     frame: Frame
+    picture: Frame
     y_hat: Tensor
     motion: CollocatedMotion | None
 
 
 class FrameCodec:
-    """Codes frames of one size, either way: the one path that encoder and decoder share."""
+    """Codes frames of one size and depth, either way: the one path that encoder and decoder share."""
 
-    def __init__(self, networks: Networks, width: int, height: int) -> None:
+    def __init__(self, networks: Networks, width: int, height: int, bit_depth: int = 8) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
-        self.width, self.height = width, height
+        self.width, self.height, self.bit_depth = width, height, bit_depth
         rows, columns = (aligned(side) // LATENT_PITCH for side in (height, width))
         self.latent_size = rows, columns
 
@@ -86,18 +90,18 @@ class FrameCodec:
             x_hat, y_hat, motion = networks.bframe(
                 symbols, past.picture, future.picture, distances, qp, encoder, chroma_qp=chroma_qp
             )
-        frame = to_frame(finish(x_hat), self.width, self.height)
+        picture = to_frame(finish(x_hat), self.width, self.height)
         steps = networks.level_steps(header.qp, header.chroma_qp, intra=header.frame_type is FrameType.I)
-        filtered = Frame(*loop_filter(symbols, frame.planes, steps, encoder))
-        return Decoded(header, filtered, y_hat, motion)
+        filtered = Frame(*loop_filter(symbols, picture.planes, steps, encoder))
+        return Decoded(header, filtered.at_depth(self.bit_depth), filtered, y_hat, motion)
 
     @torch.no_grad()
     def keep(self, decoded: Decoded, dpb: DecodedPictureBuffer[Reference]) -> None:
         """Hold a decoded picture for later frames, if any refers to it."""
-        header, frame, y_hat, motion = decoded
+        header, _, picture, y_hat, motion = decoded
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
-            padded, (qp, _) = to_tensor(frame).to(self.networks.device), self.qps(header)
+            padded, (qp, _) = to_tensor(picture).to(self.networks.device), self.qps(header)
             reference = self.networks.reference(padded, y_hat, qp, motion)
             dpb.insert(HeldPicture(header.poc, header.temporal_layer, reference))
 

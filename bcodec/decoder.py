@@ -93,12 +93,12 @@ def _in_coding_order(
     jobs: int,
 ) -> Generator[Outcome, None, None]:
     check_header(header, networks)
-    size = header.video.width, header.video.height
+    video = header.video
     wanted = needed(from_first_i_frame(with_damage(packets)), start, count)
     if jobs == 1:
-        yield from decode_alone(wanted, FrameCodec(networks, *size))
+        yield from decode_alone(wanted, FrameCodec(networks, video.width, video.height, video.bit_depth))
     else:
-        with closing(decode_in_parallel(wanted, networks, size, header.gop_size, jobs)) as outcomes:
+        with closing(decode_in_parallel(wanted, networks, video, header.gop_size, jobs)) as outcomes:
             yield from outcomes
 
 
@@ -236,5 +236,3 @@ def check_header(header: SequenceHeader, networks: Networks) -> None:
         raise CodecError(
             f"coded with model {model}, the weights here are {networks.model_id.hex()}; {decoder}"
         )
-    if header.bit_depth != 8:
-        raise CodecError(f"{header.bit_depth}-bit pictures are not supported")

@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 
-from bcodec.bitstream import FrameType, Packet
+from bcodec.bitstream import FrameType, Packet, VideoFormat
 from bcodec.codec import Decoded, FrameCodec, FrameDecoder, Lost
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.errors import MissingReference
@@ -49,18 +49,18 @@ def decode_alone(coded: Iterable[Packet | Decoded | Lost], codec: FrameCodec) ->
 def decode_in_parallel(
     packets: Iterable[Packet | Lost],
     networks: Networks,
-    size: tuple[int, int],
+    video: VideoFormat,
     gop_size: int,
     jobs: int,
 ) -> Generator[Outcome, None, None]:
     """What `decode_alone` gives, computed by `jobs` processes beside this one, which decodes anchors.
 
-    size: width and height. Tasks are of at least `gop_size` frames, and `jobs` + 1 of them are held. Raises
+    Tasks are of at least `gop_size` frames, and `jobs` + 1 of them are held. Raises
     ProcessKilled where a process dies. Close it to end the processes at once.
     """
-    codec = FrameCodec(networks, *size)
+    codec = _codec(networks, video)
     split = Windows(packets, codec, gop_size)
-    with closing(in_processes(partial(_worker, networks, size), split.tasks(), jobs)) as results:
+    with closing(in_processes(partial(_worker, networks, video), split.tasks(), jobs)) as results:
         for result in results:
             inside = iter(result)
             for outcome in split.places.popleft():
@@ -190,8 +190,12 @@ def _outcome(outcome: Decoded | Lost) -> Outcome:
     return outcome if isinstance(outcome, Lost) else DecodedFrame(outcome.header.poc, outcome.frame)
 
 
-def _worker(networks: Networks, size: tuple[int, int]) -> Callable[[Task], list[Outcome]]:
-    return partial(_decode_task, FrameCodec(networks, *size))
+def _codec(networks: Networks, video: VideoFormat) -> FrameCodec:
+    return FrameCodec(networks, video.width, video.height, video.bit_depth)
+
+
+def _worker(networks: Networks, video: VideoFormat) -> Callable[[Task], list[Outcome]]:
+    return partial(_decode_task, _codec(networks, video))
 
 
 def _decode_task(codec: FrameCodec, task: Task) -> list[Outcome]:

@@ -7,7 +7,7 @@ from bcodec.codec import FrameCodec
 from bcodec.coding import Reference
 from bcodec.dpb import DecodedPictureBuffer
 from bcodec.encoder.effort import PRESETS
-from bcodec.encoder.group import Task, code_frame
+from bcodec.encoder.trial import Task, code_frame
 from bcodec.frame import Frame
 from bcodec.gop import Closing, Slot, intra_anchor, window
 from bcodec.networks import Networks

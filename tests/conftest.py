@@ -52,7 +52,7 @@ def coded(clip: Path, tiny_weights: Path) -> Path:
     target = clip.with_name("coded.bcv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
-        assert main(["encode", str(clip), "-o", str(target), "--gop", str(GOP), *map(str, FAST)]) == 0
+        assert main(["encode", str(clip), "-o", str(target), "--keyint", str(GOP), *map(str, FAST)]) == 0
     return target
 
 

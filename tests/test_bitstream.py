@@ -168,6 +168,7 @@ videos = st.builds(
     colour_matrix=st.integers(0, 255),
     chroma_location=st.integers(0, 6),
     rotation=st.integers(0, 359),
+    bit_depth=st.sampled_from([8, 10]),
 )
 sequence_headers = st.builds(
     SequenceHeader,
@@ -175,7 +176,6 @@ sequence_headers = st.builds(
     gop_size=st.integers(1, 64),
     arithmetic_version=st.integers(0, 2**16 - 1),
     model_id=st.binary(min_size=8, max_size=8),
-    bit_depth=st.sampled_from([8, 10]),
 )
 b_frames = st.builds(
     Packet,

@@ -68,7 +68,7 @@ def test_pipes_carry_the_same_bytes_as_files(
     run: Command, clip: Path, coded: Path, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed(monkeypatch, clip.read_bytes())
-    result = run("encode", "-", "-o", "-", "--gop", GOP, *FAST)
+    result = run("encode", "-", "-o", "-", "--keyint", GOP, *FAST)
     assert (result.status, result.out) == (0, coded.read_bytes())
     feed(monkeypatch, result.out)
     result = run("decode", "-", "-o", "-", *QUICK)

@@ -313,7 +313,7 @@ def test_xpsnr_is_held_group_by_group(
     tiny_networks: Networks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    target, settings = tmp_path / "held.bcv", Settings(20, 4, preset="fast")
+    target, settings = tmp_path / "held.bcv", Settings(40, 4, preset="fast")
     with caplog.at_level("DEBUG", "bcodec"), VideoReader(str(clip)) as reader:
         encode_file(reader, str(target), settings, tiny_networks, Plan(target_xpsnr=12.1))
     told = re.findall(r"frames (\d+) to (\d+): qp ([\d.]+), ([\d.]+) dB, (\d+) trials", caplog.text)

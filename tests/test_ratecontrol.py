@@ -9,10 +9,10 @@ from clips import format_of, moving
 from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
 from bcodec.decoder import decode
 from bcodec.encoder.encode import Settings
-from bcodec.encoder.group import CodedFrame
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import LAYER_QP, layer_qp
 from bcodec.encoder.ratecontrol import analyse, fit_size, hold_quality, search
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import picture_hash
 from bcodec.networks import Networks
 

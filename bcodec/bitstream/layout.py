@@ -196,7 +196,7 @@ def header_to_bytes(header: SequenceHeader) -> bytes:
         header.model_id,
         video.width,
         video.height,
-        header.bit_depth,
+        video.bit_depth,
         _CHROMA_420,
         header.gop_size,
         video.colour_range,
@@ -249,9 +249,9 @@ def _header_from_bytes(data: bytes) -> SequenceHeader:
         Fraction(rate, rate_den),
         Fraction(base, base_den),
         Fraction(aspect, aspect_den),
-        *colour_and_rotation,
+        *[*colour_and_rotation, depth],
     )
-    return SequenceHeader(video, gop_size, arithmetic, model_id, depth)
+    return SequenceHeader(video, gop_size, arithmetic, model_id)
 
 
 def _packet_start(kind: PacketKind, length: int) -> bytes:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HIGHEST_RATE = 90_000  # frames per second, the clock of MPEG: no camera means more
 MOST_THREADS, MOST_JOBS = 256, 64
+RAW_PIXELS = {"yuv420p": 8, "yuv420p10le": 10}  # as FFmpeg calls them, and their bits
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
 FILE = click.Path(readable=False)  # not checked here: a shell completes it by what is there
@@ -176,6 +177,16 @@ fps = click.option(
     " keeps its times.",
 )
 raw_size = click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels.")
+raw_pixels = click.option(
+    "--pix-fmt",
+    type=click.Choice(list(RAW_PIXELS)),
+    help="Samples of raw video: yuv420p has 8 bits and is the default, yuv420p10le 10 bits in two bytes.",
+)
+
+
+def depth(pixels: str | None) -> int | None:
+    """Bits of a sample of raw video, None where nothing is said."""
+    return RAW_PIXELS[pixels] if pixels else None
 
 
 def raw_video(command: T) -> T:
@@ -186,7 +197,7 @@ def raw_video(command: T) -> T:
         metavar="R",
         help="Rate of raw video or numbered pictures, frames per second: 25, 30000/1001.",
     )
-    return raw_size(rate_of_raw(command))
+    return raw_size(raw_pixels(rate_of_raw(command)))
 
 
 def streams(command: T) -> T:

@@ -27,8 +27,8 @@ from bcodec.pipeline.tally import in_frames
     "target",
     type=arguments.FILE,
     metavar="OUT",
-    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is"
-    " standard output, y4m if --format is not given.",
+    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, of 10 bits H.265, near lossless), .y4m,"
+    " .yuv; - is standard output, y4m if --format is not given.",
 )
 @click.option(
     "--format",

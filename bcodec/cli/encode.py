@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP
+from bcodec.bitstream import MAX_FRAMES, MAX_GOP_SIZE, MAX_QP
 from bcodec.cli import arguments
 from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
 from bcodec.errors import UsageError, VideoError
+from bcodec.gop import GOP_SIZE, KEYINT
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
 from bcodec.pipeline.moments import Seconds
@@ -85,9 +86,15 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 @click.option(
     "--gop",
     type=click.IntRange(1, MAX_GOP_SIZE),
-    default=32,
     metavar="N",
-    help="Frames from one I frame to the next; 1 is all I frames.",
+    help=f"Frames from one anchor, I or B*, to the next.  [default: {GOP_SIZE}, or --keyint if that is less]",
+)
+@click.option(
+    "--keyint",
+    type=click.IntRange(1, MAX_FRAMES),
+    default=KEYINT,
+    metavar="N",
+    help="Frames from one I frame to the next at most; more are coded where they pay. 1 is all I frames.",
 )
 @click.option(
     "--preset",
@@ -96,7 +103,13 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="How much is tried for each frame: time against size.",
 )
 @arguments.raw_size
+@arguments.raw_pixels
 @arguments.fps
+@click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10"]),
+    help="Bits of a sample that are coded.  [default: those of IN; of more than 10, 10]",
+)
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
@@ -113,7 +126,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
 )
 @click.option(
-    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
+    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or do not look for scenes."
 )
 @click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
@@ -147,10 +160,13 @@ def encode(
     max_size: float | None,
     target_psnr: float | None,
     target_xpsnr: float | None,
-    gop: int,
+    gop: int | None,
+    keyint: int,
     preset: str,
     size: tuple[int, int] | None,
+    pix_fmt: str | None,
     fps: Fraction | None,
+    bit_depth: str | None,
     deinterlace: bool,
     no_audio: bool,
     no_subtitles: bool,
@@ -175,7 +191,8 @@ def encode(
     status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
-    .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
+    .i420; give --size, --fps and, of 10 bits, --pix-fmt), or - for standard input: y4m or, with --size and
+    --fps, raw planes.
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -194,6 +211,9 @@ def encode(
     plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
     part = arguments.part(start, duration, frames)
     networks = cache(partial(arguments.networks, device, threads))
+    gop = min(GOP_SIZE, keyint) if gop is None else gop
+    if keyint < gop:
+        raise UsageError(f"--keyint {keyint} is below --gop {gop}: each I frame is an anchor, too")
 
     def encode_one(source: str, target: str) -> None:
         refuse_same_file(source, target)
@@ -211,7 +231,7 @@ def encode(
             from bcodec.pipeline.encode import encode_file
             from bcodec.video import VideoReader
 
-            _check_raw(source, size, fps)
+            _check_raw(source, size, fps, pix_fmt)
             whole = partial(
                 VideoReader,
                 source,
@@ -220,6 +240,8 @@ def encode(
                 deinterlace=deinterlace,
                 video=video,
                 strict=strict,
+                bit_depth=int(bit_depth) if bit_depth else None,
+                raw_depth=arguments.depth(pix_fmt) or 8,
             )
             first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
             keep = arguments.kept(no_audio, no_subtitles)
@@ -228,7 +250,7 @@ def encode(
                 encoded = encode_file(
                     reader,
                     path,
-                    Settings(qp, gop, scene_cut, preset),
+                    Settings(qp, gop, keyint, scene_cut, preset),
                     networks(),
                     plan,
                     reopen=open_video if _can_reopen(source) else None,
@@ -328,7 +350,7 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
     return whole_file(log_json, overwrite=overwrite)
 
 
-def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
+def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None, pix_fmt: str | None) -> None:
     from bcodec.video import RAW_SUFFIXES
 
     raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
@@ -336,5 +358,7 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
         raise UsageError(
             f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
         )
-    if not raw and size:
-        raise UsageError(f"--size is for raw video only ({', '.join(RAW_SUFFIXES)})")
+    if not raw and (size or pix_fmt):
+        raise UsageError(
+            f"{'--size' if size else '--pix-fmt'} is for raw video only ({', '.join(RAW_SUFFIXES)})"
+        )

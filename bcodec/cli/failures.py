@@ -19,7 +19,7 @@ QUALITY = "the quality is -q, where higher is better: 0 (small) to 63 (good)"
 ELSEWHERE = {
     **dict.fromkeys(("--crf", "-crf", "--qp", "-qp", "--quality", "--cq"), QUALITY),
     **dict.fromkeys(("-b", "-b:v", "--rate", "--tbr"), "the bitrate is --bitrate"),
-    **dict.fromkeys(("--keyint", "-g"), "the distance of I frames is --gop"),
+    "-g": "the largest distance of I frames is --keyint",
     **dict.fromkeys(("--seek", "-ss", "--skip"), "where to begin is --start"),
     **dict.fromkeys(("-t", "--limit", "--vframes"), "how long is --duration"),
     **dict.fromkeys(("--input-res", "--resolution", "-s"), "the size of raw planes is --size"),

@@ -1,18 +1,20 @@
 """Coding the groups of one video in several processes: the same packets as in one, in the same order.
 
-Each process codes whole groups. It needs no picture from another process: the I frame before a group is coded
-again, which gives the same reference.
+The first process codes the anchors, one after the other: they make a chain. What lies between two of them
+needs nothing else, and is coded by another process.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 
 from bcodec.encoder.effort import Preset
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, ClosedGroup, GroupCoder
 from bcodec.encoder.groups import Group
+from bcodec.encoder.trial import CodedFrame
 from bcodec.networks import Networks
 from bcodec.processes import in_processes
 
@@ -24,20 +26,27 @@ def code_in_parallel(
     preset: Preset,
     jobs: int,
     *,
+    past: Anchor | None = None,
     pictures: bool = False,
 ) -> Iterator[CodedFrame]:
     """What `code_groups` gives, computed by `jobs` processes; holds the frames of `jobs` + 1 groups.
 
     Raises ProcessKilled where a process dies.
     """
-    coder = partial(_coder, networks, preset, qp, pictures=pictures)
-    with closing(in_processes(coder, parts, jobs)) as groups:
-        for group in groups:
-            yield from group
-
-
-def _coder(
-    networks: Networks, preset: Preset, qp: float, *, pictures: bool
-) -> Callable[[Group], list[CodedFrame]]:
     coder = GroupCoder(networks, preset, pictures=pictures)
-    return lambda group: list(coder.code(group, qp))
+    anchors = deque[CodedFrame]()  # whose groups are being coded
+
+    def closed_groups() -> Iterator[ClosedGroup]:
+        for closed in coder.chain(parts, qp, past):
+            anchors.append(coder.shown(closed.coded))
+            yield closed._replace(coded=anchors[-1])
+
+    with closing(in_processes(partial(_coder, networks, preset, pictures), closed_groups(), jobs)) as groups:
+        for rest in groups:
+            yield anchors.popleft()
+            yield from rest
+
+
+def _coder(networks: Networks, preset: Preset, pictures: bool) -> Callable[[ClosedGroup], list[CodedFrame]]:
+    coder = GroupCoder(networks, preset, pictures=pictures)
+    return lambda closed: list(coder.rest(closed))

@@ -16,8 +16,9 @@ from typing import NamedTuple, TypeAlias
 from bcodec.bitstream import MAX_QP
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, split
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame
 from bcodec.networks import Networks
 
@@ -158,9 +159,9 @@ def hold_quality(
     follow it. `settings.qp` is tried first.
     """
     coder = GroupCoder(networks, PRESETS[settings.preset], pictures=pictures)
-    qp = settings.qp
+    qp, past = settings.qp, None
     for unit in _units(split(frames, settings)):
-        trials = _Trials(coder, unit, qp, target, quality)
+        trials = _Trials(coder, unit, past, target, quality)
         made = search(
             trials.make,
             target,
@@ -170,7 +171,7 @@ def hold_quality(
             trials=QUALITY_TRIALS,
         )
         assert trials.best
-        (qp, value), coded = trials.best
+        (qp, value), coded, past = trials.best
         which = f"frames {unit[0].start} to {unit[-1].end}"
         log.debug(f"{which}: qp {qp:g}, {value:.2f} dB, {len(made)} trials")
         yield from coded
@@ -182,20 +183,20 @@ class _Trials:
 
     coder: GroupCoder
     unit: Unit
-    past_qp: float
+    past: Anchor | None
     target: float
     quality: Measure
-    best: tuple[Probe, list[CodedFrame]] | None = None
+    best: tuple[Probe, list[CodedFrame], Anchor | None] | None = None
 
     def make(self, qp: float) -> float:
         """Code them at a qp; their quality."""
-        opening, *rest = self.unit
-        coded = list(self.coder.code(opening, qp, self.past_qp))
-        for group in rest:
-            coded += self.coder.code(group, qp)
+        coded, past = list[CodedFrame](), self.past
+        for closed in self.coder.chain(self.unit, qp, past):
+            coded += [self.coder.shown(closed.coded), *self.coder.rest(closed)]
+            past = closed.anchor
         value = self.quality(self.unit, coded)
         if not self.best or abs(value - self.target) < abs(self.best[0].value - self.target):
-            self.best = Probe(qp, value), coded
+            self.best = Probe(qp, value), coded, past
         return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from itertools import islice, zip_longest
@@ -109,12 +109,13 @@ class _Measures:
     """All that is measured of one video beside its source, pair by pair; to be closed."""
 
     def __init__(self, format: VideoFormat, *, with_ms_ssim: bool) -> None:
-        shape = format.width, format.height, format.frame_rate
+        shape = format.width, format.height, format.frame_rate, format.bit_depth
         self.with_ms_ssim, self.filters = with_ms_ssim, QualityFilters(*shape)
         self.vmaf = VmafFilter(*shape) if has_vmaf() else None
-        self.qualities: list[Quality] = []
+        self.bit_depth, self.qualities = format.bit_depth, list[Quality]()
 
     def add(self, before: Frame, after: Frame) -> None:
+        before, after = before.at_depth(self.bit_depth), after.at_depth(self.bit_depth)
         quality = Quality.of(before.planes, after.planes, with_ms_ssim=self.with_ms_ssim)
         self.qualities.append(quality._replace(**self.filters.measure(before, after)))
         if self.vmaf:
@@ -139,6 +140,7 @@ def compare(
     networks: Callable[[], Networks],
     size: tuple[int, int] | None = None,
     frame_rate: Fraction | None = None,
+    raw_depth: int | None = None,
     frames: int | None = None,
     with_ms_ssim: bool = True,
     jobs: int | None = 1,
@@ -147,20 +149,23 @@ def compare(
     """Compare a video with its source, `frames` frames at most; `tick` is called after each.
 
     `networks` is called once there is a .bcv file to decode, by `jobs` processes (None: as many as
-    help). Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the reference.
-    Raises VideoError, Unreadable, CodecError, ProcessKilled.
+    help). Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the reference,
+    and so it is with `raw_depth` (8 or 10 bits). Where one has 8 bits and the other 10, both are compared in
+    10. Raises VideoError, Unreadable, CodecError, ProcessKilled.
     """
     with ExitStack() as stack:
         decode = partial(_decoded, networks=networks, jobs=jobs, count=frames)
-        ours = stack.enter_context(_opened(reference, decode, size, frame_rate))
+        ours = stack.enter_context(_opened(reference, decode, size, frame_rate, raw_depth or 8))
         shape = size or (ours.format.width, ours.format.height), frame_rate or ours.format.frame_rate
-        theirs = stack.enter_context(_opened(distorted, decode, *shape))
+        theirs = stack.enter_context(_opened(distorted, decode, *shape, raw_depth or ours.format.bit_depth))
         of_both = [(c.format.width, c.format.height) for c in (ours, theirs)]
         if of_both[0] != of_both[1]:
             a, b = (f"{width}x{height}" for width, height in of_both)
             raise VideoError(f"{distorted}: is {b}, and {reference} is {a}")
         result = Comparison(distorted, theirs.codec, theirs.format, [], [])
-        measures = stack.enter_context(closing(_Measures(ours.format, with_ms_ssim=with_ms_ssim)))
+        depth = max(ours.format.bit_depth, theirs.format.bit_depth)
+        format = replace(ours.format, bit_depth=depth)
+        measures = stack.enter_context(closing(_Measures(format, with_ms_ssim=with_ms_ssim)))
         for before, after in islice(zip_longest(ours.frames, theirs.frames), frames):
             if before is None or after is None:
                 how = "shorter" if after is None else "longer"
@@ -182,6 +187,7 @@ def _opened(
     decode: Callable[[CodedVideo, dict[int, int]], Generator[Frame, None, None]],
     size: tuple[int, int] | None,
     frame_rate: Fraction | None,
+    raw_depth: int,
 ) -> Iterator[Opened]:
     raw = path.lower().endswith(RAW_SUFFIXES)
     with open(path, "rb") as file:
@@ -191,7 +197,11 @@ def _opened(
                 yield Opened(path, f"bcodec {coded.header.model_id.hex()}", coded.header.video, frames, sizes)
             return
     with VideoReader(
-        path, size=size if raw else None, frame_rate=frame_rate if raw else None, keep=()
+        path,
+        size=size if raw else None,
+        frame_rate=frame_rate if raw else None,
+        raw_depth=raw_depth,
+        keep=(),
     ) as video:
         codec, packets = video_packets(path, video.format)
         yield Opened(path, codec, video.format, iter(video), dict(enumerate(packets)))

@@ -56,7 +56,7 @@ def jobs_for(
 
 def bytes_of_process(video: VideoFormat, gop_size: int) -> int:
     """The memory that one more process takes, about."""
-    gop = (gop_size + 1) * COPIES * picture_bytes(video.width, video.height)
+    gop = (gop_size + 1) * COPIES * picture_bytes(video.width, video.height, video.bit_depth)
     return AT_REST + PER_SAMPLE * video.width * video.height + gop
 
 

@@ -14,11 +14,11 @@ from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
 from bcodec.bitstream.sidecar import InterleavedWriter
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_groups, split
-from bcodec.encoder.group import CodedFrame
 from bcodec.encoder.groups import sample
 from bcodec.encoder.parallel import code_in_parallel
 from bcodec.encoder.ratecontrol import hold_quality, mean_psnr
 from bcodec.encoder.resume import go_on, kept_packets
+from bcodec.encoder.trial import CodedFrame
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.networks import Networks

@@ -30,7 +30,8 @@ class Selection:
 
     keep: the kinds of streams that are kept as side data (None: none of them, and a notice). deinterlace: a
     frame is made of two fields. frame_rate: in Hz, instead of the times that the video has. video: which
-    video stream, from 0 (None: the film). strict: damage ends it.
+    video stream, from 0 (None: the film). strict: damage ends it. bit_depth: of the pictures, 8 or 10 (None:
+    that of the video, where it has more than 10 bits 10).
     """
 
     start: int = 0
@@ -40,6 +41,7 @@ class Selection:
     frame_rate: Fraction | None = None
     video: int | None = None
     strict: bool = True
+    bit_depth: int | None = None
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 
@@ -23,6 +24,7 @@ from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Select
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter
 from bcodec.video.extras import attachments_of, chapters_of
+from bcodec.video.light import light_of
 from bcodec.video.seek import LEADS, time_of
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
@@ -75,7 +77,9 @@ class ContainerInput:
                 self._seek(wanted)
                 first = self.first
             context = self.stream.codec_context
-            self.converter = Converter(first, int(context.color_range), int(context.colorspace))
+            self.converter = Converter(
+                first, int(context.color_range), int(context.colorspace), wanted.bit_depth
+            )
             self.format = self._describe()
             self.side_data = self._describe_side_data()
             self.frames, self.frame_count = self._frames(), self._count()
@@ -283,7 +287,8 @@ class ContainerInput:
         file = FileHeader(self.origin - self.zero, kept_tags(self.container.metadata))
         headers = {track.header.index: track.header for track in self.tracks.values()}
         expected = self._expected() if self.extras.chapters else TimeRange()
-        return SideData(file, headers, self.extras, TimeRange(back=self.zero), expected)
+        extras = replace(self.extras, light=light_of(self.first))
+        return SideData(file, headers, extras, TimeRange(back=self.zero), expected)
 
     def _expected(self) -> TimeRange:
         """The time that is wanted, as it can be known before the pictures are decoded."""
@@ -313,6 +318,7 @@ class ContainerInput:
             colour_transfer=_known(context.color_trc),
             colour_matrix=_known(self.converter.colour_matrix),
             rotation=self.first.rotation % 360,
+            bit_depth=self.converter.bit_depth,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Videos in: whatever a path names, as pictures in 8-bit 4:2:0."""
+"""Videos in: whatever a path names, as pictures in 4:2:0 of 8 or 10 bits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import stat
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -35,13 +36,15 @@ from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
 class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
-    path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
-    frame_rate in Hz are then required, and a size else refused); `-` for the standard input, which is y4m or,
-    where a size is given, bare planes; a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz.
+    path: anything that PyAV opens; `.yuv` or `.i420` (planar 4:2:0; size = (width, height) and
+    frame_rate in Hz are then required, and a size else refused; raw_depth is 8 or 10 bits, of 10 a sample has
+    two bytes, the lower one first); `-` for the standard input, which is y4m or, where a size is given, bare
+    planes; a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz.
     frame_rate: a constant rate instead of the times and the rate that the file has.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
+    bit_depth: that of the pictures, 8 or 10, whatever the file has (None: as it has, but at most 10).
     video: which video stream of a container, counted from 0 (None: the film, not a cover). strict: damage is
     raised; else reading goes on behind it, and `damage` counts it.
 
@@ -71,19 +74,23 @@ class VideoReader:
         deinterlace: bool = False,
         video: int | None = None,
         strict: bool = True,
+        bit_depth: int | None = None,
+        raw_depth: int = 8,
     ) -> None:
         self._name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
-        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict)
+        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict, bit_depth)
         self._input: OpenInput
         with as_video_errors(self._name):
             if is_sequence(os.fspath(path)) and not size:
                 self._input = _open_numbered(os.fspath(path), wanted)
             else:
-                self._input = _open(os.fspath(path), self._name, size, wanted)
+                self._input = _open(os.fspath(path), self._name, size, raw_depth, wanted)
         self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
+        if bit_depth:
+            self.format = replace(self.format, bit_depth=bit_depth)
         self.side_data, self.damage = self._input.side_data, self._input.damage
         self.frame_count = self._input.frame_count
         if self.frame_count is not None:
@@ -119,7 +126,7 @@ class VideoReader:
         with as_video_errors(self._name):
             for frame, time in islice(self._input.frames, skip, stop):
                 origin = time if origin is None else origin
-                yield TimedFrame(frame, time - origin)
+                yield TimedFrame(frame.at_depth(self.format.bit_depth), time - origin)
             self._input.read_on()
         if origin is None:
             raise VideoError(
@@ -138,7 +145,7 @@ def _open_numbered(path: str, wanted: Selection) -> OpenInput:
     return pictures
 
 
-def _open(path: str, name: str, size: tuple[int, int] | None, wanted: Selection) -> OpenInput:
+def _open(path: str, name: str, size: tuple[int, int] | None, raw_depth: int, wanted: Selection) -> OpenInput:
     raw = Path(path).suffix.lower() in RAW_SUFFIXES or (path == "-" and size is not None)
     rate, strict = wanted.frame_rate, wanted.strict
     if not raw and size:
@@ -148,7 +155,7 @@ def _open(path: str, name: str, size: tuple[int, int] | None, wanted: Selection)
     if wanted.video and (raw or path == "-"):
         raise VideoError(f"{name}: has one video stream, which is number 0")
     if path == "-" and raw:
-        return open_raw(sys.stdin.buffer, name, None, size, rate)
+        return open_raw(sys.stdin.buffer, name, None, size, rate, raw_depth)
     if path == "-":
         return open_y4m(sys.stdin.buffer, name, None, rate, strict=strict)
     mode = os.stat(path).st_mode
@@ -162,7 +169,7 @@ def _open(path: str, name: str, size: tuple[int, int] | None, wanted: Selection)
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
         if raw:
-            return open_raw(stream, name, bytes_there, size, rate)
+            return open_raw(stream, name, bytes_there, size, rate, raw_depth)
         if is_plain_y4m(stream) and not wanted.deinterlace:
             return open_y4m(stream, name, bytes_there, rate, strict=strict)
         missing = max(promised_bytes(stream) - bytes_there, 0)
@@ -179,7 +186,7 @@ def video_packets(path: str, format: VideoFormat) -> tuple[str, list[int]]:
     Of bare planes, `format` says the size of each. Raises VideoError.
     """
     if Path(path).suffix.lower() in RAW_SUFFIXES:
-        each = picture_bytes(format.width, format.height)
+        each = picture_bytes(format.width, format.height, format.bit_depth)
         return "raw", [each] * (os.path.getsize(path) // each)
     with as_video_errors(path), av.open(f"file:{path}", metadata_errors="ignore") as container:
         stream = container.streams.video[0]
