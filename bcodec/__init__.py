@@ -12,11 +12,12 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode compare > pictures passes batch > opening
-                           > beside jobs > output plan inspect journal spool demo
+    pipeline/              encode > fit verify decode compare > forecast pictures > passes batch > opening
+                           > beside jobs notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
-    video/                 __init__ > reader writer > demux mux quality > choice sizes seek light > extras
-                           > tracks > convert subtitles adts y4m timeline matroska wholeness > base
+    video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
+                           light > extras > tracks > convert subtitles adts y4m timeline matroska wholeness
+                           > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > trial tuning groups

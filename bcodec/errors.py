@@ -83,3 +83,7 @@ class Unreadable(BcodecError):
 
 class VideoError(BcodecError):
     """A file that cannot be read or written as a video; the message names it."""
+
+
+class DamagedInput(VideoError):
+    """Parts of a video could not be read; all the rest has been encoded, and the message says where it is."""

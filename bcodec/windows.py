@@ -58,7 +58,7 @@ def decode_in_parallel(
     Tasks are of at least `gop_size` frames, and `jobs` + 1 of them are held. Raises
     ProcessKilled where a process dies. Close it to end the processes at once.
     """
-    codec = _codec(networks, video)
+    codec = FrameCodec(networks, video.width, video.height, video.bit_depth)
     split = Windows(packets, codec, gop_size)
     with closing(in_processes(partial(_worker, networks, video), split.tasks(), jobs)) as results:
         for result in results:
@@ -190,12 +190,8 @@ def _outcome(outcome: Decoded | Lost) -> Outcome:
     return outcome if isinstance(outcome, Lost) else DecodedFrame(outcome.header.poc, outcome.frame)
 
 
-def _codec(networks: Networks, video: VideoFormat) -> FrameCodec:
-    return FrameCodec(networks, video.width, video.height, video.bit_depth)
-
-
 def _worker(networks: Networks, video: VideoFormat) -> Callable[[Task], list[Outcome]]:
-    return partial(_decode_task, _codec(networks, video))
+    return partial(_decode_task, FrameCodec(networks, video.width, video.height, video.bit_depth))
 
 
 def _decode_task(codec: FrameCodec, task: Task) -> list[Outcome]:

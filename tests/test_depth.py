@@ -160,7 +160,7 @@ def test_a_depth_is_chosen(run: Command, clip: Path, deep_clip: Path, tmp_path: 
         assert json.loads(run("info", one, "--json").out)["bit_depth"] == depth
 
 
-def test_several_passes_and_processes_take_ten_bits(
+def test_several_passes_over_a_pipe_take_ten_bits(
     run: Command, deep_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed(monkeypatch, deep_clip.read_bytes())

@@ -216,7 +216,10 @@ def test_what_cannot_be_met_is_told(run: Command, clip: Path, tmp_path: Path) ->
         (("--bitrate", "fast"), "'fast' is not an amount like 800k"),
         (("--bitrate", "0"), "'0' is not an amount"),
         (("--target-psnr", 99), "99.0 is not in the range"),
-        (("--resume", "--bitrate", "1M"), "--resume goes on with an encode of constant quality (-q)"),
+        (
+            ("--resume", "--target-psnr", 30),
+            "--resume goes on where all GOPs have one quality (-q, --bitrate",
+        ),
         (("--jobs", 2, "--target-psnr", 30), "cannot use --jobs"),
         (("--jobs", 0), "0 is not in the range"),
         (("--verify", "-o", "-"), "--verify needs a file"),
@@ -303,6 +306,56 @@ def test_an_ended_encode_goes_on_from_its_last_whole_group(
     assert not part.exists()
     assert second.coded == again  # with the I frames that are compared
     assert len(lines(log)) == COUNT + 1
+
+
+@pytest.mark.parametrize("goal", [("--bitrate", "80k"), ("--max-size", 5200)])
+def test_a_search_goes_on_in_whatever_pass_it_was_ended(
+    run: Command, tmp_path: Path, goal: tuple[object, ...]
+) -> None:
+    """Ended again and again, each time a bit later: no pass is made twice, and the file is the same."""
+    source = write(tmp_path / "in.y4m", moving(12))
+    target, words = tmp_path / "out.bcv", ("--gop", 1, "--preset", "fast", "--threads", 1, *goal)
+    with pytest.MonkeyPatch.context() as patch:
+        whole = Interrupted(9999)
+        whole.install(patch)
+        assert run("encode", source, "-o", tmp_path / "whole.bcv", *words).status == 0
+    coded, status = 0, 130
+    for frames in (4, 2, 5, 9, 13, 16, 9999):
+        with pytest.MonkeyPatch.context() as patch:
+            part = Interrupted(frames)
+            part.install(patch)
+            status = run("encode", source, "-o", target, "--resume", *words).status
+        coded += part.coded
+        if status == 0:
+            break
+        assert status == 130
+    assert status == 0
+    assert target.read_bytes() == (tmp_path / "whole.bcv").read_bytes()
+    assert coded < whole.coded + 7 * 4 + 6  # what a pass had begun, and the I frames that are compared
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_another_search_is_not_gone_on_with(run: Command, clip: Path, tmp_path: Path) -> None:
+    part, words = tmp_path / ".out.bcv.part", ("encode", clip, "-o", tmp_path / "out.bcv", *RESUMED)
+    with pytest.MonkeyPatch.context() as patch:
+        Interrupted(7).install(patch)
+        assert run(*words, "--bitrate", "80k").status == 130
+    left = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(left) == 2
+    for goal in (("--bitrate", "90k"), ("--max-size", "9k"), ("--bitrate", "80k", "--start", 1), ("-q", 20)):
+        assert "remove it to begin anew" in run(*words, *goal).err
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == left
+    part.unlink()
+    assert run(*words, "--bitrate", "90k").status == 0
+
+
+def test_a_size_that_cannot_be_met_leaves_nothing_to_go_on_with(
+    run: Command, clip: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.bcv"
+    one = ("encode", clip, "-o", target, "--frames", 2, *RESUMED)
+    assert "--max-size cannot be met: qp 0 takes" in run(*one, "--max-size", 100).err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("cut", [4, 6, 8])  # packets: I0 B*2 B1 | B*4 B3 | B*6 B5 | B*8 B7

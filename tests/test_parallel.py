@@ -16,8 +16,9 @@ MEDIUM = PRESETS["medium"]
 SETTINGS = Settings(qp=40, gop_size=2, scene_cut=True)
 
 
-def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
-    frames = moving(2, 40, 24) + moving(5, 40, 24, seed=1)
+@pytest.mark.parametrize("bits", [8, 10])
+def test_processes_give_the_packets_of_one(tiny_networks: Networks, bits: int) -> None:
+    frames = [frame.at_depth(bits) for frame in moving(2, 40, 24) + moving(5, 40, 24, seed=1)]
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
     parts = split(frames, SETTINGS)
     together = list(code_in_parallel(parts, SETTINGS.qp, tiny_networks, MEDIUM, jobs=2, pictures=True))

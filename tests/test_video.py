@@ -463,7 +463,8 @@ def test_interlaced_video_is_deinterlaced_on_request(tmp_path: Path, ending: str
         )
         assert after < before / 3
     assert reader.format.frame_rate == 25
-    refuses("no pipe and no bare planes", "-", deinterlace=True)
+    raw = {"size": (16, 16), "frame_rate": Fraction(25)}
+    refuses("bare planes cannot be deinterlaced", "-", deinterlace=True, **raw)
 
 
 def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,9 +473,9 @@ def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return "-"
 
     refuses("standard input: is empty", pipe(b""))
-    refuses("is not y4m", pipe(b"\x1aE\xdf\xa3" * 100))
+    refuses("standard input: is not a video", pipe(b"\x1aE\xdf\xa3" * 100))
     refuses("header is damaged", pipe(b"YUV4MPEG2 W16\n"))
-    refuses("must be 8-bit or 10-bit 4:2:0, not C444", pipe(b"YUV4MPEG2 W16 H16 C444\n"))
+    refuses("standard input: is not a video", pipe(b"YUV4MPEG2 W16 H16 C999\n"))
     refuses("has no frames", pipe(b"YUV4MPEG2 W16 H16 F25:1\n"))
     refuses("cut short after 1 frame", pipe(b"YUV4MPEG2 W16 H16 F25:1\nFRAME\n" + bytes(384) + b"FRAME\n"))
 

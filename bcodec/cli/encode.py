@@ -18,11 +18,11 @@ from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
-from bcodec.errors import UsageError, VideoError
+from bcodec.errors import DamagedInput, UsageError
 from bcodec.gop import GOP_SIZE, KEYINT
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
-from bcodec.pipeline.moments import Seconds
+from bcodec.pipeline.moments import Part, Seconds, Steady
 from bcodec.pipeline.output import output_file, refuse_same_file, whole_file
 from bcodec.pipeline.plan import Plan, one_goal
 from bcodec.pipeline.stdio import check_standard_input, open_text, shown
@@ -113,6 +113,11 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 @click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
 )
+@click.option(
+    "--autoscale",
+    is_flag=True,
+    help="Scale pictures whose size changes to that of the first; such video is else refused.",
+)
 @arguments.streams
 @click.option(
     "--video",
@@ -126,7 +131,9 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
 )
 @click.option(
-    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or do not look for scenes."
+    "--scene-cut/--no-scene-cut",
+    default=True,
+    help="Begin each scene with an I frame, or do not look for scenes.",
 )
 @click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
@@ -168,6 +175,7 @@ def encode(
     fps: Fraction | None,
     bit_depth: str | None,
     deinterlace: bool,
+    autoscale: bool,
     no_audio: bool,
     no_subtitles: bool,
     video: int | None,
@@ -190,9 +198,8 @@ def encode(
     Where IN is damaged, the encode goes on behind the damage, says how much there is, and ends with exit
     status 1; OUT is whole.
 
-    IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
-    .i420; give --size, --fps and, of 10 bits, --pix-fmt), or - for standard input: y4m or, with --size and
-    --fps, raw planes.
+    IN is any video that FFmpeg reads, - for standard input, numbered pictures (shot%04d.png; give --fps), or
+    raw 4:2:0 planes (.yuv, .i420 or -; give --size, --fps and, of 10 bits, --pix-fmt).
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -238,12 +245,14 @@ def encode(
                 size=size,
                 frame_rate=fps,
                 deinterlace=deinterlace,
+                autoscale=autoscale,
                 video=video,
                 strict=strict,
+                repeatable=plan.is_search,
                 bit_depth=int(bit_depth) if bit_depth else None,
                 raw_depth=arguments.depth(pix_fmt) or 8,
             )
-            first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
+            first, count = _in_frames(part, whole, source)
             keep = arguments.kept(no_audio, no_subtitles)
             open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
@@ -260,7 +269,7 @@ def encode(
         _tell(encoded, target, psnr=psnr)
         if encoded.damage:
             rest = f"the rest is in {shown(target, 'output')}"
-            raise VideoError(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
+            raise DamagedInput(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
 
     names = arguments.names(inputs, sources)
     if out_dir is None:
@@ -296,12 +305,14 @@ def _check_target(target: str) -> None:
         raise UsageError(f"{target}: encode writes a .bcv file; decode makes a video like {suffix} of one")
 
 
-def _rate(whole: Callable[[], VideoReader], source: str) -> Fraction:
-    """The frame rate of a file, which is opened for it; UsageError for a pipe."""
+def _in_frames(part: Part, whole: Callable[[], VideoReader], source: str) -> tuple[int, int | None]:
+    """The first frame and how many; where it takes times, of a file that is opened; UsageError for a pipe."""
+    if not part.in_time:
+        return part.in_frames(Steady(Fraction(1)))
     if not _can_reopen(source):
         raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
     with whole() as reader:
-        return reader.format.frame_rate
+        return part.in_frames(reader)
 
 
 def _can_reopen(source: str) -> bool:
@@ -326,14 +337,19 @@ def _encode_all(
     outcomes = []
     for outcome in encode_all(targets, encode_one, explain, overwrite=overwrite):
         outcomes.append(outcome)
-        if outcome.state == "failed":
+        if outcome.is_bad:
             log.error(f"error: {outcome.detail}")
         elif outcome.state == "skipped":
             log.info(f"{outcome.target}: {outcome.detail}")
     show(to_table(outcomes))
-    failed = [outcome.source for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        raise click.ClickException(f"{len(failed)} of {len(outcomes)} inputs failed")
+    states = [outcome.state for outcome in outcomes]
+    failed, damaged = states.count("failed"), states.count("damaged")
+    if failed or damaged:
+        bad = [f"{failed} of {len(states)} inputs failed"] * bool(failed)
+        bad += [f"{damaged} of {len(states)} inputs {'was' if damaged == 1 else 'were'} damaged"] * bool(
+            damaged
+        )
+        raise click.ClickException(", ".join(bad))
 
 
 def _check_log(log_json: str | None, source: str, target: str) -> None:

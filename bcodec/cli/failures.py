@@ -24,6 +24,7 @@ ELSEWHERE = {
     **dict.fromkeys(("-t", "--limit", "--vframes"), "how long is --duration"),
     **dict.fromkeys(("--input-res", "--resolution", "-s"), "the size of raw planes is --size"),
     **dict.fromkeys(("-r", "--framerate"), "the frame rate is --fps"),
+    "-autoscale": "pictures that change their size are scaled by --autoscale",
     "-an": "to leave sound out is --no-audio",
     "-sn": "to leave subtitles out is --no-subtitles",
 }

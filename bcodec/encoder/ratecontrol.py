@@ -105,11 +105,11 @@ def analyse(code_part: Callable[[float], float], start: float) -> float:
 
 
 def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> Probe:
-    """Code a file again and again until it is as large as it should be; the last time is the best.
+    """Code a file again and again until it is as large as it should be.
 
     `code(qp)` codes all of it and returns its size as a share of the target. `at_most`: the size may not be
-    above the target, and is as near to it as can be. Returns the qp and the share of the file that is left,
-    which is off where no qp meets the target.
+    above the target, and is as near to it as can be. Returns the qp and the share of the best, which need not
+    be the last, and is off where no qp meets the target.
     """
     aim = 1 / (1 + SIZE_TOLERANCE) if at_most else 1.0
     shares: dict[float, float] = {}
@@ -122,8 +122,6 @@ def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> 
     made = _search_size(measure, aim, start, SIZE_TOLERANCE * 0.99, SIZE_TRIALS)
     fitting = [trial for trial in made if not at_most or shares[trial.qp] <= 1]
     best = min(fitting or made, key=lambda trial: abs(trial.value - math.log(aim)))
-    if best.qp != made[-1].qp:
-        code(best.qp)
     return Probe(best.qp, shares[best.qp])
 
 

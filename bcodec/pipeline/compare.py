@@ -48,7 +48,8 @@ RATED_BY = {  # what codecs are compared at, and how a table says it
 class Opened:
     """A video to be compared: pictures in display order, and the bytes of their packets as far as read.
 
-    `sizes` is by display index; a frame that is not there took no bytes of its own.
+    `sizes` and `times` (in seconds since the first picture) are by display index; a frame that is not there
+    took no bytes of its own.
     """
 
     name: str
@@ -56,17 +57,22 @@ class Opened:
     format: VideoFormat
     frames: Iterator[Frame]
     sizes: dict[int, int] = field(default_factory=dict)
+    times: dict[int, Fraction] = field(default_factory=dict)
 
 
 @dataclass
 class Comparison:
-    """One video beside its source: the quality and bytes of each frame that was compared."""
+    """One video beside its source: the quality and bytes of each frame that was compared.
+
+    duration: for how long they are shown, in seconds.
+    """
 
     name: str
     codec: str
     format: VideoFormat
     qualities: list[Quality]
     sizes: list[int]
+    duration: Fraction
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -82,7 +88,7 @@ class Comparison:
     @property
     def bitrate(self) -> float:
         """Bits of the packets of its pictures, per second."""
-        return float(sum(self.sizes) * 8 * self.format.frame_rate / len(self.sizes))
+        return float(sum(self.sizes) * 8 / self.duration)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the words of JSON; what was not measured is null."""
@@ -162,7 +168,7 @@ def compare(
         if of_both[0] != of_both[1]:
             a, b = (f"{width}x{height}" for width, height in of_both)
             raise VideoError(f"{distorted}: is {b}, and {reference} is {a}")
-        result = Comparison(distorted, theirs.codec, theirs.format, [], [])
+        result = Comparison(distorted, theirs.codec, theirs.format, [], [], Fraction(0))
         depth = max(ours.format.bit_depth, theirs.format.bit_depth)
         format = replace(ours.format, bit_depth=depth)
         measures = stack.enter_context(closing(_Measures(format, with_ms_ssim=with_ms_ssim)))
@@ -177,14 +183,16 @@ def compare(
         result.qualities = measures.finish()
     if not result.qualities:
         raise VideoError(f"{distorted}: has no frames")
-    result.sizes = [theirs.sizes.get(poc, 0) for poc in range(len(result.qualities))]
+    shown = range(len(result.qualities))
+    result.sizes = [theirs.sizes.get(poc, 0) for poc in shown]
+    result.duration = max(theirs.times.get(poc, Fraction(0)) for poc in shown) + 1 / theirs.format.frame_rate
     return result
 
 
 @contextmanager
 def _opened(
     path: str,
-    decode: Callable[[CodedVideo, dict[int, int]], Generator[Frame, None, None]],
+    decode: Callable[[CodedVideo, Opened], Generator[Frame, None, None]],
     size: tuple[int, int] | None,
     frame_rate: Fraction | None,
     raw_depth: int,
@@ -192,9 +200,9 @@ def _opened(
     raw = path.lower().endswith(RAW_SUFFIXES)
     with open(path, "rb") as file:
         if coded := _coded(file, path):
-            sizes: dict[int, int] = {}
-            with closing(decode(coded, sizes)) as frames:
-                yield Opened(path, f"bcodec {coded.header.model_id.hex()}", coded.header.video, frames, sizes)
+            opened = Opened(path, f"bcodec {coded.header.model_id.hex()}", coded.header.video, iter(()))
+            with closing(decode(coded, opened)) as opened.frames:
+                yield opened
             return
     with VideoReader(
         path,
@@ -204,7 +212,16 @@ def _opened(
         keep=(),
     ) as video:
         codec, packets = video_packets(path, video.format)
-        yield Opened(path, codec, video.format, iter(video), dict(enumerate(packets)))
+        opened = Opened(path, codec, video.format, iter(()), dict(enumerate(packets)))
+        opened.frames = _read(video, opened.times)
+        yield opened
+
+
+def _read(video: VideoReader, times: dict[int, Fraction]) -> Iterator[Frame]:
+    """Give the pictures, and note when they are shown."""
+    for count, (frame, time) in enumerate(video.timed()):
+        times[count] = time
+        yield frame
 
 
 def _coded(file: BinaryIO, path: str) -> CodedVideo | None:
@@ -219,15 +236,15 @@ def _coded(file: BinaryIO, path: str) -> CodedVideo | None:
 
 def _decoded(
     coded: CodedVideo,
-    sizes: dict[int, int],
+    opened: Opened,
     networks: Callable[[], Networks],
     jobs: int | None,
     count: int | None,
 ) -> Generator[Frame, None, None]:
-    """Give the pictures, and note the size of each packet; Unreadable, which names the file, at damage."""
+    """Give the pictures, and note the size and time of each; Unreadable, which names the file, at damage."""
     done = 0
     try:
-        with closing(pictures(coded, _measured(coded, sizes), networks(), jobs, count)) as frames:
+        with closing(pictures(coded, _measured(coded, opened), networks(), jobs, count)) as frames:
             for picture in frames:
                 yield picture.frame
                 done += 1
@@ -235,10 +252,12 @@ def _decoded(
         raise coded.unreadable(error, done) from error
 
 
-def _measured(coded: CodedVideo, sizes: dict[int, int]) -> Iterator[Packet]:
+def _measured(coded: CodedVideo, opened: Opened) -> Iterator[Packet]:
     for packet in coded.packets:
         if isinstance(packet, Packet):
-            sizes[packet.header.poc] = coded.reader.last_size
+            poc = packet.header.poc
+            opened.sizes[poc] = coded.reader.last_size
+            opened.times[poc] = opened.format.time(poc, packet.delay)
             yield packet
 
 

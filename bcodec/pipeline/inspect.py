@@ -116,7 +116,7 @@ class Inspection:
         return self.picture_bytes * 8 / samples if samples else 0.0
 
     def _per_second(self, count: int) -> float:
-        return float(count * 8 * self.header.video.frame_rate / self.frames) if self.frames else 0.0
+        return float(count * 8 / self.end) if self.end else 0.0
 
     def note(self, packet: AuxiliaryPacket, size: int) -> None:
         """Count a packet of side data of `size` bytes, and read it if it is a header."""

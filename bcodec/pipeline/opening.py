@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import BinaryIO, Self
 
 from bcodec.bitstream import (
@@ -14,12 +15,12 @@ from bcodec.bitstream import (
     BitstreamReader,
     Packet,
     SequenceHeader,
-    VideoFormat,
     with_damage,
 )
 from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange, leading
 from bcodec.errors import BitstreamError, Unreadable
-from bcodec.pipeline.moments import Part
+from bcodec.pipeline.clock import CodedClock
+from bcodec.pipeline.moments import Clock, Part, Steady
 from bcodec.pipeline.stdio import shown
 from bcodec.pipeline.tally import Tally
 
@@ -64,13 +65,16 @@ class CodedVideo:
         """
         with named(path):
             reader = BitstreamReader(file)
-            start, frames = part.in_frames(reader.header.video.frame_rate)
+            rate = reader.header.video.frame_rate
+            clock = cache(lambda: CodedClock(file) if file.seekable() else Steady(rate))
+            start, frames = part.in_frames(clock() if part.in_time else Steady(rate))
             headers, packets = leading(reader)
             total = _find(reader, start, frames)
         if start and file.seekable():  # it went to an I frame
             packets = reader
         side_data = SideData.of(headers, keep)
-        side_data.expected = _expected(reader.header.video, side_data.file.start, start, frames)
+        if side_data.extras.chapters and (start or frames):  # they come before the pictures
+            side_data.expected = _expected(clock(), side_data.file.start, start, frames)
         for packet in headers:
             side_data.add(packet)
         return cls(shown(path, "input"), reader, packets, side_data, start, frames, total)
@@ -145,10 +149,10 @@ def named(path: str) -> Iterator[None]:
         raise Unreadable(f"{shown(path, 'input')}: {error}") from error
 
 
-def _expected(video: VideoFormat, origin: Fraction, start: int, frames: int | None) -> TimeRange:
-    """The time that is wanted, at the nominal rate: when pictures are shown, only their packets say."""
-    back = start / video.frame_rate
-    end = None if frames is None else origin + (start + frames) / video.frame_rate
+def _expected(clock: Clock, origin: Fraction, start: int, frames: int | None) -> TimeRange:
+    """The time that is wanted."""
+    back = clock.time_of(start)
+    end = None if frames is None else origin + clock.time_of(start + frames)
     return TimeRange(origin + back if start else None, end, back)
 
 

@@ -61,8 +61,12 @@ class Passes:
         log_file: TextIO | None,
         *,
         every: int = 1,
+        resume: bool = False,
     ) -> Encoded:
-        """Code the frames into the file at `path`: all of them, or for measuring one GOP in so many."""
+        """Code the frames into the file at `path`: all of them, or for measuring one GOP in so many.
+
+        `resume`: go on with what is in the file.
+        """
         journal = Journal(log_file)
         header = SequenceHeader(reader.format, settings.gop_size, ARITHMETIC_VERSION, self.networks.model_id)
         tally = Tally(reader.format, reader.frame_count, self.follow, self.began)
@@ -72,8 +76,10 @@ class Passes:
         if beside:
             sources = beside.watch(sources)
         with (
-            _closing(self._coded(sources, delays, settings, header, path, tally.total, every)) as frames,
-            open_binary(path, over=self.plan.resume) as file,
+            _closing(
+                self._coded(sources, delays, settings, header, tally.total, every, path if resume else "")
+            ) as frames,
+            open_binary(path, over=resume) as file,
             InterleavedWriter(file, header, reader.side_data) as writer,
         ):
             for coded in frames:
@@ -96,9 +102,9 @@ class Passes:
         delays: list[int],
         settings: Settings,
         header: SequenceHeader,
-        path: str,
         count: int | None,
         every: int,
+        unfinished: str,
     ) -> Iterator[CodedFrame]:
         qp, networks, preset, plan = settings.qp, self.networks, PRESETS[settings.preset], self.plan
         pictures = plan.sees_pictures and every == 1
@@ -111,9 +117,9 @@ class Passes:
         jobs = jobs_for(plan.jobs, networks.device, header.video, count, settings.gop_size, FEW_TO_ENCODE)
         how = partial(code_in_parallel, jobs=jobs) if jobs > 1 else code_groups
         code = partial(how, qp=qp, networks=networks, preset=preset, pictures=pictures)
-        if not plan.resume:
+        if not unfinished:
             return code(groups)
-        return go_on(groups, kept_packets(path, header, delays), qp, networks, preset, code)
+        return go_on(groups, kept_packets(unfinished, header, delays), qp, networks, preset, code)
 
     def _watched(self, reader: VideoReader | Spool, delays: list[int]) -> Iterator[Frame]:
         """Give the pictures, note their delays and tell the notices; at damage say what can be done."""

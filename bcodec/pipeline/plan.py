@@ -46,12 +46,22 @@ class Plan:
         for name, value in {**goals, "--jobs": self.jobs}.items():
             if value is not None and value <= 0:
                 raise UsageError(f"{name} is {value:g}, not above 0")
-        if self.resume and goals:
-            only = "--resume goes on with an encode of constant quality (-q), not with"
-            raise UsageError(f"{only} {next(iter(goals))}")
         by_group = [name for name in goals if name in ("--target-psnr", "--target-xpsnr")]
+        if by_group and self.resume:
+            only = "--resume goes on where all GOPs have one quality (-q, --bitrate, --max-size), not with"
+            raise UsageError(f"{only} {by_group[0]}")
         if by_group and (self.jobs or 1) > 1:
             raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use --jobs")
+
+    @property
+    def is_search(self) -> bool:
+        """Whether all frames are coded several times, one pass after the other."""
+        return bool(self.bitrate or self.max_size)
+
+    @property
+    def holds_quality(self) -> bool:
+        """Whether each GOP is coded several times, in one pass."""
+        return bool(self.target_psnr or self.target_xpsnr)
 
     @property
     def sees_pictures(self) -> bool:

@@ -1,4 +1,4 @@
-"""Frames kept in a temporary file: what comes through a pipe, for an encode that reads it several times."""
+"""Frames kept in a temporary file: y4m or planes of a pipe, for an encode that reads them several times."""
 
 from __future__ import annotations
 

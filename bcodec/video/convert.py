@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,23 @@ NATIVE = ("yuv420p", "yuvj420p", "yuva420p", *DEEP)
 GREY = ("gray", *(f"gray{depth}" for depth in DEPTHS))  # luma alone, taken as it is, too
 
 IDENTITY, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6  # colour matrices, in numbers of H.273
+BICUBIC = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 HD_ROWS = 576  # RGB of more rows becomes BT.709, else BT.601, as players assume
 
 
+class Shape(NamedTuple):
+    """What all pictures of a video have in common."""
+
+    kind: str
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height} {self.kind}"
+
+
 class Converter:
-    """Brings the pictures of a video to 4:2:0; all must be of the pixel format and size of the first.
+    """Brings the pictures of a video to 4:2:0; all must be of the shape (format, size) of the first.
 
     colour_range, colour_matrix: what the video states of itself, in FFmpeg's and H.273's numbers; as
     attributes, what holds for the converted pictures. bit_depth: 8 or 10; None is 8 for samples of up to 8
@@ -33,7 +45,7 @@ class Converter:
     def __init__(
         self, first: VideoFrame, colour_range: int, colour_matrix: int, bit_depth: int | None = None
     ) -> None:
-        self.pixels = first.format
+        self.pixels, self.shape = first.format, shape_of(first)
         self.bits = max(component.bits for component in self.pixels.components)
         self.bit_depth = bit_depth or (10 if self.bits > 8 else 8)
         self.is_rgb = self.pixels.is_rgb or self.pixels.has_palette
@@ -45,7 +57,12 @@ class Converter:
         self.notice = self._notice()
         if self.colour_matrix == IDENTITY:  # as PNG states of gray: 4:2:0 cannot have it
             self.colour_matrix = UNSPECIFIED
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._scaler = VideoReformatter(), VideoReformatter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether black is 0 and white 255."""
+        return self.colour_range == FULL
 
     def _notice(self) -> str:
         kind = self.pixels.name
@@ -82,6 +99,23 @@ class Converter:
             planes += [np.full(shapes[1], 1 << self.bit_depth - 1, planes[0].dtype)] * 2
         return Frame(*planes)
 
+    def scale(self, picture: VideoFrame) -> VideoFrame:
+        """Bring a picture of another shape to that of the first (bicubic), and what range it states, too."""
+        kind, width, height = self.shape
+        after = ColorRange.JPEG if self.is_full or self.is_rgb else ColorRange.MPEG
+        before = after
+        if picture.color_range in (LIMITED, FULL):
+            before = ColorRange.JPEG if picture.color_range == FULL else ColorRange.MPEG
+        return self._scaler.reformat(
+            picture,
+            width,
+            height,
+            kind,
+            interpolation=BICUBIC,
+            src_color_range=before,
+            dst_color_range=after,
+        )
+
     def _resampled(self, picture: VideoFrame) -> VideoFrame:
         """Resample to PIXELS; range and matrix stay, and are stated since FFmpeg guesses otherwise."""
         if self.is_rgb:
@@ -89,15 +123,20 @@ class Converter:
             before, after = ColorRange.JPEG, ColorRange.MPEG
         else:
             matrix = None
-            before = after = ColorRange.JPEG if self.colour_range == FULL else ColorRange.MPEG
+            before = after = ColorRange.JPEG if self.is_full else ColorRange.MPEG
         return self._reformatter.reformat(
             picture,
             format=PIXELS[self.bit_depth],
             dst_colorspace=matrix,
-            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+            interpolation=BICUBIC,
             src_color_range=before,
             dst_color_range=after,
         )
+
+
+def shape_of(picture: VideoFrame) -> Shape:
+    """The pixel format, width and height of a picture."""
+    return Shape(picture.format.name, picture.width, picture.height)
 
 
 def to_video_frame(frame: Frame) -> VideoFrame:
