@@ -35,7 +35,7 @@ def header(tiny_networks: Networks) -> SequenceHeader:
 
 @pytest.fixture(scope="module")
 def packets(tiny_networks: Networks) -> list[Packet]:
-    """Three scenes, each of which ends with a B* frame: I0 I2 B1 B*3 | I4 I6 B5 B*7 | I8 I10 B9 B*11."""
+    """Three scenes, each of which ends with a B* frame: I0 A2 B1 B*3 | I4 A6 B5 B*7 | I8 A10 B9 B*11."""
     frames = [frame for seed in range(3) for frame in moving(4, WIDTH, HEIGHT, seed=seed)]
     return list(encode(frames, Settings(40, GOP, scene_cut=True, preset="fast"), tiny_networks))
 
@@ -64,7 +64,9 @@ def spoilt(packets: list[Packet], index: int) -> list[Packet]:
 
 
 def test_the_clip_is_what_it_should_be(packets: list[Packet]) -> None:
-    assert "".join(packet.header.frame_type.name for packet in packets) == "IIBB" * 3
+    types = "".join(packet.header.frame_type.name for packet in packets)
+    assert types[::4] == "III"  # of anchors within a scene the encoder decides
+    assert types[2::4] == types[3::4] == "BBB"
     assert [packet.header.poc for packet in packets] == [0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11]
 
 
