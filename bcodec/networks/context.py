@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bcodec.coding import Reference
 from bcodec.fixedpoint import ACTIVATION, PICTURE, PIXEL, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.frame import LEVELS, MIDDLE
-from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, fuse
+from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, entering, fuse
 from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks
 from bcodec.networks.motion.codec import Motion
 
@@ -100,15 +100,16 @@ class SelectiveFusion(nn.Module):
         self.refine = ResBlock(c)
 
     def forward(
-        self, contexts: tuple[Tensor, Tensor], seen: Tensor, preference: Tensor, condition: Tensor
+        self, contexts: tuple[Tensor, Tensor], seen: Sequence[Tensor], preference: Tensor, condition: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Context [B, C, ..], and the queries of the extra maps asked for.
 
-        `seen` [B, C_seen, ..] are features of the motion and, where asked for, of what it leads to.
+        `seen` [B, C_seen, ..] together are features of the motion and, where asked for, of what it leads to.
         """
         past, future = contexts
-        mixed = self.mix(torch.cat([past, future, seen], 1), residual=self.condition(condition))
-        query = self.query(self.hidden(mixed)) + 2 * preference.to(mixed.dtype)
+        together = entering(self.mix, [past, future, *seen])
+        mixed = self.mix(together, residual=self.condition(condition), to=self.hidden)
+        query = self.query(self.hidden(mixed, to=self.query)) + 2 * preference.to(past.dtype)
         return self.refine(fuse(query[:, : self.c], past, future)), query[:, self.c :]
 
 
@@ -130,9 +131,9 @@ class TemporalContexts(nn.Module):
         pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
         aligned = snap(F.pixel_unshuffle(torch.cat(pictures, 1), 2))
         seen = (
-            torch.cat([upsample(motion.features, 2), aligned.to(dtype)], 1),
-            motion.features,
-            snap(downsample(motion.features)),
+            (upsample(motion.features, 2), aligned.to(dtype)),
+            (motion.features,),
+            (snap(downsample(motion.features)),),
         )
         pairs = zip(warp_features(past, motion.past), warp_features(future, motion.future), strict=True)
         preferences = (upsample(motion.preference), motion.preference, downsample(motion.preference))

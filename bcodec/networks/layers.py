@@ -5,6 +5,7 @@ Tensors are [B, C, H, W] on the activation grid (multiples of 2^-6, |x| <= 8) un
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import ACTIVATION, EIGHT, INT8, POSITIVE, Conv2d, Grid, hard_sigmoid, snap
+from bcodec import int8
+from bcodec.fixedpoint import (
+    ACTIVATION,
+    EIGHT,
+    INT8,
+    POSITIVE,
+    Conv2d,
+    Grid,
+    hard_sigmoid,
+    snap,
+    to_bytes,
+)
 
 PLANES = 6  # four luma phases, U, V: at half resolution
 
@@ -48,6 +60,13 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same."""
         return self.conv2(self.conv1(x, to=self.conv2), residual=x)  # type: ignore[no-any-return]
+
+
+def entering(layer: Conv2d, parts: Sequence[Tensor]) -> Tensor:
+    """Features [B, C, H, W] put together to enter a layer, and only that: maybe in bytes."""
+    if layer.takes_bytes and all(int8.serves(part) for part in parts):
+        parts = [to_bytes(part, layer.grid_in) for part in parts]
+    return torch.cat(tuple(parts), 1)
 
 
 class Pointwise(Conv2d):
