@@ -6,7 +6,7 @@ Faces:
     __main__.py            bcodec, python -m bcodec
     cli/                   main > encode decode verify compare demo info man
                            > arguments failures progress > console signals
-    train/                 __main__ > plan draw > run counting recording stages > clips excerpts losses
+    train/                 __main__ > plan draw > run counting eightbits recording stages > clips excerpts losses
                            > checkpoint optimizers rounding step pack > batch squeeze > recorded
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
@@ -36,6 +36,7 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     coding.py              what networks are handed: SymbolCoder, Encoder
     frame.py               one picture, and the tensor that networks see of it
     fixedpoint.py          exact layers
+    int8.py                the same sums by int8 kernels
 
 What the format says, and what all stand on:
     gop.py                 coding order

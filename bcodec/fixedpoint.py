@@ -210,8 +210,9 @@ class Conv2d(nn.Module):
         return *in_steps(self.weight, self.bias, self.grid_in, exponent), exponent
 
     def in_bytes(self, grid: Grid) -> None:
-        """Round what enters to a grid of eight bits from now on."""
+        """Round what enters to a grid of eight bits from now on; weights are no longer fixed, but rounded."""
         self.grid_in, self.sums = grid, INT8
+        self.frozen = self.exponent = None
 
     @property
     def takes_bytes(self) -> bool:

@@ -15,6 +15,7 @@ from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
+from bcodec.train.eightbits import round_inputs, watched
 from bcodec.train.pack import Excerpt, write_pack
 from bcodec.train.plan import Course, Leg, Plan, read_plan
 from bcodec.train.recording import cut_excerpts, record_excerpt, spread_qps
@@ -168,6 +169,23 @@ def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) ->
     sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
     counts = count_symbols(net, sampler, np.random.default_rng(0), groups)
     save_networks(weights, net, fit_tables(make_tables(), counts))
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@click.option("--groups", default=60, show_default=True, help="groups of nine frames to look at")
+def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
+    """Write the weights of SOURCE (.npz) to WEIGHTS with layers that int8 kernels can compute."""
+    net = load_networks(source)
+    sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
+    with watched(net) as counts:
+        count_symbols(net, sampler, np.random.default_rng(0), groups)
+    round_inputs(net, counts)
+    save_networks(weights, net, net.tables)
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 
 
