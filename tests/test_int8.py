@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from bcodec.int8 import Shape
 from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.networks.context import SelectiveFusion
 from bcodec.networks.layers import ResBlock, entering
-from bcodec.train.eightbits import SPAN, UNIT, best_grid, round_inputs, watched
+from bcodec.train.eightbits import best_grid, round_inputs, watched
 
 GRIDS = (Grid(6, 8, 32), Grid(5, 8, 0), Grid(4, 8, 128), Grid(7, 8, 160))
 
@@ -110,12 +111,10 @@ def test_a_layer_in_bytes_can_be_pickled_and_copied() -> None:
 
 
 def test_the_best_grid_reaches_what_enters_and_no_farther() -> None:
-    counts = torch.zeros(2 * SPAN, dtype=torch.long)
-    counts[SPAN - UNIT // 2 : SPAN + 3 * UNIT] = 100  # -0.5 to 3
-    grid = best_grid(counts)
+    x = snap(4 * torch.rand(1, 24, 16, 16, generator=torch.Generator().manual_seed(5)) - 0.5, FINE)
+    grid = best_grid(Conv2d(24, 40), [x])
     assert grid.frac == 6  # 256 steps of 1/64 are 4
-    assert grid.low <= -0.5
-    assert grid.high >= 3 - 1 / UNIT
+    assert (grid.low, grid.high) == (-0.5, 3.484375)
 
 
 def refined(net: Networks) -> ResBlock:
@@ -130,10 +129,10 @@ def test_layers_round_what_enters_them_once_they_were_watched(
     net = load_networks(path)
     block = refined(net)
     x = features(net.channels.level1)
-    with watched(net) as counts:
+    with watched(net, np.random.default_rng(0)) as samples:
         block(x)
     assert not block.conv1.takes_bytes
-    round_inputs(net, counts)
+    round_inputs(net, samples)
     save_networks(path, net, tiny_networks.tables)
     again = refined(load_networks(path))
     assert again.conv1.grid_in == block.conv1.grid_in != ACTIVATION

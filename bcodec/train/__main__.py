@@ -182,9 +182,10 @@ def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int)
     """Write the weights of SOURCE (.npz) to WEIGHTS with layers that int8 kernels can compute."""
     net = load_networks(source)
     sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
-    with watched(net) as counts:
-        count_symbols(net, sampler, np.random.default_rng(0), groups)
-    round_inputs(net, counts)
+    generator = np.random.default_rng(0)
+    with watched(net, generator) as samples:
+        count_symbols(net, sampler, generator, groups)
+    round_inputs(net, samples)
     save_networks(weights, net, net.tables)
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 

@@ -1,7 +1,7 @@
-"""Grids of eight bits for what enters layers, chosen by what does enter them while groups are coded.
+"""Grids of eight bits for what enters layers, chosen by what comes out of them where groups are coded.
 
 Weights trained without such grids lose little by them where a layer adds to what it is given, as those of
-residual blocks do; what they read of a picture must stay finer (measured: E600 to E604).
+residual blocks do; what they read of a picture must stay finer (measured: E601 to E605).
 """
 
 from __future__ import annotations
@@ -10,59 +10,73 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import Conv2d, Grid
+from bcodec.fixedpoint import INT8, Conv2d, Grid, convolve, in_steps, snap, weight_steps
 
 # Layers that most multiply-accumulates are in, and where eight bits are enough.
 ENOUGH = re.compile(
     r"synthesis\.(level|up|inject|tail|aligned)|refine|reference\.level|analysis\.(level|down)"
     r"|fusions.*(mix|hidden|query)"
 )
-FINEST, COARSEST = 8, 2  # fractional bits
-BELOW = range(0, 161, 8)  # steps below zero
-SPAN, UNIT = 4096, 128  # a histogram counts multiples of 1 / UNIT up to SPAN of them to either side
+FRACS, BELOW = range(3, 9), range(0, 161, 16)  # of grids that are tried
+SAMPLES, SIDE = 48, 16  # excerpts that are kept for each layer, at most, and positions a side of each
 
 
 @contextmanager
-def watched(net: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Inside, count what enters each such layer: histograms [2 SPAN], by the names of the layers."""
-    counts: dict[str, Tensor] = {}
+def watched(net: nn.Module, generator: np.random.Generator) -> Iterator[dict[str, list[Tensor]]]:
+    """Inside, keep excerpts [1, C, h, w] of what enters each such layer, by its name: all alike."""
+    kept: dict[str, list[Tensor]] = {}
 
     def watch(name: str, layer: Conv2d) -> torch.utils.hooks.RemovableHandle:
-        counts[name] = torch.zeros(2 * SPAN, dtype=torch.long)
+        own, seen = kept.setdefault(name, []), 0
 
-        def count(_: nn.Module, entered: tuple[Tensor, ...]) -> None:
-            places = (entered[0].float() * UNIT).round().long().clamp(-SPAN, SPAN - 1) + SPAN
-            counts[name] += torch.bincount(places.flatten().cpu(), minlength=2 * SPAN)
+        def keep(_: nn.Module, entered: tuple[Tensor, ...]) -> None:
+            nonlocal seen
+            seen += 1
+            place = len(own) if len(own) < SAMPLES else int(generator.integers(seen))
+            if place < SAMPLES:
+                own[place : place + 1] = [_excerpt(entered[0], generator)]
 
-        return layer.register_forward_pre_hook(count)
+        return layer.register_forward_pre_hook(keep)
 
     handles = [watch(name, layer) for name, layer in _layers(net)]
     try:
-        yield counts
+        yield kept
     finally:
         for handle in handles:
             handle.remove()
 
 
-def best_grid(counts: Tensor) -> Grid:
-    """The grid of eight bits that takes least, in squared error, from values counted [2 SPAN]."""
-    values = (torch.arange(2 * SPAN) - SPAN).double() / UNIT
-    grids = [Grid(frac, 8, below) for frac in range(COARSEST, FINEST + 1) for below in BELOW]
-
-    def lost(grid: Grid) -> float:
-        steps = (values * 2.0**grid.frac).round().clamp(grid.lowest, grid.highest)
-        return float(((steps / 2.0**grid.frac - values).square() * counts).sum())
-
-    return min(grids, key=lost)
+def _excerpt(x: Tensor, generator: np.random.Generator) -> Tensor:
+    """Some of the positions [1, C, h, w] of features [B, C, H, W]."""
+    top, left = (int(generator.integers(max(side - SIDE, 0) + 1)) for side in x.shape[2:])
+    return x[:1, :, top : top + SIDE, left : left + SIDE].detach().float().cpu().clone()
 
 
-def round_inputs(net: nn.Module, counts: dict[str, Tensor]) -> None:
-    """Let layers round what enters them to the best grids, by its counts [2 SPAN]; weights are rounded anew."""
+def best_grid(layer: Conv2d, samples: list[Tensor]) -> Grid:
+    """The grid of eight bits by which the sums that a layer makes of samples [1, C, h, w] change least."""
+    size = min(sample.shape[2] for sample in samples), min(sample.shape[3] for sample in samples)
+    x = torch.cat([sample[..., : size[0], : size[1]] for sample in samples])
+    weight, bias = (part.detach().cpu().float() for part in (layer.weight, layer.bias))
+    exact = convolve(x, weight, None, layer.stride)
+
+    def changed(grid: Grid) -> float:
+        steps = weight_steps(weight, bias, grid, 0, INT8)
+        rounded, _ = in_steps(weight, bias, grid, steps)
+        return float((convolve(snap(x.clone(), grid), rounded, None, layer.stride) - exact).square().mean())
+
+    with torch.no_grad():
+        return min((Grid(frac, 8, below) for frac in FRACS for below in BELOW), key=changed)
+
+
+def round_inputs(net: nn.Module, samples: dict[str, list[Tensor]]) -> None:
+    """Let layers round what enters them, if there are samples [1, C, h, w]; weights are rounded anew."""
     for name, layer in _layers(net):
-        layer.in_bytes(best_grid(counts[name]))
+        if samples[name]:
+            layer.in_bytes(best_grid(layer, samples[name]))
 
 
 def _layers(net: nn.Module) -> list[tuple[str, Conv2d]]:
