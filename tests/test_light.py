@@ -107,6 +107,7 @@ GRADED = "what light the film was graded for"
         ("y4m", Light(max_cll=1000), 16, f"{COLOURS}, nor {GRADED}"),
         ("yuv", Light(), 16, COLOURS),
         ("yuv", Light(), 2, ""),
+        ("y4m", Light(), 1, ""),  # as most video is: players guess it
         ("mkv", HDR10, 16, ""),
         ("mp4", HDR10, 16, ""),
     ],
