@@ -89,7 +89,7 @@ def frames() -> list[Frame]:
 def coded(networks: Networks) -> Iterator[CodedFrame]:
     """The frames as they are in the file."""
     coder, before = GroupCoder(networks, PRESETS["medium"]), CHOICES[0][0]
-    parts = split(frames(), Settings(gop_size=GOP, scene_cut=True))
+    parts = split(frames(), Settings(gop_size=GOP, scene_cut=True, temporal_filter=False))
     for number, (group, (qp, coarser)) in enumerate(zip(parts, CHOICES, strict=True)):
         coder.preset = Preset(Effort(coarser=coarser), tuned=False)
         with ExitStack() as stack:

@@ -90,11 +90,12 @@ def test_without_cuts_groups_are_the_schedule(gop_size: int, count: int) -> None
     frames = moving(count, WIDTH, HEIGHT)
     parts = list(groups(frames, gop_size, scene_cut=True))
     assert [slot for part in parts for slot in part.slots] == list(schedule(count, gop_size))
-    assert [frame for part in parts for frame in part.frames] == frames
+    assert [source.frame for part in parts for source in part.frames] == frames
     for part in parts:
-        assert [part.frame(slot) for slot in part.slots] == [frames[slot.poc] for slot in part.slots]
+        assert [part.frame(slot).frame for slot in part.slots] == [frames[slot.poc] for slot in part.slots]
         if not all(slot.intra for slot in part.slots):
-            assert part.past is frames[part.start - 1]
+            assert part.past
+            assert part.past.frame is frames[part.start - 1]
 
 
 @pytest.mark.parametrize("cut", range(1, 12))

@@ -117,6 +117,12 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
 )
 @click.option(
+    "--temporal-filter/--no-temporal-filter",
+    default=True,
+    help="Free the frames that others refer to of what comes and goes, noise above all, or code them as they"
+    " are.",
+)
+@click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
 )
 @click.option(
@@ -164,6 +170,7 @@ def encode(
     video: int | None,
     strict: bool,
     scene_cut: bool,
+    temporal_filter: bool,
     psnr: bool,
     log_json: str | None,
     verify: bool,
@@ -235,7 +242,7 @@ def encode(
                 encoded = encode_file(
                     reader,
                     path,
-                    Settings(qp, gop, scene_cut, preset),
+                    Settings(qp, gop, scene_cut, preset, temporal_filter),
                     networks(),
                     plan,
                     reopen=open_video if _can_reopen(source) else None,

@@ -18,13 +18,15 @@ class Settings:
     """What an encoder may choose: qp 0..63 (higher is better and bigger) and GOP size 1..64.
 
     A qp may lie between two integers, by eighths. `scene_cut`: begin each scene with an I frame.
-    `preset`: "fast", "medium" or "slow", how much is tried. Raises ValueError for anything else.
+    `preset`: "fast", "medium" or "slow", how much is tried. `temporal_filter`: filter frames that
+    others refer to along motion. Raises ValueError for anything else.
     """
 
     qp: float = 32
     gop_size: int = 32
     scene_cut: bool = True
     preset: str = "medium"
+    temporal_filter: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= MAX_QP:
@@ -50,7 +52,12 @@ def code_frames(frames: Iterable[Frame], settings: Settings, networks: Networks)
 
 def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
     """The groups that are coded one after the other, or in several processes at once."""
-    return groups(frames, settings.gop_size, scene_cut=settings.scene_cut)
+    return groups(
+        frames,
+        settings.gop_size,
+        scene_cut=settings.scene_cut,
+        temporal_filter=settings.temporal_filter,
+    )
 
 
 def code_groups(

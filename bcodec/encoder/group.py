@@ -20,6 +20,7 @@ from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import chroma_offset, layer_qp
 from bcodec.encoder.rdoq import ThriftyWriter, shown
+from bcodec.encoder.temporalfilter import Source, filtered
 from bcodec.encoder.tuning import Attempt, Tuning
 from bcodec.encoder.worth import latent_worth, sample_worth
 from bcodec.frame import Frame, picture_hash, to_tensor
@@ -50,10 +51,14 @@ _Tuning = Tuning[tuple[CodedFrame, Decoded]]
 
 
 class Task(NamedTuple):
-    """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's."""
+    """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
+
+    `source` is what the networks see of it, by which only the decoded picture is not measured.
+    """
 
     slot: Slot
     frame: Frame
+    source: Frame
     qp: int
     chroma_offset: int = 0
 
@@ -85,17 +90,17 @@ class GroupCoder:
 
     def code(self, group: Group, qp: float, past_qp: float | None = None) -> Iterator[CodedFrame]:
         """The frames of a group in coding order; `past_qp`, of the group before it, is `qp` if not given."""
-        first = group.frames[0]
+        first = group.frames[0].frame
         codec = self.codec = self.codec or FrameCodec(self.networks, first.width, first.height)
         offset, dpb = 0, Dpb()
         tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
         if group.past and not all(slot.intra for slot in group.slots):
             own = layer_qp(qp if past_qp is None else past_qp, 0)
-            anchor = self._anchor(codec, Task(intra_anchor(group.start - 1, 2), group.past, own))
+            anchor = self._anchor(codec, self._task(intra_anchor(group.start - 1, 2), group.past, own))
             offset = anchor.chroma_offset
             dpb.insert(anchor.picture)
         for slot in group.slots:
-            task = Task(slot, group.frame(slot), layer_qp(qp, slot.temporal_layer), offset)
+            task = self._task(slot, group.frame(slot), layer_qp(qp, slot.temporal_layer), offset)
             if slot.intra and slot.referenced:
                 coded, anchor = self._code_anchor(codec, task)
                 offset = anchor.chroma_offset
@@ -105,6 +110,14 @@ class GroupCoder:
             else:
                 coded = self._code_best(codec, dpb, task, tuning)
             yield coded if self.pictures else coded._replace(picture=None)
+
+    def _task(self, slot: Slot, source: Source, qp: int, offset: int = 0) -> Task:
+        """What to code in a slot: where others refer to it, the picture is filtered."""
+        seen = source.frame
+        if slot.referenced:
+            luma, *_ = self.networks.level_steps(qp, qp, intra=slot.intra)
+            seen = filtered(source, luma, slot.temporal_layer)
+        return Task(slot, source.frame, seen, qp, offset)
 
     def _anchor(self, codec: FrameCodec, task: Task) -> _Anchor:
         """The I frame before a group, from memory or coded again: always the same."""
@@ -161,7 +174,7 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple
     symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
     analyst = Analyst(
         networks.intra if task.slot.intra else networks.bframe,
-        to_tensor(frame).to(networks.device),
+        to_tensor(task.source).to(networks.device),
         effort,
         frame if effort.loop_filter else None,
         # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).

@@ -8,11 +8,13 @@ new scene begins with an I frame of its own:
                                     ^ first frame of the new scene
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 
 from bcodec.encoder.scenes import find_cuts
+from bcodec.encoder.temporalfilter import REACH, Neighbour, Source
 from bcodec.frame import Frame, Plane
 from bcodec.gop import Closing, Slot, intra_anchor, window
 
@@ -27,10 +29,10 @@ class Group:
 
     start: int
     slots: list[Slot]
-    frames: list[Frame]
-    past: Frame | None
+    frames: list[Source]
+    past: Source | None
 
-    def frame(self, slot: Slot) -> Frame:
+    def frame(self, slot: Slot) -> Source:
         """Return the picture of a slot."""
         return self.frames[slot.poc - self.start]
 
@@ -40,15 +42,18 @@ class Group:
         return self.start + len(self.frames) - 1
 
 
-def groups(frames: Iterable[Frame], gop_size: int, *, scene_cut: bool) -> Iterator[Group]:
-    """Split frames in display order into groups; holds one group of them, and three frames for the cuts.
+def groups(
+    frames: Iterable[Frame], gop_size: int, *, scene_cut: bool, temporal_filter: bool = False
+) -> Iterator[Group]:
+    """Split frames in display order into groups, with neighbours for a temporal filter or without.
 
-    Raises ValueError, after the groups before it, for a frame of another size than the first.
+    Holds one group of them, and a few frames for cuts and neighbours. Raises ValueError, after the groups
+    before it, for a frame of another size than the first.
     """
     alike = _of_one_size(frames)
     marked = find_cuts(alike, _luma) if scene_cut and gop_size > 1 else ((frame, False) for frame in alike)
-    start, past, waiting = 0, None, list[Frame]()
-    for frame, cut in marked:
+    start, past, waiting = 0, None, list[Source]()
+    for frame, cut in sources(marked, REACH if temporal_filter and gop_size > 1 else 0):
         if past is None or cut:
             if past and waiting:
                 yield Group(start, window(start - 1, len(waiting), gop_size, Closing.TAIL), waiting, past)
@@ -62,6 +67,28 @@ def groups(frames: Iterable[Frame], gop_size: int, *, scene_cut: bool) -> Iterat
             start, past, waiting = start + gop_size, frame, []
     if past and waiting:
         yield Group(start, window(start - 1, len(waiting), gop_size), waiting, past)
+
+
+def sources(marked: Iterable[tuple[Frame, bool]], reach: int) -> Iterator[tuple[Source, bool]]:
+    """Each frame with its neighbours of the same scene, and again whether a scene begins at it."""
+    before, ahead = deque[Frame](maxlen=reach), deque[tuple[Frame, bool]]()
+
+    def first() -> tuple[Source, bool]:
+        frame, cut = ahead.popleft()
+        if cut:
+            before.clear()
+        after = (other for other, _ in takewhile(lambda item: not item[1], ahead))
+        sides = (reversed(before), after)
+        beside = tuple(Neighbour(other, far) for side in sides for far, other in enumerate(side, 1))
+        before.append(frame)
+        return Source(frame, beside), cut
+
+    for item in marked:
+        ahead.append(item)
+        if len(ahead) > reach:
+            yield first()
+    while ahead:
+        yield first()
 
 
 def sample(parts: Iterable[Group], every: int) -> Iterator[Group]:

@@ -18,8 +18,8 @@ from bcodec.encoder.effort import Preset
 from bcodec.encoder.group import CodedFrame, GroupCoder
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import layer_qp
+from bcodec.encoder.temporalfilter import Source
 from bcodec.errors import BitstreamError, CodecError
-from bcodec.frame import Frame
 from bcodec.gop import intra_anchor
 from bcodec.networks import Networks
 
@@ -110,7 +110,7 @@ def _check_beginning(coder: GroupCoder, group: Group, packets: list[Packet], qp:
             break
 
 
-def _check_picture(coder: GroupCoder, packet: Packet, frame: Frame, qp: float) -> None:
+def _check_picture(coder: GroupCoder, packet: Packet, source: Source, qp: float) -> None:
     """Code an I frame again, and see that it is the same."""
     poc, gop_size = packet.header.poc, 2 if packet.header.referenced else 1
-    _check_beginning(coder, Group(poc, [intra_anchor(poc, gop_size)], [frame], None), [packet], qp)
+    _check_beginning(coder, Group(poc, [intra_anchor(poc, gop_size)], [source], None), [packet], qp)

@@ -1,0 +1,121 @@
+"""The temporal filter takes noise away and nothing else, and gives the same picture wherever it runs."""
+
+import numpy as np
+import pytest
+import torch
+from clips import flat, moving, noise
+
+from bcodec.codec import FrameCodec
+from bcodec.dpb import DecodedPictureBuffer
+from bcodec.encoder.effort import PRESETS
+from bcodec.encoder.encode import Settings, code_groups, split
+from bcodec.encoder.group import Task, code_frame
+from bcodec.encoder.groups import groups, sources
+from bcodec.encoder.parallel import code_in_parallel
+from bcodec.encoder.temporalfilter import REACH, Source, align, filtered
+from bcodec.frame import Frame, picture_hash
+from bcodec.gop import intra_anchor
+from bcodec.metrics import Quality
+from bcodec.networks import Networks
+
+WIDTH, HEIGHT, STEP = 72, 44, 16.0
+PINNED = 985673889  # hash of a filtered picture
+FAST = PRESETS["fast"]
+
+
+def source(frames: list[Frame], place: int) -> Source:
+    """A frame with its neighbours."""
+    return [each for each, _ in sources(((frame, False) for frame in frames), REACH)][place]
+
+
+def same(one: Frame, other: Frame) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+@pytest.mark.parametrize("layer", range(4))
+def test_what_stands_still_stays_as_it_is(layer: int) -> None:
+    frames = moving(5, WIDTH, HEIGHT, speed=0)
+    assert same(filtered(source(frames, 2), STEP, layer), frames[2])
+
+
+def test_noise_is_removed_from_luma_and_chroma() -> None:
+    clean, grainy = (moving(5, WIDTH, HEIGHT, speed=2, grain=grain) for grain in (0, 3))
+    before = Quality.of(clean[2].planes, grainy[2].planes)
+    after = Quality.of(clean[2].planes, filtered(source(grainy, 2), STEP, 0).planes)
+    assert all(a > b + 1 for a, b in zip(after.planes, before.planes, strict=True))
+
+
+def test_the_finer_the_step_and_the_deeper_the_layer_the_less_is_filtered() -> None:
+    grainy = source(moving(5, WIDTH, HEIGHT, grain=3), 2)
+
+    def moved(step: float, layer: int) -> float:
+        luma = filtered(grainy, step, layer).y
+        return float(np.abs(luma.astype(int) - grainy.frame.y).mean())
+
+    assert moved(32, 0) > moved(8, 0) > moved(4, 0) > moved(3, 0) == 0
+    assert moved(32, 0) > moved(32, 1) > moved(32, 2) > moved(32, 3) == 0
+
+
+def test_pictures_are_aligned_along_motion() -> None:
+    frames = moving(2, 128, 128, speed=4)
+    inside = slice(16, -16)
+    for plane, aligned in zip(frames[0].planes, align(frames[0], frames[1]), strict=True):
+        assert np.array_equal(aligned[inside, inside], plane[inside, inside])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 65)])
+def test_any_size_is_filtered(size: tuple[int, int]) -> None:
+    frames = noise(3, *size)
+    assert filtered(source(frames, 1), STEP, 0).y.shape == frames[1].y.shape
+
+
+def test_the_picture_is_pinned_on_any_number_of_threads() -> None:
+    grainy = source(moving(5, WIDTH, HEIGHT, grain=3), 2)
+    threads, found = torch.get_num_threads(), []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        found.append(picture_hash(filtered(grainy, STEP, 0)))
+    torch.set_num_threads(threads)
+    assert found == [PINNED, PINNED]
+
+
+def test_a_scene_has_no_neighbours_beyond_its_cuts() -> None:
+    frames = flat(range(10, 19), 16, 16)
+    marked = [(frame, place in (3, 5)) for place, frame in enumerate(frames)]
+    beside = [[frames.index(near.frame) for near in each.beside] for each, _ in sources(marked, 2)]
+    assert beside == [[1, 2], [0, 2], [1, 0], [4], [3], [6, 7], [5, 7, 8], [6, 5, 8], [7, 6]]
+    for each, _ in sources(marked, 2):
+        place = frames.index(each.frame)
+        assert all(far == abs(frames.index(near) - place) for near, far in each.beside)
+
+
+def test_groups_know_neighbours_beyond_their_ends() -> None:
+    frames = moving(9, WIDTH, HEIGHT)
+    _, first, second = groups(frames, 4, scene_cut=False, temporal_filter=True)
+    assert first.frames[-1] == second.past
+    assert [near.distance for near in first.frames[-1].beside] == [1, 2] * 2
+    assert all(not each.beside for part in groups(frames, 4, scene_cut=False) for each in part.frames)
+
+
+def test_processes_give_the_packets_of_one_and_quality_is_that_of_the_source(
+    tiny_networks: Networks,
+) -> None:
+    frames, settings = moving(6, 40, 24, grain=3), Settings(40, 2, scene_cut=False, preset="fast")
+    alone = list(code_groups(split(frames, settings), 40, tiny_networks, FAST, pictures=True))
+    together = list(code_in_parallel(split(frames, settings), 40, tiny_networks, FAST, jobs=2))
+    assert [coded.packet for coded in together] == [coded.packet for coded in alone]
+    for coded in alone:
+        assert coded.picture
+        assert coded.quality == Quality.of(frames[coded.packet.header.poc].planes, coded.picture.planes)
+
+
+def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Networks) -> None:
+    frames, settings = moving(3, 40, 24, grain=3), Settings(8, 2, scene_cut=False, preset="fast")
+    packet = next(iter(code_groups(split(frames, settings), 8, tiny_networks, FAST))).packet
+    luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=True)
+    seen = filtered(source(frames, 0), luma, 0)
+    assert not same(seen, frames[0])
+    task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp)
+    codec = FrameCodec(tiny_networks, 40, 24)
+    coded, _ = code_frame(codec, DecodedPictureBuffer(), task, FAST.effort)
+    assert coded.packet == packet
