@@ -53,7 +53,7 @@ _Tuning = Tuning[tuple[CodedFrame, Decoded]]
 class Task(NamedTuple):
     """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
 
-    `source` is what the networks see of it, by which only the decoded picture is not measured.
+    `source` is the picture that the networks see; loop filters and quality are by the original, `frame`.
     """
 
     slot: Slot

@@ -47,10 +47,11 @@ REACH = len(NEARNESS)
 STRENGTH = (1.0, 0.8, 0.6)  # of the temporal layers that are filtered
 FINE = 8.0  # 8-bit levels, the quantization step at which strength is half of that
 FINEST = 4.0  # below it nothing is worth the search
-SIGMA = 0.7  # quantization steps
-LIKE = 0.1  # squared quantization steps: the mean squared difference of blocks that are like each other, but
-NOISE = 3.0  # times the noise it is at most: what half of the blocks differ by at least, without
-FLOOR = 0.5  # squared levels, which rounding and an earlier codec leave
+SIGMA = 1.0  # quantization steps
+LIKE = 0.2  # squared quantization steps: the mean squared difference of blocks that are like each other, but
+NOISE = 2.0  # times the noise it is at most. That is how far most blocks are from the nearest neighbour:
+MOST = 0.75  # of them, and without
+FLOOR = 1.0  # squared levels, which rounding and an earlier codec leave
 UNLIKE = 3.0  # times the difference of like blocks, from where on blocks count less and less
 STEPS = (1.0, 1.0, 0.5, 0.25)  # luma samples by which vectors are moved, one after the other
 SMOOTH = 2.0  # absolute differences that a vector costs for each sample it is off those around it
@@ -97,7 +98,7 @@ def filtered_plane(
     """A plane [H, W] and others, aligned with it, in one: the weights depend on blocks of size x size."""
     errors = np.stack([block_errors(plane, other, size) for other in others])
     least = errors.min(0)
-    noise = float(np.sort(least, axis=None)[least.size // 2]) - FLOOR
+    noise = float(np.sort(least, axis=None)[int(MOST * least.size)]) - FLOOR
     if noise <= 0:  # as on a screen, where what changes is meant
         return plane
     like = min(LIKE * step**2, NOISE * noise)
