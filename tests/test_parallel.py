@@ -13,11 +13,11 @@ from bcodec.frame import Frame, picture_hash
 from bcodec.networks import Networks
 
 MEDIUM = PRESETS["medium"]
-SETTINGS = Settings(qp=40, gop_size=2, scene_cut=True)
+SETTINGS = Settings(qp=20, gop_size=2, scene_cut=True)
 
 
 def test_processes_give_the_packets_of_one(tiny_networks: Networks) -> None:
-    frames = moving(2, 40, 24) + moving(3, 40, 24, seed=1)
+    frames = moving(2, 40, 24, grain=3) + moving(3, 40, 24, seed=1, grain=3)  # filtered across the groups
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
     parts = split(frames, SETTINGS)
     together = list(code_in_parallel(parts, SETTINGS.qp, tiny_networks, MEDIUM, jobs=2, pictures=True))

@@ -1,5 +1,8 @@
 """The temporal filter takes noise away and nothing else, and gives the same picture wherever it runs."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,9 @@ from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_groups, split
 from bcodec.encoder.group import Task, code_frame
 from bcodec.encoder.groups import groups, sources
-from bcodec.encoder.parallel import code_in_parallel
+from bcodec.encoder.resume import go_on
 from bcodec.encoder.temporalfilter import REACH, Source, align, filtered
+from bcodec.errors import CodecError
 from bcodec.frame import Frame, picture_hash
 from bcodec.gop import intra_anchor
 from bcodec.metrics import Quality
@@ -97,16 +101,23 @@ def test_groups_know_neighbours_beyond_their_ends() -> None:
     assert all(not each.beside for part in groups(frames, 4, scene_cut=False) for each in part.frames)
 
 
-def test_processes_give_the_packets_of_one_and_quality_is_that_of_the_source(
-    tiny_networks: Networks,
-) -> None:
-    frames, settings = moving(6, 40, 24, grain=3), Settings(40, 2, scene_cut=False, preset="fast")
-    alone = list(code_groups(split(frames, settings), 40, tiny_networks, FAST, pictures=True))
-    together = list(code_in_parallel(split(frames, settings), 40, tiny_networks, FAST, jobs=2))
-    assert [coded.packet for coded in together] == [coded.packet for coded in alone]
-    for coded in alone:
+def test_quality_is_told_by_the_source_as_it_was(tiny_networks: Networks) -> None:
+    frames, settings = moving(3, 40, 24, grain=3), Settings(8, 2, scene_cut=False, preset="fast")
+    for coded in code_groups(split(frames, settings), 8, tiny_networks, FAST, pictures=True):
         assert coded.picture
         assert coded.quality == Quality.of(frames[coded.packet.header.poc].planes, coded.picture.planes)
+
+
+def test_an_encode_that_was_ended_goes_on_with_the_same_bytes(tiny_networks: Networks) -> None:
+    frames, settings = moving(7, 40, 24, grain=3), Settings(8, 2, scene_cut=False, preset="fast")
+    code = partial(code_groups, qp=8, networks=tiny_networks, preset=FAST)
+    whole = [coded.packet for coded in code(split(frames, settings))]
+    kept = iter(whole[:6])
+    going = [each.packet for each in go_on(split(frames, settings), kept, 8, tiny_networks, FAST, code)]
+    assert going == whole
+    other = split(frames, replace(settings, temporal_filter=False))
+    with pytest.raises(CodecError, match="other settings"):
+        list(go_on(other, iter(whole[:6]), 8, tiny_networks, FAST, code))
 
 
 def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Networks) -> None:
