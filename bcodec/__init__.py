@@ -12,18 +12,23 @@ Faces:
     __init__.py            the public names
 
 Files and pictures, without a screen:
-    pipeline/              encode > fit verify decode compare > passes batch opening
-                           > beside > output plan inspect journal spool demo > tally stdio moments colour
-    video/                 __init__ > reader writer > demux mux quality > choice sizes seek > extras > tracks
-                           > convert subtitles adts y4m timeline matroska wholeness > base
+    pipeline/              encode > fit verify decode compare > forecast pictures > passes batch > opening
+                           > beside jobs notes clock > output plan inspect journal spool demo
+                           > tally stdio moments colour
+    video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
+                           light > extras > tracks > convert subtitles adts y4m timeline matroska wholeness
+                           > base
 
 What only an encoder decides: bytes may change, files stay valid:
-    encoder/               ratecontrol resume parallel > encode > group > analyst rdoq tuning groups
-                           > temporalfilter > motion filters > blocksizes worth effort qp scenes
+    encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
+                           > temporalfilter analyst rdoq > motion filters > blocksizes worth effort qp scenes
     encoder/motion/        find > choose directions flat > search > lattice pan
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
-    codec.py               FrameCodec, the one path; packets to frames by it
+    decoder.py             packets to frames in display order
+    windows.py             packets to frames in coding order, by one process or several
+    needed.py              which packets some frames need
+    codec.py               FrameCodec, the one path; packets to pictures by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion prior deblock > latent blockdct > layers
     networks/motion/       codec > prior shift > vectors segments > blocks
@@ -36,12 +41,13 @@ What the format says, and what all stand on:
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
-    bitstream/             sidecar __init__ > extras reader writer > layout tags > records versions
+    processes.py           work that several of them share
+    bitstream/             sidecar __init__ > extras reader writer > layout light > tags > records versions
     errors.py              every error raised on purpose
 
 How a frame flows:
 
-    encode   file -> VideoReader -> Frame -> Group -> Slot -> FrameCodec.code(ThriftyWriter, Analyst)
+    encode   file -> VideoReader -> Frame -> Group -> Task -> FrameCodec.code(ThriftyWriter, Analyst)
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file
@@ -66,7 +72,8 @@ if TYPE_CHECKING:
         SequenceHeader,
         VideoFormat,
     )
-    from bcodec.codec import decode, pick_device
+    from bcodec.codec import pick_device
+    from bcodec.decoder import decode
     from bcodec.encoder.encode import Settings, encode
     from bcodec.errors import BcodecError, BitstreamError, CodecError, VideoError, WeightsError
     from bcodec.frame import Frame
@@ -112,7 +119,8 @@ _HOMES = {
         "SequenceHeader",
         "VideoFormat",
     ),
-    "codec": ("decode", "pick_device"),
+    "codec": ("pick_device",),
+    "decoder": ("decode",),
     "encoder.encode": ("Settings", "encode"),
     "errors": ("BcodecError", "BitstreamError", "CodecError", "VideoError", "WeightsError"),
     "frame": ("Frame",),

@@ -1,4 +1,4 @@
-"""The codec core: the one path that encoder and decoder share, and packets to frames by it."""
+"""The codec core: the one path that encoder and decoder share, and packets to pictures by it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bcodec.bitstream import (
-    ARITHMETIC_VERSION,
-    FORMAT_VERSION,
-    AuxiliaryPacket,
-    FrameType,
-    Packet,
-    PacketHeader,
-    SequenceHeader,
-)
-from bcodec.bitstream.versions import decoder_of
+from bcodec.bitstream import FrameType, Packet, PacketHeader
 from bcodec.coding import LATENT_PITCH, CollocatedMotion, Encoder, Reference, SymbolCoder
-from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
+from bcodec.dpb import DecodedPictureBuffer, HeldPicture, LostPicture
 from bcodec.entropy.coder import RangeReader
 from bcodec.entropy.tables import Tables
 from bcodec.errors import (
+    BcodecError,
     BitstreamError,
     CodecError,
     EntropyError,
     InexactDevice,
-    MissingPicture,
     MissingReference,
 )
 from bcodec.fixedpoint import exact_precision
@@ -50,20 +41,24 @@ def pick_device(name: str) -> str:
 
 
 class Decoded(NamedTuple):
-    """A decoded picture, and what else its reference is made of: its latent and, of a B frame, its motion."""
+    """A decoded frame as it is shown, and what its reference is made of.
+
+    That is the picture in all its ten bits, its latent and, of a B frame, its motion.
+    """
 
     header: PacketHeader
     frame: Frame
+    picture: Frame
     y_hat: Tensor
     motion: CollocatedMotion | None
 
 
 class FrameCodec:
-    """Codes frames of one size, either way: the one path that encoder and decoder share."""
+    """Codes frames of one size and depth, either way: the one path that encoder and decoder share."""
 
-    def __init__(self, networks: Networks, width: int, height: int) -> None:
+    def __init__(self, networks: Networks, width: int, height: int, bit_depth: int = 8) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
-        self.width, self.height = width, height
+        self.width, self.height, self.bit_depth = width, height, bit_depth
         rows, columns = (aligned(side) // LATENT_PITCH for side in (height, width))
         self.latent_size = rows, columns
 
@@ -95,76 +90,59 @@ class FrameCodec:
             x_hat, y_hat, motion = networks.bframe(
                 symbols, past.picture, future.picture, distances, qp, encoder, chroma_qp=chroma_qp
             )
-        frame = to_frame(finish(x_hat), self.width, self.height)
+        picture = to_frame(finish(x_hat), self.width, self.height)
         steps = networks.level_steps(header.qp, header.chroma_qp, intra=header.frame_type is FrameType.I)
-        filtered = Frame(*loop_filter(symbols, frame.planes, steps, encoder))
-        return Decoded(header, filtered, y_hat, motion)
+        filtered = Frame(*loop_filter(symbols, picture.planes, steps, encoder))
+        return Decoded(header, filtered.at_depth(self.bit_depth), filtered, y_hat, motion)
 
     @torch.no_grad()
     def keep(self, decoded: Decoded, dpb: DecodedPictureBuffer[Reference]) -> None:
         """Hold a decoded picture for later frames, if any refers to it."""
-        header, frame, y_hat, motion = decoded
+        header, _, picture, y_hat, motion = decoded
         if header.referenced:
             # A reference is padded anew, as sources are: what was decoded there got no bits.
-            padded, (qp, _) = to_tensor(frame).to(self.networks.device), self.qps(header)
+            padded, (qp, _) = to_tensor(picture).to(self.networks.device), self.qps(header)
             reference = self.networks.reference(padded, y_hat, qp, motion)
             dpb.insert(HeldPicture(header.poc, header.temporal_layer, reference))
 
 
-def decode(
-    packets: Iterable[Packet | AuxiliaryPacket], header: SequenceHeader, networks: Networks
-) -> Iterator[Frame]:
-    """Frames in display order, from the first I frame on; B frames that lead it in display order are dropped.
+class Lost(NamedTuple):
+    """A frame that cannot be decoded, and why; without header, something that is no packet."""
 
-    Auxiliary packets are passed over. Raises CodecError, which names the frame, after everything before the
-    damage has been yielded; a BitstreamError of `packets` passes through in the same way.
-    """
-    check_header(header, networks)
-    width, height = header.video.width, header.video.height
-    codec = FrameCodec(networks, width, height)
-    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
-    shown: DisplayOrder[Frame] | None = None
-    first = 0
-    for packet in packets:
-        if not isinstance(packet, Packet):
-            continue
-        poc = packet.header.poc
-        if shown is None:
-            if packet.header.frame_type is not FrameType.I:
-                raise CodecError(f"frame {poc}: the stream does not begin with an I frame")
-            first, shown = poc, DisplayOrder(poc, capacity=header.gop_size.bit_length() + 1)
-        if poc < first:
-            continue
+    header: PacketHeader | None
+    error: BcodecError
+
+
+class FrameDecoder:
+    """Decodes packets in coding order, from an I frame on."""
+
+    def __init__(self, codec: FrameCodec) -> None:
+        self._codec = codec
+        self._dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
+
+    def decode(self, packet: Packet) -> Decoded | Lost:
+        """The picture of a packet, if it is the one that was encoded; nothing refers to it yet."""
         try:
-            frame = _decode_frame(codec, packet, dpb)
-            ready = shown.push(poc, frame)
-        except (EntropyError, MissingReference, MissingPicture, BitstreamError) as error:
-            raise CodecError(f"frame {poc}: {error}") from error
-        yield from ready
-    if shown is not None and len(shown):
-        raise CodecError(f"the stream ends while {len(shown)} frames wait for an earlier one")
+            decoded = self._codec.code(
+                RangeReader(self._codec.tables, packet.payload), packet.header, self._dpb
+            )
+            if picture_hash(decoded.frame) != packet.picture_hash:
+                raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
+        except (EntropyError, MissingReference, BitstreamError) as error:
+            return Lost(packet.header, CodecError(f"frame {packet.header.poc}: {error}"))
+        return decoded
 
+    def keep(self, outcome: Decoded | Lost) -> None:
+        """Hold a picture for later packets, if any refers to it, or its place where it is lost."""
+        header = outcome.header
+        if isinstance(outcome, Decoded):
+            self._codec.keep(outcome, self._dpb)
+        elif header and header.referenced:
+            self._dpb.insert(LostPicture(header.poc, header.temporal_layer))
 
-def _decode_frame(codec: FrameCodec, packet: Packet, dpb: DecodedPictureBuffer[Reference]) -> Frame:
-    symbols = RangeReader(codec.tables, packet.payload)
-    decoded = codec.code(symbols, packet.header, dpb)
-    if picture_hash(decoded.frame) != packet.picture_hash:
-        raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
-    codec.keep(decoded, dpb)
-    return decoded.frame
-
-
-def check_header(header: SequenceHeader, networks: Networks) -> None:
-    """Refuse what these weights and this arithmetic cannot decode; raises CodecError naming both sides."""
-    arithmetic, model = header.arithmetic_version, header.model_id.hex()
-    decoder = decoder_of(FORMAT_VERSION, arithmetic, model)
-    if arithmetic != ARITHMETIC_VERSION:
-        raise CodecError(
-            f"coded with arithmetic version {arithmetic}, this bcodec has {ARITHMETIC_VERSION}; {decoder}"
-        )
-    if header.model_id != networks.model_id:
-        raise CodecError(
-            f"coded with model {model}, the weights here are {networks.model_id.hex()}; {decoder}"
-        )
-    if header.bit_depth != 8:
-        raise CodecError(f"{header.bit_depth}-bit pictures are not supported")
+    def run(self, coded: Iterable[Packet | Decoded | Lost]) -> Iterator[Decoded | Lost]:
+        """What becomes of packets, each as soon as it is decoded; what they became already is kept only."""
+        for each in coded:
+            outcome = self.decode(each) if isinstance(each, Packet) else each
+            self.keep(outcome)
+            yield outcome

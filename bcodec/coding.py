@@ -135,7 +135,7 @@ class Reference(NamedTuple):
     """A decoded picture with everything that later frames take from it."""
 
     picture: Tensor  # [B, 6, H/2, W/2], on the pixel grid
-    quarter_pel: Tensor  # [B, 1, 4H, 4W], luma interpolated to quarter samples, 0..255 by 1/4
+    quarter_pel: Tensor  # [B, 1, 4H, 4W], luma interpolated to quarter samples, 0..255.75 by 1/4
     features: tuple[Tensor, Tensor, Tensor]  # [B, C_l, ..] at 1/4, 1/8, 1/16
     latent: Tensor  # [B, C_3, H/16, W/16], of y_hat
     qp: Tensor  # [B]
@@ -224,6 +224,6 @@ class Encoder(Protocol):
     def fit_filters(self, planes: Sequence[Plane], steps: Sequence[float]) -> list[tuple[int, Tensor]]:
         """For the decoded planes Y, U, V: which shape of filter, and its shares [classes, width].
 
-        `steps` are the planes' quantization steps in 8-bit levels.
+        `steps` are the planes' quantization steps, in ten-bit levels as the planes.
         """
         ...

@@ -19,17 +19,25 @@ class HeldPicture(Generic[T]):
     picture: T
 
 
+@dataclass(frozen=True)
+class LostPicture:
+    """The place of a frame that later ones may refer to, and that could not be decoded."""
+
+    poc: int
+    temporal_layer: int
+
+
 class DecodedPictureBuffer(Generic[T]):
     """The frames held as references; at most two anchors and one frame of each temporal layer above 0."""
 
     def __init__(self) -> None:
-        self._held: list[HeldPicture[T]] = []  # in coding order
+        self._held: list[HeldPicture[T] | LostPicture] = []  # in coding order
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def insert(self, reference: HeldPicture[T]) -> None:
-        """Hold a frame just coded, and let go of every frame that it makes dead.
+    def insert(self, reference: HeldPicture[T] | LostPicture) -> None:
+        """Hold a frame just coded, or its place, and let go of every frame that it makes dead.
 
         In pre-order, a frame of layer L > 0 comes after the subtrees of all earlier frames of layer >= L are
         done: only its ancestors, of layers < L, are still referred to. An anchor ends the whole bisection,
@@ -44,13 +52,14 @@ class DecodedPictureBuffer(Generic[T]):
     def references(self, poc: int) -> tuple[HeldPicture[T], HeldPicture[T]]:
         """Return (past, future): the nearest held frames on either side of `poc`.
 
-        Without a future it is the past twice. Raises MissingReference where no frame before `poc` is held.
+        Without a future it is the past twice. Raises MissingReference where no frame before `poc` is held,
+        and where one of the two is lost.
         """
         past = max((held for held in self._held if held.poc < poc), key=_poc, default=None)
         if past is None:
             raise MissingReference(f"frame {poc} refers to an earlier frame, and none has been decoded")
         future = min((held for held in self._held if held.poc > poc), key=_poc, default=past)
-        return past, future
+        return _present(past), _present(future)
 
 
 class DisplayOrder(Generic[T]):
@@ -76,15 +85,18 @@ class DisplayOrder(Generic[T]):
         if poc < self._next or poc in self._waiting:
             raise MissingPicture(f"frame {poc} came twice, or after its turn (next to show is {self._next})")
         self._waiting[poc] = item
-        ready = []
-        while self._next in self._waiting:
-            ready.append(self._waiting.pop(self._next))
-            self._next += 1
+        ready = self._ready()
         if self._capacity is not None and len(self._waiting) > self._capacity:
             raise MissingPicture(
                 f"frame {self._next} is missing: {len(self._waiting)} later frames wait for it"
             )
         return ready
+
+    def pass_over(self) -> list[T]:
+        """Return those that can be shown where the frames before the first that waits never come."""
+        order = sorted(self._waiting)
+        self._next = order[0] if order else self._next
+        return self._ready()
 
     def flush(self) -> list[T]:
         """Return all that still wait, in display order, passing over missing frames, and be empty."""
@@ -92,6 +104,19 @@ class DisplayOrder(Generic[T]):
         self._next = order[-1] + 1 if order else self._next
         return [self._waiting.pop(poc) for poc in order]
 
+    def _ready(self) -> list[T]:
+        ready = []
+        while self._next in self._waiting:
+            ready.append(self._waiting.pop(self._next))
+            self._next += 1
+        return ready
 
-def _poc(reference: HeldPicture[T]) -> int:
+
+def _poc(reference: HeldPicture[T] | LostPicture) -> int:
     return reference.poc
+
+
+def _present(reference: HeldPicture[T] | LostPicture) -> HeldPicture[T]:
+    if isinstance(reference, LostPicture):
+        raise MissingReference(f"it refers to frame {reference.poc}, which is lost")
+    return reference

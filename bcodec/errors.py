@@ -43,6 +43,10 @@ class CodecError(BcodecError):
     """Packets that cannot be decoded, or a device that cannot be used."""
 
 
+class ProcessKilled(BcodecError):
+    """One of several processes that work together died before its work was done."""
+
+
 class EntropyError(BcodecError, ValueError):
     """A payload that is not what a range coder wrote."""
 
@@ -79,3 +83,7 @@ class Unreadable(BcodecError):
 
 class VideoError(BcodecError):
     """A file that cannot be read or written as a video; the message names it."""
+
+
+class DamagedInput(VideoError):
+    """Parts of a video could not be read; all the rest has been encoded, and the message says where it is."""

@@ -48,7 +48,7 @@ class Grid(NamedTuple):
         return math.ldexp(self.units - 1, -self.frac)
 
 
-PIXEL = Grid(frac=6, bits=8)  # [-2, 2) in steps of 1/64: (p - 128) / 64 for an 8-bit level p
+PIXEL = Grid(frac=8, bits=10)  # [-2, 2) in steps of 1/256: (p - 512) / 256 for a ten-bit sample p
 ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64
 FINE = Grid(frac=7, bits=11)  # [-8, 8) in steps of 1/128: features that become a picture
 LATENT = Grid(frac=8, bits=14)  # [-32, 32) in steps of 1/256: blocks of text on a plain ground need the range
@@ -284,9 +284,9 @@ def upsample(x: Tensor, rows: int = 2, columns: int | None = None) -> Tensor:
 def warp(features: Tensor, motion: Tensor, grid: Grid = ACTIVATION) -> Tensor:
     """Bilinear samples of `features` at each position plus `motion`, borders replicated.
 
-    features [B, C, H, W] on the activation grid; motion [B, 2, h, w] = (x, y) in samples of `features`,
-    multiples of 1/16; output [B, C, h, w] on `grid`, where h / H = w / W gives the pitch of the output
-    positions. Differentiable in both arguments. The sums have at most 10 + 8 bits: exact.
+    features [B, C, H, W] on the activation or the pixel grid; motion [B, 2, h, w] = (x, y) in samples of
+    `features`, multiples of 1/16; output [B, C, h, w] on `grid`, where h / H = w / W gives the pitch of the
+    output positions. Differentiable in both arguments. The sums have at most 10 + 8 bits: exact.
     """
     batch, channels, height, width = features.shape
     rows, columns = motion.shape[2:]

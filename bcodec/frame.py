@@ -1,4 +1,10 @@
-"""One picture: 8-bit 4:2:0 planes, and the tensor that the networks see of it."""
+"""One picture: 4:2:0 planes of 8 or 10 bits, and the tensor that the networks see of it.
+
+Inside, pictures are of ten bits, quarters of an 8-bit level, whatever a video has: what is predicted from
+them is finer than what is shown. Where 8 bits are shown, they are rounded at the very end.
+"""
+
+from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
@@ -12,21 +18,22 @@ from torch import Tensor
 
 from bcodec.fixedpoint import PIXEL
 
-Plane: TypeAlias = npt.NDArray[np.uint8]
+Plane: TypeAlias = npt.NDArray[np.uint8 | np.uint16]  # samples of 8 or of 10 bits
 
 ALIGNMENT = 64  # luma samples: sides of the padded picture are multiples of it
+DEPTH = PIXEL.bits  # bits of a sample inside
+PEAK = (1 << DEPTH) - 1  # the highest such sample
 MIDDLE = 128  # the 8-bit level that becomes 0
-LEVELS = 1 << PIXEL.frac  # 8-bit levels in a unit: the pixel grid is the multiples of 1 / LEVELS
-LOWEST = (0 - MIDDLE) / LEVELS  # -2
-HIGHEST = (255 - MIDDLE) / LEVELS  # 127 / 64
+LEVELS = 64  # 8-bit levels in a unit
+BRIGHTEST = 255.75  # the highest ten-bit sample, in 8-bit levels
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One 8-bit 4:2:0 picture.
+    """One 4:2:0 picture of 8 or 10 bits.
 
-    y is [H, W], u and v are [ceil(H / 2), ceil(W / 2)]: uint8, C-contiguous, of any size from 1x1.
-    Raises ValueError for anything else.
+    y is [H, W], u and v are [ceil(H / 2), ceil(W / 2)]: all uint8, or all uint16 with samples of 0..1023,
+    C-contiguous, of any size from 1x1. Raises ValueError for anything else.
     """
 
     y: Plane
@@ -40,31 +47,47 @@ class Frame:
         for name, plane, shape in zip("yuv", self.planes, shapes, strict=True):
             if plane.shape != shape:
                 raise ValueError(f"plane {name} must be of shape {shape}, not {plane.shape}")
-            if plane.dtype != np.uint8:
-                raise ValueError(f"plane {name} must be uint8, not {plane.dtype}")
+            if plane.dtype != self.y.dtype or plane.dtype not in (np.uint8, np.uint16):
+                raise ValueError(f"plane {name} must be uint8, or all uint16, not {plane.dtype}")
+            if plane.dtype == np.uint16 and int(plane.max()) > PEAK:
+                raise ValueError(f"plane {name} has a sample of {plane.max()}, more than 10 bits hold")
             if not plane.flags.c_contiguous:
                 raise ValueError(f"plane {name} must be contiguous")
 
     @classmethod
-    def from_bytes(cls, data: bytes, width: int, height: int) -> Self:
-        """Split planar I420 bytes (all of Y, then U, then V); ValueError if they are not one picture."""
-        if len(data) != picture_bytes(width, height):
+    def from_bytes(cls, data: bytes, width: int, height: int, bit_depth: int = 8) -> Self:
+        """Split planar I420 bytes (all of Y, then U, then V), of 10 bits two a sample, the lower one first.
+
+        ValueError if they are not one picture.
+        """
+        if len(data) != picture_bytes(width, height, bit_depth):
             raise ValueError(f"{len(data)} bytes are not one {width}x{height} picture in 4:2:0")
         planes, offset = [], 0
         for rows, columns in plane_shapes(width, height):
-            plane = np.frombuffer(data, np.uint8, rows * columns, offset)
-            planes.append(plane.reshape(rows, columns))
-            offset += plane.size
+            plane = np.frombuffer(data, "u1" if bit_depth == 8 else "<u2", rows * columns, offset)
+            planes.append(plane.reshape(rows, columns).astype(plane.dtype.newbyteorder("="), copy=False))
+            offset += plane.nbytes
         return cls(*planes)
 
     def to_bytes(self) -> bytes:
-        """Join the planes as planar I420: Y, U, V, rows without padding."""
-        return b"".join(plane.tobytes() for plane in self.planes)
+        """Join the planes as planar I420: Y, U, V, rows without padding; the inverse of `from_bytes`."""
+        return b"".join(lower_byte_first(plane).tobytes() for plane in self.planes)
+
+    def at_depth(self, bits: int) -> Frame:
+        """The picture in samples of 8 or 10 bits; itself where it has them."""
+        if bits == self.bit_depth:
+            return self
+        return Frame(*(requantized(plane, self.bit_depth, bits) for plane in self.planes))
 
     @property
     def planes(self) -> tuple[Plane, Plane, Plane]:
         """Y, U and V."""
         return self.y, self.u, self.v
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits of a sample, 8 or 10."""
+        return 8 if self.y.dtype == np.uint8 else 10
 
     @property
     def width(self) -> int:
@@ -83,16 +106,35 @@ def plane_shapes(width: int, height: int) -> tuple[tuple[int, int], tuple[int, i
     return (height, width), chroma, chroma
 
 
-def picture_bytes(width: int, height: int) -> int:
+def picture_bytes(width: int, height: int, bit_depth: int = 8) -> int:
     """Give the bytes of one picture, all planes."""
-    return sum(rows * columns for rows, columns in plane_shapes(width, height))
+    return sum(rows * columns for rows, columns in plane_shapes(width, height)) * -(-bit_depth // 8)
+
+
+def lower_byte_first(plane: Plane) -> Plane:
+    """The plane with samples in the order of bytes that files have, on any machine."""
+    return plane.astype(plane.dtype.newbyteorder("<"), copy=False)
+
+
+def requantized(plane: Plane, bits: int, depth: int) -> Plane:
+    """Samples of so many bits, up to 16, as samples of another depth, 8 or 10: levels a power of two apart.
+
+    Rounded, halves to even, so that pictures on the whole get no brighter; what is then too high is the
+    highest.
+    """
+    samples, down = plane.astype(np.int32), bits - depth
+    if down > 0:
+        samples = (samples + (1 << down - 1) - 1 + (samples >> down & 1)) >> down
+    elif down < 0:
+        samples = samples << -down
+    return np.minimum(samples, (1 << depth) - 1).astype(np.uint8 if depth == 8 else np.uint16)
 
 
 def picture_hash(frame: Frame) -> int:
     """Give CRC-32 of the planes in the order Y, U, V: 32 bits, equal on every machine for equal pictures."""
     crc = 0
     for plane in frame.planes:
-        crc = zlib.crc32(plane.data, crc)
+        crc = zlib.crc32(lower_byte_first(plane).data, crc)
     return crc
 
 
@@ -104,41 +146,44 @@ def aligned(side: int) -> int:
 def to_tensor(frame: Frame) -> Tensor:
     """Turn a picture into what the networks see.
 
-    Returns float32 [1, 6, H' / 2, W' / 2] in channels_last: (sample - 128) / 64, multiples of 1/64 in
-    [-2, 127/64]. H', W' are the sides padded at the bottom and right (last row and column repeated) to
-    multiples of 64. Channels: luma at (row, column) (0,0), (0,1), (1,0), (1,1) of each 2x2 block, then U, V.
+    Returns float32 [1, 6, H' / 2, W' / 2] in channels_last: (sample - 512) / 256 of ten bits, (sample - 128)
+    / 64 of eight, on the pixel grid. H', W' are the sides padded at the bottom and right (last row and column
+    repeated) to multiples of 64. Channels: luma at (row, column) (0,0), (0,1), (1,0), (1,1) of each 2x2
+    block, then U, V.
     """
     height, width = map(aligned, frame.y.shape)
     y, u, v = (_padded(p, *s) for p, s in zip(frame.planes, plane_shapes(width, height), strict=True))
     samples = torch.cat([F.pixel_unshuffle(y, 2), u, v], dim=1)
-    # (p - 128) / 64 is exact in float32: an integer below 2^24 over a power of two.
-    return ((samples - MIDDLE) / LEVELS).contiguous(memory_format=torch.channels_last)
+    # Exact in float32: an integer below 2^24 over a power of two.
+    level = 1 << frame.bit_depth - 8
+    return ((samples - level * MIDDLE) / (level * LEVELS)).contiguous(memory_format=torch.channels_last)
 
 
 def to_frame(tensor: Tensor, width: int, height: int) -> Frame:
-    """Turn the networks' picture back into planes, cropped to width x height luma samples.
+    """Turn the networks' picture into planes of ten bits, cropped to width x height luma samples.
 
-    The tensor is float32 [1, 6, H' / 2, W' / 2] on any device, as `finish` leaves it: multiples of 1/64 in
-    [-2, 127/64]; H' >= height, W' >= width. Raises ValueError for another shape.
+    The tensor is float32 [1, 6, H' / 2, W' / 2] on any device, as `finish` leaves it; H' >= height,
+    W' >= width. Raises ValueError for another shape.
     """
-    samples = (tensor.detach().cpu() * LEVELS + MIDDLE).to(torch.uint8)
+    samples = tensor.detach().cpu() * (1 << PIXEL.frac) + PIXEL.units
     y = F.pixel_shuffle(samples[:, :4], 2)
     planes = (y[0, 0], samples[0, 4], samples[0, 5])
     return Frame(
         *(
-            np.ascontiguousarray(plane[:rows, :columns].numpy())
+            plane[:rows, :columns].numpy().astype(np.uint16, order="C")
             for plane, (rows, columns) in zip(planes, plane_shapes(width, height), strict=True)
         )
     )
 
 
 def finish(tensor: Tensor) -> Tensor:
-    """Clamp to [-2, 127/64] and round to multiples of 1/64, halves to even; gives a new tensor."""
-    return torch.round(tensor.clamp(LOWEST, HIGHEST) * LEVELS) / LEVELS
+    """Clamp a tensor [..] and round it to the pixel grid, halves to even; gives a new tensor."""
+    scale = 1 << PIXEL.frac
+    return torch.round(tensor.clamp(PIXEL.low, PIXEL.high) * scale) / scale
 
 
 def _padded(plane: Plane, height: int, width: int) -> Tensor:
     """The plane as float32 [1, 1, height, width], its last row and column repeated."""
     rows, columns = plane.shape
     padded = np.pad(plane, ((0, height - rows), (0, width - columns)), mode="edge")
-    return torch.from_numpy(padded)[None, None].float()
+    return torch.from_numpy(padded.astype(np.float32))[None, None]

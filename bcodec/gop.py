@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+# Frames from anchor to anchor, and from I frame to I frame at most, unless somebody says otherwise.
+GOP_SIZE, KEYINT = 32, 256
+
 
 @dataclass(frozen=True)
 class Slot:

@@ -7,12 +7,12 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Plane: TypeAlias = npt.NDArray[np.uint8]
+Plane: TypeAlias = npt.NDArray[np.uint8 | np.uint16]
 Singles: TypeAlias = npt.NDArray[np.float32]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 PSNR_OF_EQUAL = 100.0  # dB
-PEAK = 255
+PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 1023}  # of samples of 8 and of 10 bits
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, fine to coarse
 MS_SSIM_MIN_SIDE = 176  # 11 taps << 4: below it the coarsest scale has no whole window
 BD_MIN_POINTS = 4
@@ -53,7 +53,7 @@ class Quality(NamedTuple):
 
     @classmethod
     def of(cls, source: Iterable[Plane], decoded: Iterable[Plane], *, with_ms_ssim: bool = False) -> Self:
-        """Compare the planes (Y, U, V) of one picture, each [H, W]; ValueError if shapes differ."""
+        """Compare the planes (Y, U, V) of one picture, each [H, W]; ValueError if shapes or depths differ."""
         pairs = list(zip(source, decoded, strict=True))
         y, u, v = (psnr(a, b) for a, b in pairs)
         return cls(y, u, v, ms_ssim(*pairs[0]) if with_ms_ssim else math.nan)
@@ -68,34 +68,34 @@ class Quality(NamedTuple):
 
 
 def psnr(a: Plane, b: Plane) -> float:
-    """Give the PSNR of two planes [H, W] of 8-bit samples in dB, 100 if they are equal.
+    """Give the PSNR of two planes [H, W] of 8-bit (uint8) or 10-bit (uint16) samples in dB, 100 if equal.
 
-    10 log10(255^2 / MSE). Raises ValueError if the shapes differ.
+    10 log10(peak^2 / MSE), where the peak is 255 or 1023. Raises ValueError if shapes or depths differ.
     """
-    _same_shape(a, b)
+    peak = _peak_of_both(a, b)
     error = a.astype(np.int32) - b.astype(np.int32)
     mse = float(np.mean(error * error, dtype=np.float64))
-    return PSNR_OF_EQUAL if mse == 0 else 10 * math.log10(PEAK**2 / mse)
+    return PSNR_OF_EQUAL if mse == 0 else 10 * math.log10(peak**2 / mse)
 
 
 def mean_squared_error(psnr: float) -> float:
-    """What `psnr` was made of, in squared 8-bit levels; nearly 0 for equal planes."""
-    return float(PEAK**2 / 10 ** (psnr / 10))
+    """What `psnr` was made of, in squared 8-bit levels (255ths of the peak); nearly 0 for equal planes."""
+    return float(255**2 / 10 ** (psnr / 10))
 
 
 def ms_ssim(a: Plane, b: Plane) -> float:
-    """Give the multi-scale structural similarity of two planes [H, W] of 8-bit samples: 0 to 1, 1 if equal.
+    """Give the multi-scale structural similarity of two planes [H, W] as of `psnr`: 0 to 1, 1 if equal.
 
-    nan if a side is below 176. Raises ValueError if the shapes differ.
+    nan if a side is below 176. Raises ValueError if shapes or depths differ.
     Source: Wang, Simoncelli, Bovik, "Multi-scale structural similarity for image quality assessment", 2003.
     """
-    _same_shape(a, b)
+    peak = _peak_of_both(a, b)
     if min(a.shape) < MS_SSIM_MIN_SIDE:
         return math.nan
     # Centred on 0, float32 loses nothing that matters in the differences below.
-    middle = 128
+    middle = (peak + 1) // 2
     x, y = a.astype(np.float32) - middle, b.astype(np.float32) - middle
-    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     result = 1.0
     for scale, weight in enumerate(MS_SSIM_WEIGHTS, start=1):
         mx, my = _blur(x), _blur(y)
@@ -140,9 +140,10 @@ def bd_rate(
     return 100 * math.expm1((test - anchor) / (high - low))
 
 
-def _same_shape(a: Plane, b: Plane) -> None:
-    if a.shape != b.shape:
-        raise ValueError(f"planes of shapes {a.shape} and {b.shape} do not compare")
+def _peak_of_both(a: Plane, b: Plane) -> int:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        raise ValueError(f"planes {a.dtype} {a.shape} and {b.dtype} {b.shape} do not compare")
+    return PEAKS[a.dtype]
 
 
 def _blur(x: Singles) -> Singles:

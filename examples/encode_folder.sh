@@ -4,7 +4,8 @@
 #   examples/encode_folder.sh IN_FOLDER OUT_FOLDER [options of bcodec encode ...]
 #   examples/encode_folder.sh holiday coded -q 40 --threads 4
 #
-# It runs $BCODEC if that is set, else `bcodec`, else the one in .venv beside this folder, else `python3 -m bcodec`.
+# It runs $BCODEC (a program, or words such as "python -m bcodec") if that is set, else `bcodec`, else the one in
+# .venv beside this folder, else `python3 -m bcodec`.
 # holiday/day1.mp4 becomes coded/day1.mp4.bcv. Run it again to go on after an interruption. Exit status 1 if
 # any video failed.
 set -u
@@ -22,13 +23,18 @@ if [ ${#videos[@]} -eq 0 ]; then
   exit 1
 fi
 here=$(dirname "$(dirname "$(realpath "$0")")")
-if [ -n "${BCODEC:-}" ]; then
+if [ -x "${BCODEC:-}" ]; then
+  bcodec=("$BCODEC")
+elif [ -n "${BCODEC:-}" ]; then
   read -ra bcodec <<<"$BCODEC"
 elif command -v bcodec >/dev/null; then
   bcodec=(bcodec)
 elif [ -x "$here/.venv/bin/python" ]; then
   bcodec=("$here/.venv/bin/python" -m bcodec)
-else
+elif python3 -m bcodec --version >/dev/null 2>&1; then
   bcodec=(python3 -m bcodec)
+else
+  echo "$0: bcodec is not installed; README.md says how, or set BCODEC to the program" >&2
+  exit 1
 fi
 exec "${bcodec[@]}" encode --out-dir "$out_folder" "$@" -- "${videos[@]}"

@@ -73,6 +73,15 @@ def noise(count: int, width: int = 64, height: int = 48, *, seed: int = 0) -> li
     return [Frame(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes)) for _ in range(count)]
 
 
+def deepened(frames: Iterable[Frame], seed: int = 0) -> list[Frame]:
+    """The frames in ten bits: with two random bits more."""
+    rng = np.random.default_rng(seed)
+    return [
+        Frame(*(p + rng.integers(0, 4, p.shape, np.uint16) for p in frame.at_depth(10).planes))
+        for frame in frames
+    ]
+
+
 def flat(levels: Iterable[int], width: int = 64, height: int = 48) -> list[Frame]:
     """Frames of one level each, in all planes."""
     shapes = plane_shapes(width, height)
@@ -84,7 +93,10 @@ def flat(levels: Iterable[int], width: int = 64, height: int = 48) -> list[Frame
 
 def format_of(frame: Frame) -> VideoFormat:
     """The format of a clip of such frames: 25 a second, of limited range."""
-    return VideoFormat(frame.width, frame.height, Fraction(RATE), Fraction(1, RATE), colour_range=1)
+    period = Fraction(1, RATE)
+    return VideoFormat(
+        frame.width, frame.height, 1 / period, period, colour_range=1, bit_depth=frame.bit_depth
+    )
 
 
 def write(path: Path, frames: list[Frame], format: VideoFormat | None = None, **more: Any) -> Path:

@@ -10,7 +10,7 @@ from commands import COUNT, FAST, GOP, HEIGHT, WIDTH, Command, Result
 
 from bcodec.bitstream import BitstreamReader
 from bcodec.cli.main import main
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.entropy.tables import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 
@@ -52,7 +52,7 @@ def coded(clip: Path, tiny_weights: Path) -> Path:
     target = clip.with_name("coded.bcv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bcodec.networks.shipped_weights", lambda: tiny_weights)
-        assert main(["encode", str(clip), "-o", str(target), "--gop", str(GOP), *map(str, FAST)]) == 0
+        assert main(["encode", str(clip), "-o", str(target), "--keyint", str(GOP), *map(str, FAST)]) == 0
     return target
 
 

@@ -17,7 +17,7 @@ import torch
 from clips import format_of, moving
 
 from bcodec.bitstream import ARITHMETIC_VERSION, Packet, SequenceHeader
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.encoder.encode import Settings, encode
 from bcodec.frame import Frame
 from bcodec.networks import Networks, load_networks

@@ -35,11 +35,12 @@ from bcodec.bitstream import (
     SequenceHeader,
     VideoFormat,
 )
-from bcodec.codec import decode
+from bcodec.decoder import decode
 from bcodec.encoder import worth
 from bcodec.encoder.effort import PRESETS, Effort, Preset
 from bcodec.encoder.encode import Settings, encode, split
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, GroupCoder
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame, picture_hash, plane_shapes
 from bcodec.networks import Networks, load_networks
 from bcodec.networks.motion import shift
@@ -88,17 +89,19 @@ def frames() -> list[Frame]:
 
 def coded(networks: Networks) -> Iterator[CodedFrame]:
     """The frames as they are in the file."""
-    coder, before = GroupCoder(networks, PRESETS["medium"]), CHOICES[0][0]
-    parts = split(frames(), Settings(gop_size=GOP, scene_cut=True, temporal_filter=False))
+    coder = GroupCoder(networks, PRESETS["medium"])
+    past: Anchor | None = None
+    parts = split(frames(), Settings(gop_size=GOP, keyint=GOP, scene_cut=True, temporal_filter=False))
     for number, (group, (qp, coarser)) in enumerate(zip(parts, CHOICES, strict=True)):
         coder.preset = Preset(Effort(coarser=coarser), tuned=False)
         with ExitStack() as stack:
             if number == PANNED:
                 stack.enter_context(patch("bcodec.networks.bframe.code_shifts", _panned))
             if number == FILTERED:
-                stack.enter_context(patch("bcodec.encoder.group.sample_worth", _overpaid))
-            yield from coder.code(group, qp, before)
-        before = qp
+                stack.enter_context(patch("bcodec.encoder.trial.sample_worth", _overpaid))
+            closed = coder.close(group, qp, past)
+            yield from (closed.coded, *coder.rest(closed))
+        past = closed.anchor
 
 
 def _panned(symbols: Any, shifts: Any, *more: Any) -> Tensor:

@@ -49,7 +49,7 @@ def test_a_failure_does_not_end_it_and_what_is_done_is_skipped(run: Run, tmp_pat
     status, out, err = run(*names, "--out-dir", "coded")
     assert status == 1
     assert [line.split()[0] for line in out.splitlines()] == ["encoded", "failed", "encoded", "encoded"]
-    assert out.splitlines()[-1] == "encoded 2, skipped 0, failed 1"
+    assert out.splitlines()[-1] == "encoded 2, skipped 0, damaged 0, failed 1"
     assert "bcodec: error: missing.mp4: no such file\n" in err
     assert err.endswith("bcodec: error: 1 of 3 inputs failed\n")
     assert sorted(path.name for path in Path("coded").iterdir()) == ["a.y4m.bcv", "b c.y4m.bcv"]
@@ -64,9 +64,25 @@ def test_a_failure_does_not_end_it_and_what_is_done_is_skipped(run: Run, tmp_pat
     assert Path("coded/b c.y4m.bcv").read_bytes() == whole[:-9]
 
     status, out, _ = run(names[0], names[2], "--out-dir", "coded", "-y")
-    assert (status, out.splitlines()[-1]) == (0, "encoded 2, skipped 0, failed 0")
+    assert (status, out.splitlines()[-1]) == (0, "encoded 2, skipped 0, damaged 0, failed 0")
     status, out, _ = run(names[0], names[2], "--out-dir", "coded")
-    assert (status, out.splitlines()[-1]) == (0, "encoded 0, skipped 2, failed 0")
+    assert (status, out.splitlines()[-1]) == (0, "encoded 0, skipped 2, damaged 0, failed 0")
+
+
+def test_what_was_coded_with_losses_is_no_failure(run: Run, tmp_path: Path) -> None:
+    names = [clip("a.y4m"), clip("cut.y4m"), "missing.mp4"]
+    Path(names[1]).write_bytes(Path(names[1]).read_bytes()[:-9])
+    status, out, err = run(*names[:2], "--out-dir", "coded")
+    assert status == 1
+    line = "cut.y4m: is damaged or cut short after 1 frame; the rest is in coded/cut.y4m.bcv"
+    assert out.splitlines()[1].split(maxsplit=2) == ["damaged", "cut.y4m", line]
+    assert out.splitlines()[-1] == "encoded 1, skipped 0, damaged 1, failed 0"
+    assert f"bcodec: error: {line}\n" in err
+    assert err.endswith("bcodec: error: 1 of 2 inputs was damaged\n")
+    assert complete_bytes("coded/cut.y4m.bcv")
+    status, out, err = run(*names, "--out-dir", "coded", "-y")
+    assert out.splitlines()[-1] == "encoded 1, skipped 0, damaged 1, failed 1"
+    assert err.endswith("bcodec: error: 1 of 3 inputs failed, 1 of 3 inputs was damaged\n")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from bcodec.bitstream import (
     PacketHeader,
     SequenceHeader,
     VideoFormat,
+    with_damage,
 )
 from bcodec.errors import BitstreamError, Corrupt, NotBcv, Truncated, UnsupportedVersion
 
@@ -167,6 +168,7 @@ videos = st.builds(
     colour_matrix=st.integers(0, 255),
     chroma_location=st.integers(0, 6),
     rotation=st.integers(0, 359),
+    bit_depth=st.sampled_from([8, 10]),
 )
 sequence_headers = st.builds(
     SequenceHeader,
@@ -174,7 +176,6 @@ sequence_headers = st.builds(
     gop_size=st.integers(1, 64),
     arithmetic_version=st.integers(0, 2**16 - 1),
     model_id=st.binary(min_size=8, max_size=8),
-    bit_depth=st.sampled_from([8, 10]),
 )
 b_frames = st.builds(
     Packet,
@@ -331,6 +332,19 @@ def test_a_hostile_packet_is_corrupt(packet: bytes, message: str) -> None:
     assert type(error) is Corrupt
     assert message in str(error)
     assert f"at byte {HEADER_SIZE}:" in str(error)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_behind_a_damaged_byte_all_other_packets_are_read(piped: bool) -> None:
+    data, offsets = written(PACKETS), boundaries(PACKETS)
+    for place in range(HEADER_SIZE, offsets[-1]):
+        for mask in (1, 0x80, 0xFF):
+            bad = data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :]
+            reader = BitstreamReader(Pipe(bad) if piped else io.BytesIO(bad))  # type: ignore[arg-type]
+            hit = sum(offset <= place for offset in offsets) - 1
+            *found, error = sorted(with_damage(reader), key=lambda item: isinstance(item, BitstreamError))
+            assert found == [*PACKETS[:hit], *PACKETS[hit + 1 :]], (place, mask)
+            assert f"at byte {offsets[hit]}" in str(error)
 
 
 def test_a_length_beyond_the_file_allocates_no_more_than_a_chunk() -> None:

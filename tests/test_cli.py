@@ -68,7 +68,7 @@ def test_pipes_carry_the_same_bytes_as_files(
     run: Command, clip: Path, coded: Path, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed(monkeypatch, clip.read_bytes())
-    result = run("encode", "-", "-o", "-", "--gop", GOP, *FAST)
+    result = run("encode", "-", "-o", "-", "--keyint", GOP, *FAST)
     assert (result.status, result.out) == (0, coded.read_bytes())
     feed(monkeypatch, result.out)
     result = run("decode", "-", "-o", "-", *QUICK)
@@ -260,7 +260,7 @@ def test_of_a_corrupt_file_all_before_the_damage_is_delivered(
 ) -> None:
     data, ends = coded.read_bytes(), packet_ends(coded)
     (tmp_path / "bad.bcv").write_bytes(flipped(data, ends[6] + 20))
-    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.mkv", *QUICK)
+    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.mkv", "--strict", *QUICK)
     one_error(result, 1, "bad.bcv: frame 5: damaged packet at byte", "5 frames before")
     assert pictures(tmp_path / "out.mkv") == decoded[:5]
 
@@ -270,7 +270,7 @@ def test_damage_is_told_by_frame_when_decoding_begins_later(
 ) -> None:
     data, ends = coded.read_bytes(), packet_ends(coded)
     (tmp_path / "bad.bcv").write_bytes(flipped(data, ends[7] + 20))
-    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.y4m", "--start", 5, *QUICK)
+    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.y4m", "--start", 5, "--strict", *QUICK)
     one_error(result, 1, "bad.bcv: frame 7: damaged packet at byte", "2 frames before")
     assert pictures(tmp_path / "out.y4m") == decoded[5:7]
 
@@ -282,14 +282,14 @@ def test_a_picture_that_comes_out_different_is_refused(
         return replace(packet, picture_hash=packet.picture_hash ^ (packet.header.poc == 3))
 
     bad = rewritten(coded, tmp_path / "bad.bcv", other_hash)
-    result = run("decode", bad, "-o", tmp_path / "out.y4m", *QUICK)
+    result = run("decode", bad, "-o", tmp_path / "out.y4m", "--strict", *QUICK)
     one_error(result, 1, "bad.bcv: frame 3: ", "hash", "3 frames before")
     assert pictures(tmp_path / "out.y4m") == decoded[:3]
 
 
 def test_damage_before_the_first_frame_leaves_no_output(run: Command, coded: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.bcv").write_bytes(flipped(coded.read_bytes(), 90))
-    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.y4m", *QUICK)
+    result = run("decode", tmp_path / "bad.bcv", "-o", tmp_path / "out.y4m", "--strict", *QUICK)
     one_error(result, 1, "bad.bcv: frame 0: damaged packet at byte 58")
     assert not (tmp_path / "out.y4m").exists()
 

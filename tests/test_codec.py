@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from clips import format_of, moving
+from commands import dear_i_frames
 from schedules import schedule
 
 from bcodec.bitstream import (
@@ -24,14 +25,16 @@ from bcodec.bitstream import (
     Packet,
     SequenceHeader,
 )
-from bcodec.codec import decode, pick_device
+from bcodec.codec import pick_device
+from bcodec.decoder import decode
 from bcodec.encoder.effort import PRESETS, Effort, Preset
 from bcodec.encoder.encode import Settings, code_groups, encode, split
-from bcodec.encoder.group import CodedFrame, rd_cost
 from bcodec.encoder.qp import chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import REACH
+from bcodec.encoder.trial import CodedFrame, Task, rd_cost
 from bcodec.errors import CodecError
 from bcodec.frame import Frame, picture_hash, plane_shapes
+from bcodec.gop import window
 from bcodec.metrics import Quality
 from bcodec.networks import Networks
 
@@ -47,7 +50,7 @@ def check_round_trip(
     frames: list[Frame], networks: Networks, gop_size: int = GOP, qp: int = 40, preset: str = "fast"
 ) -> list[Packet]:
     """Through the bytes of a file, too: order, sizes and hashes; returns the packets."""
-    packets = list(encode(frames, Settings(qp, gop_size, scene_cut=False, preset=preset), networks))
+    packets = list(encode(frames, Settings(qp, gop_size, gop_size, scene_cut=False, preset=preset), networks))
     slots = list(schedule(len(frames), gop_size))
     assert [packet.header.poc for packet in packets] == [slot.poc for slot in slots]
     assert [packet.header.frame_type is FrameType.I for packet in packets] == [slot.intra for slot in slots]
@@ -74,7 +77,7 @@ def frames() -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def packets(frames: list[Frame], tiny_networks: Networks) -> list[Packet]:
-    return list(encode(frames, Settings(40, GOP, scene_cut=False), tiny_networks))
+    return list(encode(frames, Settings(40, GOP, GOP, scene_cut=False), tiny_networks))
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +121,14 @@ def test_noise_and_extremes_round_trip(tiny_networks: Networks) -> None:
 def test_encoding_twice_gives_the_same_packets(
     frames: list[Frame], packets: list[Packet], tiny_networks: Networks
 ) -> None:
-    assert list(encode(frames, Settings(40, GOP, scene_cut=False), tiny_networks)) == packets
+    assert list(encode(frames, Settings(40, GOP, GOP, scene_cut=False), tiny_networks)) == packets
 
 
 def test_encoding_draws_no_gradients_and_no_random_numbers(
     frames: list[Frame], tiny_networks: Networks
 ) -> None:
     state = torch.get_rng_state()
-    list(encode(frames[:2], Settings(40, 2, scene_cut=False), tiny_networks))
+    list(encode(frames[:2], Settings(40, 2, 2, scene_cut=False), tiny_networks))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -200,14 +203,15 @@ class Counting(Generic[T]):
         return item
 
 
+@pytest.mark.parametrize(("filtering", "neighbours"), [(False, 0), (True, REACH)])
 def test_encoder_reads_no_more_than_one_window_and_neighbours_ahead(
-    frames: list[Frame], tiny_networks: Networks
+    frames: list[Frame], tiny_networks: Networks, filtering: bool, neighbours: int
 ) -> None:
     source = Counting(frames)
-    settings = Settings(40, GOP, scene_cut=False, preset="fast")
+    settings = Settings(40, GOP, GOP, scene_cut=False, preset="fast", temporal_filter=filtering)
     for count, _ in enumerate(encode(source, settings, tiny_networks)):
         windows = -(-count // GOP)
-        assert source.taken == min(1 + GOP * windows + REACH, len(frames))
+        assert source.taken == min(1 + GOP * windows + neighbours, len(frames))
 
 
 def test_decoder_shows_a_frame_as_soon_as_it_can(
@@ -222,7 +226,7 @@ def test_decoder_shows_a_frame_as_soon_as_it_can(
 def test_generators_closed_early_end_quietly(
     frames: list[Frame], packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
 ) -> None:
-    encoder = encode(iter(frames), Settings(40, GOP, scene_cut=False), tiny_networks)
+    encoder = encode(iter(frames), Settings(40, GOP, GOP, scene_cut=False), tiny_networks)
     decoder = decode(iter(packets), header, tiny_networks)
     for generator in (encoder, decoder):
         assert isinstance(generator, Generator)
@@ -258,13 +262,24 @@ def test_another_model_is_refused(
     assert tiny_networks.model_id.hex() in message
 
 
-def test_another_bit_depth_is_refused(
-    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks
+def test_pictures_of_ten_bits_round_trip_and_those_of_eight_are_the_same_rounded(
+    frames: list[Frame], tiny_networks: Networks
 ) -> None:
-    assert deliver(packets, replace(header, bit_depth=10), tiny_networks) == (
-        [],
-        "10-bit pictures are not supported",
-    )
+    """Sources of equal levels are coded alike at either depth, unless by how near the shown pictures are."""
+    deep = check_round_trip([frame.at_depth(10) for frame in frames[:5]], tiny_networks, gop_size=4, qp=40)
+    plain = check_round_trip(frames[:5], tiny_networks, gop_size=4, qp=40)
+    assert [packet.payload for packet in deep] == [packet.payload for packet in plain]
+    headers = [header_for(frames[0].at_depth(bits), tiny_networks) for bits in (10, 8)]
+    decoded = (decode(*each, tiny_networks) for each in zip((deep, plain), headers, strict=True))
+    for ten, eight in zip(*decoded, strict=True):
+        assert (ten.bit_depth, eight.bit_depth) == (10, 8)
+        assert ten.at_depth(8).to_bytes() == eight.to_bytes()
+        assert np.any(ten.y & 3)
+
+
+def test_frames_of_different_depths_are_refused(frames: list[Frame], tiny_networks: Networks) -> None:
+    with pytest.raises(ValueError, match="frame 1 is 40x24 of 10 bits, the first is not"):
+        list(encode([frames[0], frames[1].at_depth(10)], Settings(), tiny_networks))
 
 
 def shown_after(packets: list[Packet]) -> list[int]:
@@ -352,7 +367,12 @@ def test_qps_out_of_range_are_refused(qp: int) -> None:
 
 def test_settings_at_the_ends_of_their_ranges_are_taken() -> None:
     for qp, gop_size in ((0, 1), (MAX_QP, 64)):
-        assert Settings(qp, gop_size) == Settings(qp=qp, gop_size=gop_size)
+        assert Settings(qp, gop_size, gop_size) == Settings(qp=qp, gop_size=gop_size, keyint=gop_size)
+
+
+def test_an_i_frame_is_not_nearer_than_an_anchor() -> None:
+    with pytest.raises(ValueError, match="keyint is 31, below the GOP size, which is 32"):
+        Settings(keyint=31)
 
 
 def test_frames_that_are_referred_to_more_get_no_less_quality() -> None:
@@ -393,8 +413,32 @@ def test_every_preset_round_trips(preset: str, frames: list[Frame], tiny_network
     assert [packet.header.poc for packet in packets] == [0, 2, 1, 3]  # I, I, B, and B* at the end
 
 
+def test_of_an_i_frame_and_one_that_is_predicted_the_cheaper_closes_a_group(
+    tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = [moving(1, 64, 48)[0]] * 3
+    changed = [*still[:2], moving(1, 64, 48, seed=7)[0]]
+    settings = Settings(40, 2, scene_cut=False, preset="fast")
+    types = [
+        [packet.header.frame_type.name for packet in encode(frames, settings, tiny_networks)][1]
+        for frames in (still, changed)
+    ]
+    assert types == ["B", "I"]
+
+
+def test_predicted_anchors_in_a_chain_round_trip(
+    frames: list[Frame], tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bcodec.encoder.group.rd_cost", dear_i_frames)
+    packets = list(encode(frames[:9], Settings(40, 2, scene_cut=False, preset="fast"), tiny_networks))
+    assert [packet.header.frame_type.name for packet in packets] == ["I", *8 * "B"]
+    decoded = list(decode(packets, header_for(frames[0], tiny_networks, 2), tiny_networks))
+    by_poc = {packet.header.poc: packet.picture_hash for packet in packets}
+    assert [picture_hash(frame) for frame in decoded] == [by_poc[poc] for poc in range(9)]
+
+
 def code_three(frames: list[Frame], networks: Networks, preset: Preset) -> list[CodedFrame]:
-    return list(code_groups(split(frames[:3], Settings(40, 2, scene_cut=False)), 40, networks, preset))
+    return list(code_groups(split(frames[:3], Settings(40, 2, 2, scene_cut=False)), 40, networks, preset))
 
 
 def test_of_several_prices_of_motion_the_best_is_kept(frames: list[Frame], tiny_networks: Networks) -> None:
@@ -402,7 +446,8 @@ def test_of_several_prices_of_motion_the_best_is_kept(frames: list[Frame], tiny_
     presets = [Preset(chroma=False, tuned=False, prices=each) for each in (prices, *((p,) for p in prices))]
     (best,), *others = [code_three(frames, tiny_networks, preset)[2:] for preset in presets]
     alone = [coded for (coded,) in others]
-    costs = [rd_cost(coded, frames[1]) for coded in alone]
+    task = Task(window(0, 2, 2)[1], frames[1], frames[1], layer_qp(40, 1))
+    costs = [rd_cost(coded, task) for coded in alone]
     assert len(set(costs)) > 1
     assert best.packet == alone[int(np.argmin(costs))].packet
 

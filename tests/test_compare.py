@@ -127,7 +127,10 @@ def test_a_picture_without_matplotlib_is_refused(
 
 
 def point(codec: str, size: int, psnr: float) -> Comparison:
-    return Comparison(f"{codec}-{size}", codec, format_of(noise(1)[0]), [Quality(psnr, psnr, psnr)], [size])
+    video = format_of(noise(1)[0])
+    return Comparison(
+        f"{codec}-{size}", codec, video, [Quality(psnr, psnr, psnr)], [size], 1 / video.frame_rate
+    )
 
 
 def test_curves_are_compared_by_bd_rate() -> None:

@@ -25,11 +25,11 @@ def test_blocks_mix_near_edges_beyond_which_motion_is_nearly_the_same(apart: flo
 
 
 def test_a_flat_block_is_predicted_by_its_mean() -> None:
-    picture = torch.randint(-128, 128, (1, 6, 16, 24)).float() / 64
+    picture = torch.randint(-512, 512, (1, 6, 16, 24)).float() / 256
     where = torch.tensor([[False, True, False], [False, False, False]])[None, None]
     flat = flattened(picture, where)
     block, others = (0, slice(None), slice(0, 8), slice(8, 16)), torch.ones(16, 24, dtype=torch.bool)
     others[:8, 8:16] = False
     assert torch.equal(flat[..., others], picture[..., others])
     means = torch.cat([picture[block][:4].mean().expand(4), picture[block][4:].mean((1, 2))])
-    assert torch.equal(flat[block], (torch.round(means * 64) / 64)[:, None, None].expand(6, 8, 8))
+    assert torch.equal(flat[block], (torch.round(means * 256) / 256)[:, None, None].expand(6, 8, 8))

@@ -15,19 +15,23 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from commands import Command
+from commands import Command, feed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bcodec.errors import VideoError
 from bcodec.video import VideoReader
+from bcodec.video.breaks import breaks
 
 RATE, COUNT, GOP = 5, 150, 10
 QUICKLY = "--threads", "1", "--preset", "fast"
 
 
-def coded(size: tuple[int, int], count: int, first: int = 0) -> list[Packet[Stream]]:
+def coded(size: tuple[int, int], count: int, first: int = 0, flags: str = "") -> list[Packet[Stream]]:
     """Noise in H.264, an IDR picture every GOP pictures, with B pictures."""
     with av.open(io.BytesIO(), "w", format="mpegts") as container:
         options = {"g": str(GOP), "bf": "2", "sc_threshold": "0", "qp": "20", "threads": "1"}
+        options |= {"x264-params": flags} if flags else {}
         stream = container.add_stream("libx264", rate=RATE, options=options)
         assert isinstance(stream, VideoStream)
         (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
@@ -159,11 +163,145 @@ def test_a_file_cut_short_gives_what_is_there(run: Command, tmp_path: Path) -> N
     assert run("verify", tmp_path / "out.bcv", "--threads", "1").status == 0
 
 
-def test_pictures_that_change_their_size_are_refused_at_once(run: Command, tmp_path: Path) -> None:
-    packets = [*coded((64, 48), 20), *coded((32, 32), 20, first=20)]
+# ---------------------------------------------------------------- holes in Matroska
+
+
+@pytest.fixture(scope="module")
+def matroska(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 seconds, in clusters of about 5 seconds each."""
+    return write(tmp_path_factory.mktemp("damage") / "whole.mkv", coded((64, 48), COUNT))
+
+
+def holed(source: Path, target: Path, *places: float, length: int = 4096) -> Path:
+    """Overwrite some bytes from each share of the file on."""
+    data = bytearray(source.read_bytes())
+    for place in places:
+        at = int(len(data) * place)
+        data[at : at + length] = np.random.default_rng(at).bytes(length)
+    target.write_bytes(data)
+    return target
+
+
+def test_where_matroska_is_broken_it_is_told(run: Command, matroska: Path, tmp_path: Path) -> None:
+    source, out = holed(matroska, tmp_path / "bad.mkv", 0.31, 0.71, length=9000), tmp_path / "out.bcv"
+    with VideoReader(source, strict=False) as reader:
+        frames = [frame.to_bytes() for frame in reader]
+        assert re.search(r"is broken in 2 places, first behind (8|9)\.\d\d s$", str(reader.damage))
+    assert 120 < len(frames) < COUNT - 4
+    part = ("--start", 70, "--frames", 8)
+    assert run("encode", source, "-o", out, "--strict", *part, *QUICKLY).status == 0  # between the two
+    result = run("encode", source, "-o", out, "-y", "--start", 90, "--frames", 9, *QUICKLY)
+    assert result.status == 0, result.err
+    result = run("encode", source, "-o", out, "-y", "--frames", 60, *QUICKLY)
+    assert result.status == 1
+    first, *_, last = result.err.splitlines()
+    assert re.search(r"the input is broken behind [89]\.\d\d s: that is passed over \(--strict stops", first)
+    assert re.search(r"bad.mkv: (1 damaged packet, .*)?is broken behind [89]\.\d\d s; the rest is in ", last)
+    assert run("verify", out, "--threads", "1").status == 0
+    result = run("encode", source, "-o", out, "-y", "--strict", *QUICKLY)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert re.search(r"bad.mkv: is broken in 2 places, first behind [89]\.\d\d s$", result.err.rstrip())
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_packet_is_lost_without_a_break(matroska: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """And where nothing is overwritten, or the file is only cut off, there is no break."""
+    place = data.draw(st.floats(0.05, 0.8))
+    source = holed(matroska, tmp_path / "bad.mkv", place, length=data.draw(st.sampled_from([1, 99, 5000])))
+    with av.open(str(source)) as container:
+        count = sum(1 for packet in container.demux(video=0) if packet.size)
+    assert breaks(str(source)) or count == COUNT
+    source.write_bytes(matroska.read_bytes()[: int(place * matroska.stat().st_size)])
+    assert breaks(str(source)) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"live": "1"},
+        {"cluster_time_limit": "100"},
+        {"cluster_size_limit": "300"},
+        {"reserve_index_space": "900", "cues_to_front": "1"},
+        {"write_crc32": "0"},
+    ],
+)
+@pytest.mark.parametrize("is_piped", [False, True])
+def test_whole_matroska_has_no_breaks(
+    matroska: Path, tmp_path: Path, options: dict[str, str], is_piped: bool
+) -> None:
+    file, target = Written(), tmp_path / "a.mkv"
+    with (
+        av.open(str(matroska)) as before,
+        av.open(file if is_piped else str(target), "w", format="matroska", options=options) as after,
+    ):
+        stream = after.add_stream_from_template(before.streams.video[0])
+        for packet in before.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                after.mux(packet)
+    if is_piped:
+        target.write_bytes(file.data)
+    assert breaks(str(target)) == []
+    assert breaks(str(holed(target, tmp_path / "b.mkv", 0.5))) != []
+
+
+class Written:
+    """What keeps all that is written, and does not go back."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> int:
+        self.data += data
+        return len(data)
+
+
+# ---------------------------------------------------------------- another size
+
+
+def two_sizes(path: Path, flags: str = "") -> Path:
+    packets = [*coded((64, 48), 20, flags=flags), *coded((32, 32), 20, first=20, flags=flags)]
     assert all((a.dts or 0) < (b.dts or 0) for a, b in pairwise(packets))
-    source = write(tmp_path / "two.ts", packets)
+    return write(path, packets)
+
+
+def test_pictures_that_change_their_size_are_refused_at_once(run: Command, tmp_path: Path) -> None:
+    source = two_sizes(tmp_path / "two.ts")
     result = run("encode", source, "-o", tmp_path / "out.bcv", *QUICKLY)
     assert (result.status, result.err.count("\n")) == (1, 1)
-    assert re.search(r"two.ts: changes from 64x48 to 32x32 at \d\.\d\d s, which is not supported", result.err)
+    assert re.search(
+        r"two.ts: changes from 64x48 to 32x32 at \d\.\d\d s; --autoscale scales what follows", result.err
+    )
     assert run("encode", source, "-o", tmp_path / "out.bcv", "--frames", 4, *QUICKLY).status == 0
+
+
+@pytest.mark.parametrize("flags", ["", "tff=1"])
+def test_pictures_that_change_their_size_are_scaled_on_request(
+    run: Command, tmp_path: Path, flags: str
+) -> None:
+    source, out = two_sizes(tmp_path / "two.ts", flags), tmp_path / "out.bcv"
+    options = ("--autoscale", *["--deinterlace"] * bool(flags), *QUICKLY)
+    result = run("encode", source, "-o", out, *options)
+    assert (result.status, result.err.count("\n")) == (0, 2), result.err
+    told = (
+        r"the input changes from 64x48 yuv420p to 32x32 yuv420p at 4\.00 s: such pictures are scaled to 64x48"
+    )
+    assert re.search(told, result.err)
+    with VideoReader(source, autoscale=True, deinterlace=bool(flags)) as reader:
+        frames = list(reader)
+    assert (len(frames), {(f.width, f.height) for f in frames}) == (40, {(64, 48)})
+    assert abs(float(frames[-1].y.mean()) - float(frames[0].y.mean())) < 3  # of the noise
+
+
+def test_a_change_of_size_in_a_pipe_is_met_on_the_way(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = two_sizes(tmp_path / "two.ts").read_bytes()
+    feed(monkeypatch, data)
+    result = run("encode", "-", "-o", tmp_path / "out.bcv", *QUICKLY)
+    assert result.status == 1
+    assert "standard input: changes from 64x48 yuv420p to 32x32 yuv420p at 4.00 s; --autoscale" in result.err
+    feed(monkeypatch, data)
+    assert run("encode", "-", "-o", tmp_path / "out.bcv", "--autoscale", *QUICKLY).status == 0

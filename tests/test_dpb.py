@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 from schedules import schedule
 
-from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture
+from bcodec.dpb import DecodedPictureBuffer, DisplayOrder, HeldPicture, LostPicture
 from bcodec.errors import MissingPicture, MissingReference
 from bcodec.gop import Closing, Slot, window
 
@@ -111,3 +111,21 @@ def test_picture_that_comes_twice_or_never_is_an_error() -> None:
     display.push(3, 3)
     with pytest.raises(MissingPicture, match="frame 1 is missing"):
         display.push(4, 4)
+
+
+def test_what_never_comes_is_passed_over() -> None:
+    display = DisplayOrder[int]()
+    assert [display.push(poc, poc) for poc in (2, 4, 3)] == [[], [], []]
+    assert display.pass_over() == [2, 3, 4]
+    assert display.pass_over() == []
+    assert display.push(5, 5) == [5]
+
+
+def test_nothing_can_refer_to_a_lost_picture() -> None:
+    dpb = DecodedPictureBuffer[None]()
+    dpb.insert(HeldPicture(0, 0, None))
+    dpb.insert(LostPicture(4, 0))
+    with pytest.raises(MissingReference, match="it refers to frame 4, which is lost"):
+        dpb.references(2)
+    dpb.insert(HeldPicture(2, 1, None))
+    assert [held.poc for held in dpb.references(1)] == [0, 2]

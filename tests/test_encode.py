@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,25 @@ from typing import Any
 import numpy as np
 import pytest
 from clips import moving, write
-from commands import COUNT, FAST, GOP, HEIGHT, QUICK, WIDTH, Command, feed, flipped, one_error, packet_ends
+from commands import (
+    COUNT,
+    FAST,
+    GOP,
+    HEIGHT,
+    QUICK,
+    WIDTH,
+    Command,
+    dear_i_frames,
+    feed,
+    flipped,
+    one_error,
+    packet_ends,
+)
 
 import bcodec
 from bcodec.bitstream import BitstreamReader, FrameType, Packet
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.codec import Decoded
+from bcodec.encoder.trial import CodedFrame, code_frame
 from bcodec.errors import UsageError
 from bcodec.frame import Frame
 from bcodec.pipeline.encode import encode_file
@@ -38,7 +51,7 @@ def test_log_tells_every_bit_and_every_frame(
     run: Command, clip: Path, coded: Path, decoded: list[bytes], tmp_path: Path
 ) -> None:
     log, target = tmp_path / "log.json", tmp_path / "out.bcv"
-    result = run("encode", clip, "-o", target, "--gop", GOP, "--log-json", log, "--psnr", *FAST)
+    result = run("encode", clip, "-o", target, "--keyint", GOP, "--log-json", log, "--psnr", *FAST)
     assert target.read_bytes() == coded.read_bytes()
     *frames, last = lines(log)
     summary = last["summary"]
@@ -148,7 +161,7 @@ def test_a_scene_begins_with_an_i_frame(run: Command, tmp_path: Path) -> None:
     found = {}
     for option in ("--scene-cut", "--no-scene-cut"):
         target = tmp_path / f"{option}.bcv"
-        assert run("encode", joined, "-o", target, "--gop", GOP, "--verify", option, *FAST).status == 0
+        assert run("encode", joined, "-o", target, "--keyint", GOP, "--verify", option, *FAST).status == 0
         found[option] = json.loads(run("info", target, "--json").out)["i_frames"]
     assert found == {"--scene-cut": [0, 3], "--no-scene-cut": [0, 4]}
 
@@ -203,7 +216,10 @@ def test_what_cannot_be_met_is_told(run: Command, clip: Path, tmp_path: Path) ->
         (("--bitrate", "fast"), "'fast' is not an amount like 800k"),
         (("--bitrate", "0"), "'0' is not an amount"),
         (("--target-psnr", 99), "99.0 is not in the range"),
-        (("--resume", "--bitrate", "1M"), "--resume goes on with an encode of constant quality (-q)"),
+        (
+            ("--resume", "--target-psnr", 30),
+            "--resume goes on where all GOPs have one quality (-q, --bitrate",
+        ),
         (("--jobs", 2, "--target-psnr", 30), "cannot use --jobs"),
         (("--jobs", 0), "0 is not in the range"),
         (("--verify", "-o", "-"), "--verify needs a file"),
@@ -239,7 +255,7 @@ def test_the_pipeline_needs_no_command_and_is_followed_by_the_frame(
     def follow(tally: Tally) -> None:
         seen.append((tally.frames, tally.total))
 
-    settings, plan = bcodec.Settings(gop_size=GOP, preset="fast"), Plan(verify=True)
+    settings, plan = bcodec.Settings(gop_size=GOP, keyint=GOP, preset="fast"), Plan(verify=True)
     with bcodec.VideoReader(clip) as reader:
         encoded = encode_file(reader, str(target), settings, tiny_networks, plan, follow=follow)
     assert target.read_bytes() == coded.read_bytes()
@@ -252,26 +268,23 @@ def test_the_pipeline_needs_no_command_and_is_followed_by_the_frame(
 
 @dataclass
 class Interrupted:
-    """A coder of groups that is interrupted after so many frames, and counts those it coded."""
+    """An encoder that is interrupted after so many frames, and counts those it coded."""
 
     frames_left: int
     coded: int = 0
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        original = GroupCoder.code
+        def code(*arguments: Any) -> tuple[CodedFrame, Decoded]:
+            if self.frames_left == 0:
+                raise KeyboardInterrupt
+            self.frames_left -= 1
+            self.coded += 1
+            return code_frame(*arguments)
 
-        def code(*arguments: Any) -> Iterator[CodedFrame]:
-            for frame in original(*arguments):
-                if self.frames_left == 0:
-                    raise KeyboardInterrupt
-                self.frames_left -= 1
-                self.coded += 1
-                yield frame
-
-        patch.setattr(GroupCoder, "code", code)
+        patch.setattr("bcodec.encoder.group.code_frame", code)
 
 
-RESUMED = ("--gop", GOP, "--resume", *FAST)  # coding order: I0, I4, B2, B1, B3, I8, B6, B5, B7
+RESUMED = ("--keyint", GOP, "--resume", *FAST)  # coding order: I0, I4, B2, B1, B3, I8, B6, B5, B7
 
 
 @pytest.mark.parametrize(("frames", "again"), [(0, 9), (1, 10), (4, 10), (5, 8), (8, 8)])
@@ -295,6 +308,71 @@ def test_an_ended_encode_goes_on_from_its_last_whole_group(
     assert len(lines(log)) == COUNT + 1
 
 
+@pytest.mark.parametrize("goal", [("--bitrate", "80k"), ("--max-size", 5200)])
+def test_a_search_goes_on_in_whatever_pass_it_was_ended(
+    run: Command, tmp_path: Path, goal: tuple[object, ...]
+) -> None:
+    """Ended again and again, each time a bit later: no pass is made twice, and the file is the same."""
+    source = write(tmp_path / "in.y4m", moving(12))
+    target, words = tmp_path / "out.bcv", ("--gop", 1, "--preset", "fast", "--threads", 1, *goal)
+    with pytest.MonkeyPatch.context() as patch:
+        whole = Interrupted(9999)
+        whole.install(patch)
+        assert run("encode", source, "-o", tmp_path / "whole.bcv", *words).status == 0
+    coded, status = 0, 130
+    for frames in (4, 2, 5, 9, 13, 16, 9999):
+        with pytest.MonkeyPatch.context() as patch:
+            part = Interrupted(frames)
+            part.install(patch)
+            status = run("encode", source, "-o", target, "--resume", *words).status
+        coded += part.coded
+        if status == 0:
+            break
+        assert status == 130
+    assert status == 0
+    assert target.read_bytes() == (tmp_path / "whole.bcv").read_bytes()
+    assert coded < whole.coded + 7 * 4 + 6  # what a pass had begun, and the I frames that are compared
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_another_search_is_not_gone_on_with(run: Command, clip: Path, tmp_path: Path) -> None:
+    part, words = tmp_path / ".out.bcv.part", ("encode", clip, "-o", tmp_path / "out.bcv", *RESUMED)
+    with pytest.MonkeyPatch.context() as patch:
+        Interrupted(7).install(patch)
+        assert run(*words, "--bitrate", "80k").status == 130
+    left = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(left) == 2
+    for goal in (("--bitrate", "90k"), ("--max-size", "9k"), ("--bitrate", "80k", "--start", 1), ("-q", 20)):
+        assert "remove it to begin anew" in run(*words, *goal).err
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == left
+    part.unlink()
+    assert run(*words, "--bitrate", "90k").status == 0
+
+
+def test_a_size_that_cannot_be_met_leaves_nothing_to_go_on_with(
+    run: Command, clip: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.bcv"
+    one = ("encode", clip, "-o", target, "--frames", 2, *RESUMED)
+    assert "--max-size cannot be met: qp 0 takes" in run(*one, "--max-size", 100).err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", [4, 6, 8])  # packets: I0 B*2 B1 | B*4 B3 | B*6 B5 | B*8 B7
+def test_an_ended_encode_goes_on_behind_an_anchor_that_is_no_i_frame(
+    run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    monkeypatch.setattr("bcodec.encoder.group.rd_cost", dear_i_frames)
+    target, options = tmp_path / "out.bcv", ("--gop", 2, "--resume", *FAST)
+    assert run("encode", clip, "-o", target, *options).status == 0
+    assert [packet.header.frame_type for packet in packets(target)] == [FrameType.I, *8 * [FrameType.B]]
+    whole = target.read_bytes()
+    target.rename(tmp_path / "whole.bcv")
+    (tmp_path / ".out.bcv.part").write_bytes(whole[: packet_ends(tmp_path / "whole.bcv")[cut]])
+    assert run("encode", clip, "-o", target, *options).status == 0
+    assert target.read_bytes() == whole
+
+
 @pytest.mark.parametrize("cut", [0, 30, 58, 70, -20, -1])
 def test_a_file_that_ends_anywhere_is_gone_on_with(
     run: Command, clip: Path, coded: Path, tmp_path: Path, cut: int
@@ -304,7 +382,7 @@ def test_a_file_that_ends_anywhere_is_gone_on_with(
     assert (tmp_path / "out.bcv").read_bytes() == coded.read_bytes()
 
 
-@pytest.mark.parametrize("options", [("-q", 40), ("--gop", 8), ("--start", 1), ("--preset", "medium")])
+@pytest.mark.parametrize("options", [("-q", 40), ("--keyint", 8), ("--start", 1), ("--preset", "medium")])
 def test_another_encode_is_not_gone_on_with(
     run: Command, clip: Path, coded: Path, tmp_path: Path, options: tuple[object, ...]
 ) -> None:

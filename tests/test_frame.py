@@ -5,18 +5,21 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from clips import noise
+from clips import deepened, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcodec.frame import HIGHEST, LOWEST, Frame, finish, picture_hash, to_frame, to_tensor
+from bcodec.fixedpoint import PIXEL
+from bcodec.frame import Frame, finish, picture_hash, requantized, to_frame, to_tensor
 
 
 @pytest.mark.parametrize("height", range(16, 68, 7))
 def test_tensor_and_back_is_identity_for_every_width(height: int) -> None:
     for width in range(16, 71):
-        (frame,) = noise(1, width, height, seed=width)
-        assert to_frame(to_tensor(frame), width, height).to_bytes() == frame.to_bytes()
+        for frame in (*noise(1, width, height, seed=width), *deepened(noise(1, width, height))):
+            back = to_frame(to_tensor(frame), width, height)
+            assert back.bit_depth == 10
+            assert back.at_depth(frame.bit_depth).to_bytes() == frame.to_bytes()
 
 
 def test_tensor_is_padded_to_whole_blocks_in_channels_last() -> None:
@@ -31,6 +34,7 @@ def test_channels_are_the_four_lumas_of_a_block_then_chroma() -> None:
     y[:2, :2] = [[128, 192], [64, 255]]
     frame = Frame(y, np.full((32, 32), 0, np.uint8), np.full((32, 32), 129, np.uint8))
     assert to_tensor(frame)[0, :, 0, 0].tolist() == [0.0, 1.0, -1.0, 127 / 64, -2.0, 1 / 64]
+    assert torch.equal(to_tensor(frame.at_depth(10)), to_tensor(frame))
 
 
 def test_padding_repeats_the_last_row_and_column() -> None:
@@ -48,13 +52,23 @@ def test_finish_clamps_rounds_and_leaves_its_input(values: list[float]) -> None:
     finished = finish(tensor)
     assert torch.equal(tensor, kept)
     assert torch.equal(finish(finished), finished)
-    assert torch.equal(finished * 64, torch.round(finished * 64))
-    assert (finished - tensor.clamp(LOWEST, HIGHEST)).abs().max() <= 0.5 / 64
+    assert torch.equal(finished * 256, torch.round(finished * 256))
+    assert (finished - tensor.clamp(PIXEL.low, PIXEL.high)).abs().max() <= 0.5 / 256
 
 
 def test_finish_rounds_halves_to_even() -> None:
-    halves = torch.tensor([0.5, 1.5, -0.5, 2.5]) / 64
-    assert (finish(halves) * 64).tolist() == [0.0, 2.0, 0.0, 2.0]
+    halves = torch.tensor([0.5, 1.5, -0.5, 2.5]) / 256
+    assert (finish(halves) * 256).tolist() == [0.0, 2.0, 0.0, 2.0]
+
+
+def test_eight_bits_are_ten_rounded_halves_to_even() -> None:
+    samples = np.arange(1024, dtype=np.uint16)
+    eight = requantized(samples, 10, 8)
+    assert eight.dtype == np.uint8
+    assert np.array_equal(eight, np.minimum(np.rint(samples / 4), 255))
+    assert eight[[2, 6, 1021, 1023]].tolist() == [0, 2, 255, 255]
+    assert np.array_equal(requantized(requantized(eight, 8, 10), 10, 8), eight)
+    assert requantized(np.array([31, 32, 33, 96, 65535], np.uint16), 16, 10).tolist() == [0, 0, 1, 2, 1023]
 
 
 def test_finish_leaves_pictures_as_they_are() -> None:
@@ -64,6 +78,8 @@ def test_finish_leaves_pictures_as_they_are() -> None:
 
 def test_picture_hash_is_crc32_of_the_planes() -> None:
     frame = noise(1, 33, 17)[0]
+    (deep,) = deepened([frame])
+    assert picture_hash(deep) == zlib.crc32(deep.to_bytes()) != picture_hash(frame)
     assert picture_hash(frame) == zlib.crc32(frame.to_bytes())
     assert picture_hash(frame) != picture_hash(noise(1, 33, 17, seed=1)[0])
 
@@ -72,6 +88,10 @@ def test_bytes_and_back_is_identity() -> None:
     frame = noise(1, 33, 17)[0]
     assert len(frame.to_bytes()) == 33 * 17 + 2 * 17 * 9
     assert Frame.from_bytes(frame.to_bytes(), 33, 17).to_bytes() == frame.to_bytes()
+    (deep,) = deepened([frame])
+    assert deep.to_bytes()[:2] == int(deep.y[0, 0]).to_bytes(2, "little")
+    assert len(deep.to_bytes()) == 2 * len(frame.to_bytes())
+    assert Frame.from_bytes(deep.to_bytes(), 33, 17, 10).to_bytes() == deep.to_bytes()
 
 
 def test_wrong_number_of_bytes_is_refused() -> None:
@@ -86,6 +106,8 @@ def test_wrong_number_of_bytes_is_refused() -> None:
         (np.zeros((0, 4), np.uint8), np.zeros((2, 2), np.uint8), "luma must be"),
         (np.zeros((5, 4), np.uint8), np.zeros((2, 2), np.uint8), "plane u must be of shape"),
         (np.zeros((4, 4), np.int16), np.zeros((2, 2), np.uint8), "plane y must be uint8"),
+        (np.zeros((4, 4), np.uint16), np.zeros((2, 2), np.uint8), "plane u must be uint8, or all uint16"),
+        (np.full((4, 4), 1024, np.uint16), np.zeros((2, 2), np.uint16), "plane y has a sample of 1024"),
         (np.zeros((4, 8), np.uint8)[:, ::2], np.zeros((2, 2), np.uint8), "plane y must be contiguous"),
     ],
 )

@@ -59,8 +59,8 @@ def test_a_plane_in_strips_is_filtered_as_a_whole_one(monkeypatch: pytest.Monkey
 
 
 def test_busy_blocks_and_plain_ones_are_of_different_classes() -> None:
-    plane = np.full((16, 32), 100, np.uint8)
-    plane[:, 16::2] = 200
+    plane = np.full((16, 32), 400, np.uint16)
+    plane[:, 16::2] = 800
     classes = FilteredPlane(plane, STEP).classes(LUMA[-1].classes)
     assert int(classes[:, :12].max()) == 0
     assert int(classes[:, 20:].min()) == LUMA[-1].classes - 1

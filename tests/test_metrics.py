@@ -29,6 +29,18 @@ def test_psnr_of_a_known_error() -> None:
     assert psnr(np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)) == 0
 
 
+def test_ten_bits_have_a_peak_of_1023() -> None:
+    a = np.full((8, 8), 400, np.uint16)
+    assert psnr(a, a + np.uint16(20)) == pytest.approx(10 * math.log10(1023**2 / 400), abs=1e-12)
+    assert psnr(np.zeros((4, 4), np.uint16), np.full((4, 4), 1023, np.uint16)) == 0
+
+
+def test_quality_is_nearly_the_same_number_at_either_depth() -> None:
+    deep = [plane(seed).astype(np.uint16) * np.uint16(4) for seed in (0, 1)]
+    assert psnr(*deep) == pytest.approx(psnr(plane(0), plane(1)) + 20 * math.log10(1023 / 1020), abs=1e-9)
+    assert ms_ssim(*deep) == pytest.approx(ms_ssim(plane(0), plane(1)), abs=1e-4)
+
+
 def test_psnr_of_equal_planes_is_100() -> None:
     assert psnr(plane(0), plane(0)) == 100
 
@@ -37,6 +49,8 @@ def test_planes_of_different_shape_do_not_compare() -> None:
     for measure in (psnr, ms_ssim):
         with pytest.raises(ValueError, match="do not compare"):
             measure(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
+        with pytest.raises(ValueError, match="do not compare"):
+            measure(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint16))
 
 
 def test_ms_ssim_of_equal_planes_is_1() -> None:

@@ -23,10 +23,10 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def start(weights: Path, *arguments: str, stdin: int) -> subprocess.Popen[bytes]:
+def start(weights: Path, *arguments: str, stdin: int, stderr: int | None = None) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-c", COMMAND, str(weights), *arguments, "--threads", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, env=environment)
+    return subprocess.Popen(words, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, env=environment)
 
 
 def test_frames_come_out_before_all_have_gone_in(tiny_weights: Path) -> None:

@@ -29,7 +29,7 @@ def test_released_weights_code_a_clip_better_with_more_bits(
     sizes, qualities = [], []
     for qp in ("12", "40"):
         coded, decoded = tmp_path / f"{qp}.bcv", tmp_path / f"{qp}.y4m"
-        arguments = ["-q", qp, "--gop", "4", "--threads", "1", "--preset", "fast"]
+        arguments = ["-q", qp, "--keyint", "4", "--threads", "1", "--preset", "fast"]
         assert main(["encode", str(tmp_path / "in.y4m"), "-o", str(coded), *arguments]) == 0
         assert main(["decode", str(coded), "-o", str(decoded), "--threads", "1"]) == 0
         with VideoReader(str(decoded)) as reader:

@@ -7,9 +7,10 @@ import pytest
 from clips import moving
 from schedules import schedule
 
-from bcodec.encoder.groups import groups
+from bcodec.encoder.groups import Group, groups
 from bcodec.encoder.scenes import find_cuts, shrink
-from bcodec.frame import Plane
+from bcodec.frame import Plane, requantized
+from bcodec.gop import Closing, Slot
 
 HEIGHT, WIDTH = 72, 128
 
@@ -57,8 +58,8 @@ def test_a_flash_is_no_cut(length: int) -> None:
 
 
 def test_a_fade_and_a_change_of_light_are_no_cuts() -> None:
-    planes = [(plane * (20 - t) // 20).astype(np.uint8) for t, plane in enumerate(scene(0, 20))]
-    assert cuts(planes) == []
+    faded = [(plane * (20 - t) // 20).astype(np.uint8) for t, plane in enumerate(scene(0, 20))]
+    assert cuts([*faded]) == []
     planes = scene(0, 18)
     assert cuts(planes[:9] + [(plane // 2).astype(np.uint8) for plane in planes[9:]]) == []
 
@@ -88,22 +89,39 @@ def test_small_pictures_are_small(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("count", range(1, 12))
 def test_without_cuts_groups_are_the_schedule(gop_size: int, count: int) -> None:
     frames = moving(count, WIDTH, HEIGHT)
-    parts = list(groups(frames, gop_size, scene_cut=True))
-    assert [slot for part in parts for slot in part.slots] == list(schedule(count, gop_size))
+    parts = list(groups(frames, gop_size, gop_size, scene_cut=True))
+    assert slots_of(parts) == list(schedule(count, gop_size))
     assert [source.frame for part in parts for source in part.frames] == frames
     for part in parts:
-        assert [part.frame(slot).frame for slot in part.slots] == [frames[slot.poc] for slot in part.slots]
-        if not all(slot.intra for slot in part.slots):
-            assert part.past
-            assert part.past.frame is frames[part.start - 1]
+        slots = slots_of([part])
+        assert [part.frame(slot).frame for slot in slots] == [frames[slot.poc] for slot in slots]
+        assert (part.past and part.past.frame) is (frames[part.start - 1] if part.start else None)
+
+
+@pytest.mark.parametrize(("keyint", "forced"), [(2, 1), (3, 1), (4, 2), (7, 3), (100, 9)])
+def test_anchors_are_i_where_the_next_would_be_too_far_away(keyint: int, forced: int) -> None:
+    parts = list(groups(moving(13, WIDTH, HEIGHT), 2, keyint, scene_cut=False))
+    assert [part.closings for part in parts] == [
+        (Closing.INTRA,) if number % forced == 0 else (Closing.TAIL, Closing.INTRA) for number in range(7)
+    ]
+
+
+def slots_of(parts: list[Group]) -> list[Slot]:
+    """The slots in coding order, with an I frame where there may be one."""
+    return [slot for part in parts for slot in part.slots(part.closings[-1])]
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_a_cut_splits_the_group_around_it(cut: int) -> None:
     frames = moving(cut, WIDTH, HEIGHT) + moving(12 - cut, WIDTH, HEIGHT, seed=1)
-    slots = [slot for part in groups(frames, 4, scene_cut=True) for slot in part.slots]
+    slots = slots_of(list(groups(frames, 4, 4, scene_cut=True)))
     before = [0, *range(4, cut, 4)]
     assert sorted(slot.poc for slot in slots) == list(range(12))
     assert [slot.poc for slot in slots if slot.intra] == [*before, *range(cut, 12, 4)]
     place = next(place for place, slot in enumerate(slots) if slot.poc == cut)
     assert {slot.poc for slot in slots[:place]} == set(range(cut))
+
+
+def test_cuts_are_the_same_in_ten_bits() -> None:
+    planes = [*scene(0, 8), *scene(1, 8)]
+    assert cuts(planes) == cuts([requantized(plane, 8, 10) for plane in planes]) == [8]

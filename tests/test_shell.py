@@ -9,7 +9,7 @@ from commands import FAST, Command, count_frames
 
 from bcodec.bitstream import BitstreamReader
 from bcodec.cli.arguments import moment
-from bcodec.pipeline.moments import Part, Seconds
+from bcodec.pipeline.moments import Part, Seconds, Steady
 from bcodec.video import VideoReader
 
 # ---------------------------------------------------------------- which file is which
@@ -101,11 +101,12 @@ def test_a_moment_is_said_in_frames_or_in_time(words: str, meant: int | Seconds)
 
 def test_a_time_is_the_first_frame_that_is_not_before_it() -> None:
     rate = Fraction(30000, 1001)
+    clock = Steady(rate)
     for frame in (0, 1, 299, 300, 107_892):
         at, after = Seconds(frame / rate), Seconds(frame / rate + Fraction(1, 1000))
-        assert Part(at).in_frames(rate) == (frame, None)
-        assert Part(after).in_frames(rate) == (frame + 1, None)
-    assert Part(90, Seconds(Fraction(10))).in_frames(rate) == (90, 300)
+        assert Part(at).in_frames(clock) == (frame, None)
+        assert Part(after).in_frames(clock) == (frame + 1, None)
+    assert Part(90, Seconds(Fraction(10))).in_frames(clock) == (90, 300)
 
 
 @pytest.mark.parametrize(

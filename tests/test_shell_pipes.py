@@ -1,10 +1,14 @@
-"""What comes and goes through pipes beside y4m: bare planes in, Matroska with sound out."""
+"""What comes and goes through pipes beside y4m: bare planes and containers in, Matroska with sound out."""
 
 import io
+import os
+import tempfile
+import threading
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import clips
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
@@ -12,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from clips import still
-from commands import FAST, Command, Pipe, feed
+from commands import FAST, Command, Pipe, feed, one_error
 
 from bcodec.video import VideoReader
 
@@ -98,3 +102,104 @@ def test_a_part_of_bare_planes_in_a_pipe(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with VideoReader("-", size=(32, 32), frame_rate=Fraction(25), start=1, frames=2) as reader:
         found = b"".join(frame.to_bytes() for frame in reader)
     assert found == raw[1536 : 3 * 1536]
+
+
+# ---------------------------------------------------------------- containers on standard input
+
+INDEX_FIRST, FRAGMENTS = "faststart", "frag_keyframe+empty_moov"
+
+
+def in_a_container(path: Path, movflags: str = "") -> Path:
+    """Ten pictures of H.264 with sound, remuxed: with an index where it is wanted."""
+    whole = clips.with_sound(path.with_name("whole.mkv"), "mp2" if path.suffix == ".ts" else "aac")
+    options = {"movflags": movflags} if movflags else {}
+    with av.open(str(whole)) as source, av.open(str(path), "w", options=options) as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "movflags", "copied"),
+    [
+        ("in.mkv", "", False),
+        ("in.ts", "", False),
+        ("in.nut", "", False),
+        ("in.mp4", INDEX_FIRST, False),
+        ("in.mp4", FRAGMENTS, False),
+        ("in.mp4", "", True),
+    ],
+)
+def test_a_container_comes_through_a_pipe_as_it_is_in_a_file(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, movflags: str, copied: bool
+) -> None:
+    source, of_file, of_pipe = (
+        in_a_container(tmp_path / name, movflags),
+        tmp_path / "f.bcv",
+        tmp_path / "p.bcv",
+    )
+    assert run("encode", source, "-o", of_file, *FAST).status == 0
+    feed(monkeypatch, source.read_bytes())
+    result = run("encode", "-", "-o", of_pipe, *FAST)
+    assert result.status == 0, result.err
+    assert of_pipe.read_bytes() == of_file.read_bytes()
+    told = "standard input has been copied to a temporary file, to be read from there"
+    assert (told in result.err) == copied
+
+
+@pytest.mark.parametrize(("name", "movflags"), [("in.mkv", ""), ("in.mp4", "")])
+def test_a_search_keeps_the_sound_of_a_pipe(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, movflags: str
+) -> None:
+    source, aim = in_a_container(tmp_path / name, movflags), ("--bitrate", "30k", *FAST)
+    assert run("encode", source, "-o", tmp_path / "f.bcv", *aim).status == 0
+    feed(monkeypatch, source.read_bytes())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = set(tmp_path.iterdir())
+    assert run("encode", "-", "-o", tmp_path / "p.bcv", *aim).status == 0
+    assert (tmp_path / "p.bcv").read_bytes() == (tmp_path / "f.bcv").read_bytes()
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "p.bcv"}
+
+
+@pytest.mark.parametrize(("name", "movflags"), [("in.mkv", ""), ("in.mp4", INDEX_FIRST), ("in.mp4", "")])
+def test_a_pipe_that_is_cut_short_is_told(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, movflags: str
+) -> None:
+    data = in_a_container(tmp_path / name, movflags).read_bytes()
+    feed(monkeypatch, data[:-50] if movflags or name == "in.mkv" else data[: len(data) // 2])
+    result = run("encode", "-", "-o", tmp_path / "p.bcv", *FAST)
+    assert result.status == 1
+    assert ("is cut short by 50 bytes" if movflags or name == "in.mkv" else "is not a video") in result.err
+
+
+def test_a_named_pipe_may_hold_a_container(run: Command, tmp_path: Path) -> None:
+    source, pipe = in_a_container(tmp_path / "in.mp4"), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[source.read_bytes()])
+    writer.start()
+    assert run("encode", pipe, "-o", tmp_path / "p.bcv", *FAST).status == 0
+    writer.join()
+    assert run("encode", source, "-o", tmp_path / "f.bcv", *FAST).status == 0
+    assert (tmp_path / "p.bcv").read_bytes() == (tmp_path / "f.bcv").read_bytes()
+
+
+def test_a_copy_that_has_no_room_is_told(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed(monkeypatch, in_a_container(tmp_path / "in.mp4").read_bytes())
+    with open("/dev/full", "r+b", buffering=0) as full:
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", lambda: full)
+        result = run("encode", "-", "-o", tmp_path / "p.bcv", *FAST)
+    one_error(result, 1, f"{tempfile.gettempdir()}, which must hold a copy of the input: No space left")
+
+
+def test_y4m_of_another_sampling_comes_through_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = b"FRAME\n" + bytes([100]) * 1024 + bytes([90]) * 1024
+    feed(monkeypatch, b"YUV4MPEG2 W32 H32 F25:1 Ip C422\n" + 2 * picture)
+    with VideoReader("-") as reader:
+        assert [frame.to_bytes() for frame in reader] == 2 * [bytes([100]) * 1024 + bytes([90]) * 512]

@@ -7,7 +7,7 @@ import pytest
 
 import bcodec
 from bcodec.bitstream import ARITHMETIC_VERSION, FORMAT_VERSION, SequenceHeader, VideoFormat, versions
-from bcodec.codec import check_header
+from bcodec.decoder import check_header
 from bcodec.errors import CodecError
 from bcodec.networks import Networks, load_networks
 

@@ -266,16 +266,38 @@ def test_full_range_stays_full(tmp_path: Path) -> None:
     assert np.abs(frame.y.astype(int) - 40).max() <= 1
 
 
-def test_more_bits_are_rounded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("pix_fmt", "depth", "notice", "luma"),
+    [
+        ("yuv420p10le", None, [], [0, 1, 2, 5, 6, 1020, 1022, 1023]),
+        ("yuv420p9le", None, [], [0, 2, 4, 10, 12, 1020, 1020, 1022]),
+        ("yuv420p10le", 8, ["rounded from 10 bits to 8"], [0, 0, 0, 1, 2, 255, 255, 255]),
+        ("yuv420p12le", None, ["rounded from 12 bits to 10"], [0, 0, 0, 1, 2, 255, 256, 256]),
+        ("yuv422p10le", None, ["converted to yuv420p10le (10-bit 4:2:0)"], [0, 1, 2, 5, 6, 1020, 1022, 1023]),
+        ("yuv422p10le", 8, ["converted to yuv420p (8-bit 4:2:0)"], None),
+        ("gray10le", None, ["converted to yuv420p10le (10-bit 4:2:0)"], [0, 1, 2, 5, 6, 1020, 1022, 1023]),
+        ("gray12le", 8, ["converted to yuv420p (8-bit 4:2:0)"], [0, 0, 0, 0, 0, 64, 64, 64]),
+    ],
+)
+def test_more_bits_are_kept_up_to_ten(
+    tmp_path: Path, pix_fmt: str, depth: int | None, notice: list[str], luma: list[int] | None
+) -> None:
     values = np.array([0, 1, 2, 5, 6, 1020, 1022, 1023] * 6, "<u2")
+    if "p9" in pix_fmt:
+        values = np.minimum(values, [511, 511, 511, 511, 511, 510, 510, 511] * 6).astype("<u2")
 
     def fill(frame: VideoFrame) -> None:
         plane = frame.planes[0]
         plane.update(values.tobytes().ljust(plane.line_size, b"\0") * 32)
 
-    frame, reader = first_of(encode(tmp_path / "clip.mkv", "yuv420p10le", fill=fill))
-    assert reader.notices == ["input is yuv420p10le: rounded from 10 bits to 8"]
-    assert frame.y[0, :8].tolist() == [0, 0, 1, 1, 2, 255, 255, 255]
+    with VideoReader(encode(tmp_path / "clip.mkv", pix_fmt, fill=fill), bit_depth=depth) as reader:
+        frame = next(iter(reader))
+        assert reader.notices == [f"input is {pix_fmt}: {how}" for how in notice]
+        assert reader.format.bit_depth == frame.bit_depth == (depth or 10)
+    if luma:
+        assert frame.y[0, :8].tolist() == luma
+    if pix_fmt.startswith("gray"):
+        assert np.unique(frame.u).tolist() == [128 if depth else 512]
 
 
 @pytest.mark.parametrize(
@@ -441,7 +463,8 @@ def test_interlaced_video_is_deinterlaced_on_request(tmp_path: Path, ending: str
         )
         assert after < before / 3
     assert reader.format.frame_rate == 25
-    refuses("no pipe and no bare planes", "-", deinterlace=True)
+    raw = {"size": (16, 16), "frame_rate": Fraction(25)}
+    refuses("bare planes cannot be deinterlaced", "-", deinterlace=True, **raw)
 
 
 def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -450,9 +473,9 @@ def test_bad_y4m_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return "-"
 
     refuses("standard input: is empty", pipe(b""))
-    refuses("is not y4m", pipe(b"\x1aE\xdf\xa3" * 100))
+    refuses("standard input: is not a video", pipe(b"\x1aE\xdf\xa3" * 100))
     refuses("header is damaged", pipe(b"YUV4MPEG2 W16\n"))
-    refuses("must be 8-bit 4:2:0, not C444", pipe(b"YUV4MPEG2 W16 H16 C444\n"))
+    refuses("standard input: is not a video", pipe(b"YUV4MPEG2 W16 H16 C999\n"))
     refuses("has no frames", pipe(b"YUV4MPEG2 W16 H16 F25:1\n"))
     refuses("cut short after 1 frame", pipe(b"YUV4MPEG2 W16 H16 F25:1\nFRAME\n" + bytes(384) + b"FRAME\n"))
 
@@ -487,7 +510,7 @@ def test_unwritable_path_is_refused(tmp_path: Path, ending: str) -> None:
 def test_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     with (
         VideoWriter(tmp_path / "clip.yuv", shape()) as writer,
-        pytest.raises(ValueError, match="16x16 picture in a video of 48x32"),
+        pytest.raises(ValueError, match="a picture of 16x16 of 8 bits in a video of 48x32 of 8 bits"),
     ):
         writer.write(noise(1, 16, 16)[0])
 

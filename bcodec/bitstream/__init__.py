@@ -56,7 +56,7 @@ To decode from the I frame of poc a on, begin at its packet and drop the B frame
 they lead it in display order, and their past is missing.
 """
 
-from bcodec.bitstream.reader import BitstreamReader
+from bcodec.bitstream.reader import BitstreamReader, with_damage
 from bcodec.bitstream.records import (
     CHROMA_OFFSETS,
     MAX_AREA,
@@ -101,4 +101,5 @@ __all__ = [
     "PacketHeader",
     "SequenceHeader",
     "VideoFormat",
+    "with_damage",
 ]

@@ -10,6 +10,7 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Self
 
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.records import MAX_PAYLOAD, AuxiliaryPacket
 from bcodec.bitstream.tags import split, tags_from_bytes, tags_to_bytes
 from bcodec.errors import Corrupt
@@ -29,6 +30,7 @@ class ExtraKind(IntEnum):
     CHAPTER = 0
     ATTACHMENT = 1
     PICTURES = 2
+    LIGHT = 3
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Extras:
     chapters: list[Chapter] = field(default_factory=list)
     attachments: list[Attachment] = field(default_factory=list)
     pictures: PictureWords = field(default_factory=PictureWords)
+    light: Light = field(default_factory=Light)
 
     def __str__(self) -> str:
         chapters = f"{len(self.chapters)} chapter{'s' * (len(self.chapters) > 1)}" if self.chapters else ""
@@ -146,9 +149,14 @@ class Extras:
             self.attachments.append(Attachment.parse(packet))
         elif kind == bytes([ExtraKind.PICTURES]):
             self.pictures = PictureWords.parse(packet)
+        elif kind == bytes([ExtraKind.LIGHT]):
+            self.light = Light.from_bytes(packet.payload[1:])
 
     def to_packets(self) -> Iterable[AuxiliaryPacket]:
         """All of it, as it stands before the first frame."""
         yield from [self.pictures.to_packet()] if self.pictures != PictureWords() else []
+        if self.light != Light():
+            payload = bytes([ExtraKind.LIGHT]) + self.light.to_bytes()
+            yield AuxiliaryPacket(0, 0, 0, 0, 0, payload)
         yield from (chapter.to_packet() for chapter in self.chapters)
         yield from (attachment.to_packet() for attachment in self.attachments)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 from collections.abc import Callable
 from enum import IntEnum
@@ -44,6 +45,9 @@ _DELAYED = 1 << 6  # a flag beside the qp
 _CHUNK = 1 << 20  # of a length that is false, no more than this is allocated
 _MIN_FRAME = 11  # bytes in a frame packet without payload
 
+_PLAUSIBLE = 1 << 24  # bytes of a body that is looked for behind damage
+_LONGEST_START = 10  # bytes of a packet before its body
+
 _BEFORE_FIRST = IndexEntry(-1, 0)
 
 _T = TypeVar("_T")
@@ -57,27 +61,97 @@ class PacketKind(IntEnum):
     TRAILER = 0xBE
 
 
+_KINDS = re.compile(b"[%b]" % bytes(PacketKind))
+
+
 class ByteSource:
-    """Bytes from a file or a pipe, with the position counted here: a pipe cannot tell."""
+    """Bytes from a file or a pipe, with the position counted here: a pipe cannot tell.
+
+    What has been read since the last mark is kept: `find_packet` goes back to it, in a pipe, too.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.position = 0
+        self._kept = bytearray()
+        self._place = 0  # in what is kept, of the byte at the position
 
     def move(self, offset: int) -> None:
         """Go to a byte of the file."""
         self.position = self.file.seek(offset)
+        self._kept, self._place = bytearray(), 0
+
+    def mark(self) -> None:
+        """Forget what lies before the position."""
+        del self._kept[: self._place]
+        self._place = 0
 
     def take(self, size: int) -> bytes:
         """Read exactly `size` bytes, however few the file gives at a time; raises Truncated."""
-        data = bytearray()
-        while len(data) < size:
-            chunk = self.file.read(min(size - len(data), _CHUNK))
+        begin, end = self._place, self._place + size
+        if not self._has(end):
+            raise Truncated("unexpected end")
+        self._go(end)
+        return bytes(self._kept[begin:end])
+
+    def rest(self) -> bytes:
+        """Read all that is left of it, in memory."""
+        data = bytes(self._kept[self._place :]) + self.file.read()
+        self.position += len(data)
+        return data
+
+    def at_end(self) -> bool:
+        """Whether nothing is left; it may wait for more."""
+        return not self._has(self._place + 1)
+
+    def find_packet(self) -> bool:
+        """Go from behind the mark to the next sound packet, which another one or the end follows, if any."""
+        self._go(1)
+        while self._has(self._place + 1):
+            found = _KINDS.search(self._kept, self._place)
+            self._go(found.start() if found else len(self._kept))
+            self.mark()
+            if found:
+                end = self._end_of_packet(0)
+                if end and (
+                    self._kept[0] == PacketKind.TRAILER or not self._has(end + 1) or self._end_of_packet(end)
+                ):
+                    return True
+                self._go(1)
+        return False
+
+    def _end_of_packet(self, place: int) -> int | None:
+        """Where in what is kept a packet ends; None if no sound one begins at `place`."""
+        self._has(place + _LONGEST_START)
+        start = ByteSource(io.BytesIO(self._kept[place : place + _LONGEST_START]))
+        try:
+            (kind,) = start.take(1)
+            length = start.varint()
+        except BitstreamError:
+            return None
+        body = place + start.position
+        end = body + length
+        if kind not in bytes(PacketKind) or length > _PLAUSIBLE or not self._has(end + _SHORT_CRC.size):
+            return None
+        checksum = self._kept[end : end + _SHORT_CRC.size]
+        follows = self._kept[end + _SHORT_CRC.size : end + _SHORT_CRC.size + 1]
+        if follows and not (_KINDS.match(follows) or kind == PacketKind.TRAILER):  # sooner seen than a sum
+            return None
+        sound = _SHORT_CRC.pack(crc32(memoryview(self._kept)[place:end]) & 0xFFFF) == checksum
+        return end + _SHORT_CRC.size if sound else None
+
+    def _has(self, size: int) -> bool:
+        """Whether so many bytes can be kept."""
+        while len(self._kept) < size:
+            chunk = self.file.read(min(size - len(self._kept), _CHUNK))
             if not chunk:
-                raise Truncated("unexpected end")
-            data += chunk
-        self.position += size
-        return bytes(data)
+                return False
+            self._kept += chunk
+        return True
+
+    def _go(self, place: int) -> None:
+        self.position += place - self._place
+        self._place = place
 
     def varint(self) -> int:
         """Read a varint; raises Truncated or Corrupt."""
@@ -122,7 +196,7 @@ def header_to_bytes(header: SequenceHeader) -> bytes:
         header.model_id,
         video.width,
         video.height,
-        header.bit_depth,
+        video.bit_depth,
         _CHROMA_420,
         header.gop_size,
         video.colour_range,
@@ -175,9 +249,9 @@ def _header_from_bytes(data: bytes) -> SequenceHeader:
         Fraction(rate, rate_den),
         Fraction(base, base_den),
         Fraction(aspect, aspect_den),
-        *colour_and_rotation,
+        *[*colour_and_rotation, depth],
     )
-    return SequenceHeader(video, gop_size, arithmetic, model_id, depth)
+    return SequenceHeader(video, gop_size, arithmetic, model_id)
 
 
 def _packet_start(kind: PacketKind, length: int) -> bytes:
@@ -214,7 +288,7 @@ def parse(read: Callable[[ByteSource], _T], body: bytes) -> _T:
         result = read(source)
     except Truncated:
         raise Corrupt("the body is too short") from None
-    if source.file.read(1):
+    if not source.at_end():
         raise Corrupt("the body is too long")
     return result
 
@@ -235,7 +309,7 @@ def read_frame(source: ByteSource) -> Packet:
     delay = source.signed_varint() if qp & _DELAYED else 0
     layer, chroma = flags >> 2 & 7, CHROMA_OFFSETS[flags >> 5]
     header = PacketHeader(poc, FrameType(flags & 1), layer, qp & ~_DELAYED, bool(flags & 2), chroma)
-    return Packet(header, source.file.read(), picture_hash, delay)
+    return Packet(header, source.rest(), picture_hash, delay)
 
 
 def auxiliary_to_bytes(packet: AuxiliaryPacket) -> bytes:
@@ -247,7 +321,7 @@ def auxiliary_to_bytes(packet: AuxiliaryPacket) -> bytes:
 def read_auxiliary(source: ByteSource) -> AuxiliaryPacket:
     """Read the body of an auxiliary packet to its end."""
     stream, flags, pts, dts, duration = _AUXILIARY.unpack(source.take(_AUXILIARY.size))
-    return AuxiliaryPacket(stream, flags, pts, dts, duration, source.file.read())
+    return AuxiliaryPacket(stream, flags, pts, dts, duration, source.rest())
 
 
 def index_to_bytes(index: Index) -> bytes:

@@ -2,7 +2,7 @@
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from typing import BinaryIO
@@ -27,8 +27,9 @@ class BitstreamReader:
     """Reads a .bcv file; iterating yields its packets in coding order.
 
     `header` is read at once: raises NotBcv, UnsupportedVersion, Truncated or Corrupt. Iteration raises
-    Truncated after the last whole packet of a file without a trailer, and Corrupt at the first damaged
-    packet. `file` begins with the header, and may be a pipe, but for `index` and `seek`.
+    Truncated after the last whole packet of a file without a trailer, and Corrupt at a damaged packet; asked
+    again, it goes on at the next sound packet. `file` begins with the header, and may be a pipe, but for
+    `index` and `seek`.
     `last_size`: the size in bytes of what was read last: of the header, then of each packet with its framing,
     at the end of the trailer with the footer. Together they are the file.
     """
@@ -42,21 +43,30 @@ class BitstreamReader:
         self.last_size = self._source.position
         self._seen: Index | None = Index()  # None once seek has passed over packets
         self._ended = False
+        self._damaged: int | None = None  # byte offset of the packet that was read last, where it is
 
     def __iter__(self) -> Iterator[Packet | AuxiliaryPacket]:
         return self
 
     def __next__(self) -> Packet | AuxiliaryPacket:
+        if self._damaged is not None:
+            if self._source.file.seekable():  # the index may have been read since
+                self._source.move(self._damaged)
+            self._damaged, self._seen = None, None
+            self._ended = not self._source.find_packet()
         if self._ended:
             raise StopIteration
         offset = self._source.position
+        self._source.mark()
         try:
             packet = self._read(offset)
         except Truncated:
+            self._damaged = offset
             raise Truncated(
                 f"the file is cut short: no whole packet at byte {offset}, and no trailer"
             ) from None
         except BitstreamError as error:
+            self._damaged = offset
             raise Corrupt(f"damaged packet at byte {offset}: {error}") from error
         self.last_size = self._source.position - offset
         if packet is None:
@@ -78,9 +88,20 @@ class BitstreamReader:
             raise io.UnsupportedOperation("a bitstream that comes through a pipe has no index")
         position = self._source.position
         try:
+            return self.trailer or self._index_from_scan()
+        finally:
+            self._source.move(position)
+
+    @cached_property
+    def trailer(self) -> Index | None:
+        """The index from the trailer, None without a sound one, and on a pipe. The reading position stays."""
+        if not self._source.file.seekable():
+            return None
+        position = self._source.position
+        try:
             return index_from_trailer(self._source)
         except BitstreamError:
-            return self._index_from_scan()
+            return None
         finally:
             self._source.move(position)
 
@@ -95,7 +116,7 @@ class BitstreamReader:
         if place == 0:
             raise BitstreamError(f"there is no I frame at or before frame {poc}")
         entry = self.index.entries[place - 1]
-        self._seen, self._ended = None, False
+        self._seen, self._ended, self._damaged = None, False, None
         self._source.move(entry.offset)
         packet = next(self, None)
         header = packet.header if isinstance(packet, Packet) else None
@@ -122,7 +143,7 @@ class BitstreamReader:
             raise Corrupt("the footer does not fit the trailer")
         if self._seen is not None and trailer != index_to_bytes(self._seen):
             raise Corrupt("the trailer does not name the frames that the file holds")
-        if self._source.file.read(1):
+        if not self._source.at_end():
             raise Corrupt("there is something behind the end")
 
     def _index_from_scan(self) -> Index:
@@ -133,3 +154,18 @@ class BitstreamReader:
             for _ in scan:
                 pass
         return index
+
+
+def with_damage(
+    packets: Iterable[Packet | AuxiliaryPacket | BitstreamError],
+) -> Iterator[Packet | AuxiliaryPacket | BitstreamError]:
+    """The packets, with the errors that reading them raises among them, as long as that goes on."""
+    source = iter(packets)
+    while True:
+        try:
+            packet = next(source)
+        except StopIteration:
+            return
+        except BitstreamError as error:
+            packet = error
+        yield packet

@@ -37,7 +37,8 @@ class VideoFormat:
 
     Width and height in pixels: 16..8192, their product at most 8192 * 4320. Rate in Hz (nominal where
     it varies), time base in seconds, numerators and denominators below 2^32; a sample aspect ratio of 0 is
-    unknown. Colour codes as in H.273 (2 is unspecified) and FFmpeg. Rotation in degrees, 0..359.
+    unknown. Colour codes as in H.273 (2 is unspecified) and FFmpeg. Rotation in degrees, 0..359; bits of a
+    sample 8 or 10.
     """
 
     width: int
@@ -51,6 +52,7 @@ class VideoFormat:
     colour_matrix: int = 2
     chroma_location: int = 0
     rotation: int = 0
+    bit_depth: int = 8
 
     def __post_init__(self) -> None:
         check("width", self.width, MIN_SIDE, MAX_SIDE)
@@ -66,6 +68,8 @@ class VideoFormat:
             check(name, getattr(self, name), 0, 255)
         check("chroma_location", self.chroma_location, 0, 6)
         check("rotation", self.rotation, 0, 359)
+        if self.bit_depth not in (8, 10):
+            raise BitstreamError(f"bit_depth is {self.bit_depth}, neither 8 nor 10")
 
     def time(self, poc: int, delay: int) -> Fraction:
         """When a picture is shown, in seconds since that of poc 0."""
@@ -87,22 +91,18 @@ class VideoFormat:
 class SequenceHeader:
     """What holds for the whole file. Raises BitstreamError for a value out of range.
 
-    `gop_size` 1..64; `arithmetic_version` 0..65535; `model_id` the first 8 bytes of the weights' SHA-256;
-    `bit_depth` 8 or 10.
+    `gop_size` 1..64; `arithmetic_version` 0..65535; `model_id` the first 8 bytes of the weights' SHA-256.
     """
 
     video: VideoFormat
     gop_size: int
     arithmetic_version: int
     model_id: bytes
-    bit_depth: int = 8
 
     def __post_init__(self) -> None:
         check("gop_size", self.gop_size, 1, MAX_GOP_SIZE)
         check("arithmetic_version", self.arithmetic_version, 0, 2**16 - 1)
         check("length of model_id", len(self.model_id), 8, 8)
-        if self.bit_depth not in (8, 10):
-            raise BitstreamError(f"bit_depth is {self.bit_depth}, neither 8 nor 10")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ headers are taken off. Those of stream 0 stand before the first frame, too. Litt
        3   k  key, v  value                            m  template
 
     payload of a packet of stream 0 that is no header: a reader passes over kinds that it does not know
-       0   1  kind: 0 chapter, 1 attachment, 2 the stream of the pictures
+       0   1  kind: 0 chapter, 1 attachment, 2 the stream of the pictures, 3 light
 
     chapter: pts is its begin, its duration     attachment: a font, or a cover picture
              in nanoseconds                        1   4  disposition (FFmpeg's bits; 1024 is a cover)
@@ -29,6 +29,11 @@ headers are taken off. Those of stream 0 stand before the first frame, too. Litt
     the stream of the pictures                         m  the attached file
        1   4  disposition (FFmpeg's bits)
        5   m  tags (language, title, ...)
+
+    light, as HDR10 describes it (0: not known)
+       1  16  x and y of the mastering display's red, green, blue and white, 2 bytes each, in 1/50000
+      17   4  its highest luminance,  21   4  its lowest, in 1/10000 cd/m2
+      25   2  light of the brightest sample,  27   2  of the brightest picture, in cd/m2
 
 The template is a file of one short packet, Matroska or else QuickTime: what FFmpeg must know of the stream
 (codec, extradata, layout). Times count from where those of the source do: 0 is not always the first picture.
@@ -314,7 +319,7 @@ def leading(
                 return taken, chain([packet], packets)
             taken.append(packet)
     except BitstreamError as error:
-        return taken, _raising(error)
+        return taken, chain(_raising(error), packets)
     return taken, iter(())
 
 

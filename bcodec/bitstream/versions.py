@@ -23,13 +23,14 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 8          | finer weights, latents, features of the synthesis, predictions and decoded residuals |
 | 9          | payloads without bytes that say nothing; later, with other weights: OBMC, chroma's own qp |
 | 10         | the precision of vectors is coded for each frame |
+| 11         | pictures have ten bits inside: what refers to them sees quarters of an 8-bit level |
 """
 
 FORMAT_VERSION = 4
-ARITHMETIC_VERSION = 10
+ARITHMETIC_VERSION = 11
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (4, 10, "9ff3376bb4580136")}
+RELEASES = {"0.1.0": (4, 11, "9ff3376bb4580136")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:

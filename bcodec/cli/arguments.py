@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bcodec.networks import Networks
 
 HIGHEST_RATE = 90_000  # frames per second, the clock of MPEG: no camera means more
-MOST_THREADS = 256
+MOST_THREADS, MOST_JOBS = 256, 64
+RAW_PIXELS = {"yuv420p": 8, "yuv420p10le": 10}  # as FFmpeg calls them, and their bits
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
 FILE = click.Path(readable=False)  # not checked here: a shell completes it by what is there
@@ -68,6 +69,28 @@ class Number(click.FloatRange):
         if isnan(number):  # neither below nor above the range
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+class Jobs(click.IntRange):
+    """A number of processes; None for "auto"."""
+
+    name = "number of processes, or auto"
+
+    def __init__(self) -> None:
+        super().__init__(1, MOST_JOBS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check it."""
+        return None if value == "auto" else super().convert(value, param, ctx)
+
+
+def jobs(help: str) -> Callable[[T], T]:
+    """Add --jobs, which says so much about the processes."""
+    auto = "auto takes those that help, as many as --threads at most, and as there is memory for."
+    return click.option("--jobs", type=Jobs(), default="auto", metavar="N", help=f"{help} {auto}")
+
+
+decoding_jobs = jobs("Processes that decode at the same time, each on one CPU thread.")
 
 
 def moment(value: str) -> int | Seconds:
@@ -154,6 +177,16 @@ fps = click.option(
     " keeps its times.",
 )
 raw_size = click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels.")
+raw_pixels = click.option(
+    "--pix-fmt",
+    type=click.Choice(list(RAW_PIXELS)),
+    help="Samples of raw video: yuv420p has 8 bits and is the default, yuv420p10le 10 bits in two bytes.",
+)
+
+
+def depth(pixels: str | None) -> int | None:
+    """Bits of a sample of raw video, None where nothing is said."""
+    return RAW_PIXELS[pixels] if pixels else None
 
 
 def raw_video(command: T) -> T:
@@ -164,7 +197,7 @@ def raw_video(command: T) -> T:
         metavar="R",
         help="Rate of raw video or numbered pictures, frames per second: 25, 30000/1001.",
     )
-    return raw_size(rate_of_raw(command))
+    return raw_size(raw_pixels(rate_of_raw(command)))
 
 
 def streams(command: T) -> T:

@@ -29,6 +29,7 @@ from bcodec.pipeline.output import whole_file
     "--plot", type=arguments.FILE, metavar="FILE", help="Draw PSNR, bits and rates into a PNG file."
 )
 @click.option("-y", "--overwrite", is_flag=True, help="Replace the PNG file where it exists.")
+@arguments.decoding_jobs
 @arguments.computing
 def compare(
     *,
@@ -37,17 +38,20 @@ def compare(
     frames: int | None,
     size: tuple[int, int] | None,
     fps: Fraction | None,
+    pix_fmt: str | None,
     ms_ssim: bool,
     as_json: bool,
     plot: str | None,
     overwrite: bool,
+    jobs: int | None,
     device: str,
     threads: int | None,
 ) -> None:
     """Tell how near each video DIST is to its source REF, and how many bits it takes.
 
     They are .bcv files or any other video. PSNR and XPSNR are in dB, SSIM and MS-SSIM are of luma, VMAF is
-    there where the installed FFmpeg has libvmaf; all are means over frames. YUV weighs the planes 6:1:1. Bits
+    there where the installed FFmpeg has libvmaf; all are means over frames. Where one video has 8 bits and
+    the other 10, both are compared in 10. YUV weighs the planes 6:1:1. Bits
     are those of the packets of the pictures. Of codecs that come at four rates or more the BD-rate is told
     against the first one, by PSNR and XPSNR, of YUV and of luma alone.
 
@@ -70,8 +74,10 @@ def compare(
                     networks=networks,
                     size=size,
                     frame_rate=fps,
+                    raw_depth=arguments.depth(pix_fmt),
                     frames=frames,
                     with_ms_ssim=ms_ssim,
+                    jobs=jobs,
                     tick=shown.update,
                 )
                 for name in distorted

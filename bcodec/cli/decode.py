@@ -27,8 +27,8 @@ from bcodec.pipeline.tally import in_frames
     "target",
     type=arguments.FILE,
     metavar="OUT",
-    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, near lossless), .y4m, .yuv; - is"
-    " standard output, y4m if --format is not given.",
+    help="The video to write: .mkv (FFV1, lossless), .mp4 (H.264, of 10 bits H.265, near lossless), .y4m,"
+    " .yuv; - is standard output, y4m if --format is not given.",
 )
 @click.option(
     "--format",
@@ -38,6 +38,8 @@ from bcodec.pipeline.tally import in_frames
 )
 @arguments.fps
 @arguments.streams
+@click.option("--strict", is_flag=True, help="Stop at the first damage, instead of going on behind it.")
+@arguments.decoding_jobs
 @arguments.common
 def decode(
     *,
@@ -48,6 +50,8 @@ def decode(
     fps: Fraction | None,
     no_audio: bool,
     no_subtitles: bool,
+    strict: bool,
+    jobs: int | None,
     start: int | Seconds,
     duration: int | Seconds | None,
     frames: int | None,
@@ -58,8 +62,8 @@ def decode(
     """Decode the .bcv file IN (- is standard input) to a video.
 
     Sound, subtitles, chapters, fonts, covers and tags that the source had come along into .mkv and .mp4, if
-    these can hold them; what is left out or converted is told. From a damaged file comes everything before
-    the damage, and exit status 1.
+    these can hold them; what is left out or converted is told. From a damaged file comes
+    every picture that is whole, a line for each gap, and exit status 1.
 
     \b
     bcodec decode holiday.bcv -o holiday.mkv
@@ -78,9 +82,12 @@ def decode(
 
         networks = arguments.networks(device, threads)
         with Progress() as progress:
-            done = decode_file(coded, path, kind, networks, frame_rate=fps, follow=progress)
+            done = decode_file(
+                coded, path, kind, networks, frame_rate=fps, jobs=jobs, strict=strict, follow=progress
+            )
     if done.damage:
-        kept = f"{in_frames(done.tally.frames)} before the damage kept in {shown(target, 'output')}"
+        where = " before the damage" if done.ended else ""
+        kept = f"{in_frames(done.tally.frames)}{where} kept in {shown(target, 'output')}"
         raise Unreadable(f"{done.damage}; {kept}") from done.damage
     log.info(f"{done.tally.summary()} to {shown(target, 'output')}")
 

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP
+from bcodec.bitstream import MAX_FRAMES, MAX_GOP_SIZE, MAX_QP
 from bcodec.cli import arguments
 from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
 from bcodec.encoder.effort import PRESETS
-from bcodec.errors import UsageError, VideoError
+from bcodec.errors import DamagedInput, UsageError
+from bcodec.gop import GOP_SIZE, KEYINT
 from bcodec.pipeline.batch import encode_all, targets_in, to_table
 from bcodec.pipeline.inspect import readable_bytes
-from bcodec.pipeline.moments import Seconds
+from bcodec.pipeline.moments import Part, Seconds, Steady
 from bcodec.pipeline.output import output_file, refuse_same_file, whole_file
 from bcodec.pipeline.plan import Plan, one_goal
 from bcodec.pipeline.stdio import check_standard_input, open_text, shown
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bcodec.pipeline.passes import Encoded
     from bcodec.video import VideoReader
 
-MOST_JOBS = 64
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".y4m", ".yuv", ".i420")
 
 
@@ -86,9 +86,15 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 @click.option(
     "--gop",
     type=click.IntRange(1, MAX_GOP_SIZE),
-    default=32,
     metavar="N",
-    help="Frames from one I frame to the next; 1 is all I frames.",
+    help=f"Frames from one anchor, I or B*, to the next.  [default: {GOP_SIZE}, or --keyint if that is less]",
+)
+@click.option(
+    "--keyint",
+    type=click.IntRange(1, MAX_FRAMES),
+    default=KEYINT,
+    metavar="N",
+    help="Frames from one I frame to the next at most; more are coded where they pay. 1 is all I frames.",
 )
 @click.option(
     "--preset",
@@ -97,9 +103,20 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="How much is tried for each frame: time against size.",
 )
 @arguments.raw_size
+@arguments.raw_pixels
 @arguments.fps
 @click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10"]),
+    help="Bits of a sample that are coded.  [default: those of IN; of more than 10, 10]",
+)
+@click.option(
     "--deinterlace", is_flag=True, help="Make frames of fields (bwdif); interlaced video is else refused."
+)
+@click.option(
+    "--autoscale",
+    is_flag=True,
+    help="Scale pictures whose size changes to that of the first; such video is else refused.",
 )
 @arguments.streams
 @click.option(
@@ -114,13 +131,15 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="Stop at damage in IN and write nothing; else the encode goes on behind it.",
 )
 @click.option(
-    "--scene-cut/--no-scene-cut", default=True, help="Begin each scene with an I frame, or only each GOP."
+    "--scene-cut/--no-scene-cut",
+    default=True,
+    help="Begin each scene with an I frame, or do not look for scenes.",
 )
 @click.option(
     "--temporal-filter/--no-temporal-filter",
-    default=True,
+    default=None,
     help="Free the frames that others refer to of what comes and goes, noise above all, or code them as they"
-    " are.",
+    " are.  [default: filtered, but with --preset fast]",
 )
 @click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
@@ -133,13 +152,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     " output.",
 )
 @click.option("--verify", is_flag=True, help="Decode the result before it takes its name.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, MOST_JOBS),
-    default=1,
-    metavar="N",
-    help="Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same.",
-)
+@arguments.jobs("Processes that code GOPs at the same time, each on one CPU thread. The bytes are the same;")
 @click.option(
     "--resume",
     is_flag=True,
@@ -160,21 +173,25 @@ def encode(
     max_size: float | None,
     target_psnr: float | None,
     target_xpsnr: float | None,
-    gop: int,
+    gop: int | None,
+    keyint: int,
     preset: str,
     size: tuple[int, int] | None,
+    pix_fmt: str | None,
     fps: Fraction | None,
+    bit_depth: str | None,
     deinterlace: bool,
+    autoscale: bool,
     no_audio: bool,
     no_subtitles: bool,
     video: int | None,
     strict: bool,
     scene_cut: bool,
-    temporal_filter: bool,
+    temporal_filter: bool | None,
     psnr: bool,
     log_json: str | None,
     verify: bool,
-    jobs: int,
+    jobs: int | None,
     resume: bool,
     start: int | Seconds,
     duration: int | Seconds | None,
@@ -188,8 +205,8 @@ def encode(
     Where IN is damaged, the encode goes on behind the damage, says how much there is, and ends with exit
     status 1; OUT is whole.
 
-    IN is any video that FFmpeg reads, numbered pictures (shot%04d.png; give --fps), raw 4:2:0 planes (.yuv,
-    .i420; give --size and --fps), or - for standard input: y4m or, with --size and --fps, raw planes.
+    IN is any video that FFmpeg reads, - for standard input, numbered pictures (shot%04d.png; give --fps), or
+    raw 4:2:0 planes (.yuv, .i420 or -; give --size, --fps and, of 10 bits, --pix-fmt).
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -208,6 +225,9 @@ def encode(
     plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
     part = arguments.part(start, duration, frames)
     networks = cache(partial(arguments.networks, device, threads))
+    gop = min(GOP_SIZE, keyint) if gop is None else gop
+    if keyint < gop:
+        raise UsageError(f"--keyint {keyint} is below --gop {gop}: each I frame is an anchor, too")
 
     def encode_one(source: str, target: str) -> None:
         refuse_same_file(source, target)
@@ -225,24 +245,28 @@ def encode(
             from bcodec.pipeline.encode import encode_file
             from bcodec.video import VideoReader
 
-            _check_raw(source, size, fps)
+            _check_raw(source, size, fps, pix_fmt)
             whole = partial(
                 VideoReader,
                 source,
                 size=size,
                 frame_rate=fps,
                 deinterlace=deinterlace,
+                autoscale=autoscale,
                 video=video,
                 strict=strict,
+                repeatable=plan.is_search,
+                bit_depth=int(bit_depth) if bit_depth else None,
+                raw_depth=arguments.depth(pix_fmt) or 8,
             )
-            first, count = part.in_frames(_rate(whole, source) if part.in_time else Fraction(1))
+            first, count = _in_frames(part, whole, source)
             keep = arguments.kept(no_audio, no_subtitles)
             open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
                 encoded = encode_file(
                     reader,
                     path,
-                    Settings(qp, gop, scene_cut, preset, temporal_filter),
+                    Settings(qp, gop, keyint, scene_cut, preset, temporal_filter),
                     networks(),
                     plan,
                     reopen=open_video if _can_reopen(source) else None,
@@ -252,7 +276,7 @@ def encode(
         _tell(encoded, target, psnr=psnr)
         if encoded.damage:
             rest = f"the rest is in {shown(target, 'output')}"
-            raise VideoError(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
+            raise DamagedInput(f"{shown(source, 'input')}: {encoded.damage}; {rest}")
 
     names = arguments.names(inputs, sources)
     if out_dir is None:
@@ -288,12 +312,14 @@ def _check_target(target: str) -> None:
         raise UsageError(f"{target}: encode writes a .bcv file; decode makes a video like {suffix} of one")
 
 
-def _rate(whole: Callable[[], VideoReader], source: str) -> Fraction:
-    """The frame rate of a file, which is opened for it; UsageError for a pipe."""
+def _in_frames(part: Part, whole: Callable[[], VideoReader], source: str) -> tuple[int, int | None]:
+    """The first frame and how many; where it takes times, of a file that is opened; UsageError for a pipe."""
+    if not part.in_time:
+        return part.in_frames(Steady(Fraction(1)))
     if not _can_reopen(source):
         raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
     with whole() as reader:
-        return reader.format.frame_rate
+        return part.in_frames(reader)
 
 
 def _can_reopen(source: str) -> bool:
@@ -318,14 +344,19 @@ def _encode_all(
     outcomes = []
     for outcome in encode_all(targets, encode_one, explain, overwrite=overwrite):
         outcomes.append(outcome)
-        if outcome.state == "failed":
+        if outcome.is_bad:
             log.error(f"error: {outcome.detail}")
         elif outcome.state == "skipped":
             log.info(f"{outcome.target}: {outcome.detail}")
     show(to_table(outcomes))
-    failed = [outcome.source for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        raise click.ClickException(f"{len(failed)} of {len(outcomes)} inputs failed")
+    states = [outcome.state for outcome in outcomes]
+    failed, damaged = states.count("failed"), states.count("damaged")
+    if failed or damaged:
+        bad = [f"{failed} of {len(states)} inputs failed"] * bool(failed)
+        bad += [f"{damaged} of {len(states)} inputs {'was' if damaged == 1 else 'were'} damaged"] * bool(
+            damaged
+        )
+        raise click.ClickException(", ".join(bad))
 
 
 def _check_log(log_json: str | None, source: str, target: str) -> None:
@@ -342,7 +373,7 @@ def _log_path(log_json: str | None, overwrite: bool) -> AbstractContextManager[s
     return whole_file(log_json, overwrite=overwrite)
 
 
-def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) -> None:
+def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None, pix_fmt: str | None) -> None:
     from bcodec.video import RAW_SUFFIXES
 
     raw = source.lower().endswith(RAW_SUFFIXES) or (source == "-" and size is not None)
@@ -350,5 +381,7 @@ def _check_raw(source: str, size: tuple[int, int] | None, fps: Fraction | None) 
         raise UsageError(
             f"{shown(source, 'input')}: raw video does not say its size and rate; give --size WxH and --fps R"
         )
-    if not raw and size:
-        raise UsageError(f"--size is for raw video only ({', '.join(RAW_SUFFIXES)})")
+    if not raw and (size or pix_fmt):
+        raise UsageError(
+            f"{'--size' if size else '--pix-fmt'} is for raw video only ({', '.join(RAW_SUFFIXES)})"
+        )

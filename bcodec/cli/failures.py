@@ -19,11 +19,12 @@ QUALITY = "the quality is -q, where higher is better: 0 (small) to 63 (good)"
 ELSEWHERE = {
     **dict.fromkeys(("--crf", "-crf", "--qp", "-qp", "--quality", "--cq"), QUALITY),
     **dict.fromkeys(("-b", "-b:v", "--rate", "--tbr"), "the bitrate is --bitrate"),
-    **dict.fromkeys(("--keyint", "-g"), "the distance of I frames is --gop"),
+    "-g": "the largest distance of I frames is --keyint",
     **dict.fromkeys(("--seek", "-ss", "--skip"), "where to begin is --start"),
     **dict.fromkeys(("-t", "--limit", "--vframes"), "how long is --duration"),
     **dict.fromkeys(("--input-res", "--resolution", "-s"), "the size of raw planes is --size"),
     **dict.fromkeys(("-r", "--framerate"), "the frame rate is --fps"),
+    "-autoscale": "pictures that change their size are scaled by --autoscale",
     "-an": "to leave sound out is --no-audio",
     "-sn": "to leave subtitles out is --no-subtitles",
 }

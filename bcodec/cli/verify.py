@@ -15,8 +15,9 @@ from bcodec.pipeline.tally import in_frames
 
 @click.command(cls=Command)
 @click.argument("source", type=arguments.FILE, metavar="IN")
+@arguments.decoding_jobs
 @arguments.computing
-def verify(*, source: str, device: str, threads: int | None) -> None:
+def verify(*, source: str, jobs: int | None, device: str, threads: int | None) -> None:
     """Decode the .bcv file IN (- is standard input) without output, and check that it is whole.
 
     Every picture is compared with the hash that the encoder took of it. Exit status 0 if all is as it was
@@ -28,5 +29,5 @@ def verify(*, source: str, device: str, threads: int | None) -> None:
 
         networks = arguments.networks(device, threads)
         with Progress() as progress:
-            tally = verify_file(coded, networks, follow=progress)
+            tally = verify_file(coded, networks, jobs=jobs, follow=progress)
     show(f"{coded.name}: OK, {in_frames(tally.frames)}")

@@ -13,7 +13,7 @@ from bcodec.encoder.effort import PLAIN, Effort
 from bcodec.encoder.filters import NOTHING, Fitted, fit_filters
 from bcodec.encoder.motion.choose import PayingMotion
 from bcodec.encoder.motion.find import find_motion
-from bcodec.frame import Frame, Plane
+from bcodec.frame import DEPTH, Frame, Plane
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
 
@@ -22,7 +22,8 @@ class Analyst:
     """Decides about a picture, or a batch of them, that `codec` is to code; see bcodec.coding.Encoder.
 
     `source` [B, 6, H/2, W/2]; `effort` is how much is tried. Without `original`, the picture as it was, there
-    are no loop filters; `worth` are the bits that a squared error of a sample of Y, U and V is worth in them.
+    are no loop filters; `worth` are the bits that a squared error of one 8-bit level is worth in a sample of
+    Y, U and V.
     """
 
     def __init__(
@@ -53,4 +54,4 @@ class Analyst:
         """Filters for the decoded planes Y, U, V; none where they are not wanted."""
         if self.original is None:
             return [NOTHING] * len(planes)
-        return fit_filters(planes, steps, self.original.planes, self.worth)
+        return fit_filters(planes, steps, self.original.at_depth(DEPTH).planes, self.worth)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP, Packet
 from bcodec.encoder.effort import PRESETS, Preset
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group, groups
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame
+from bcodec.gop import GOP_SIZE, KEYINT
 from bcodec.networks import Networks
 
 
@@ -17,22 +19,33 @@ from bcodec.networks import Networks
 class Settings:
     """What an encoder may choose: qp 0..63 (higher is better and bigger) and GOP size 1..64.
 
-    A qp may lie between two integers, by eighths. `scene_cut`: begin each scene with an I frame.
-    `preset`: "fast", "medium" or "slow", how much is tried. `temporal_filter`: filter frames that
-    others refer to along motion. Raises ValueError for anything else.
+    A qp may lie between two integers, by eighths. `gop_size`: frames from one anchor to the next; `keyint`:
+    from one I frame to the next at most, not below the GOP size; anchors between are I where that pays.
+    `scene_cut`: begin each scene with an I frame. `preset`: "fast", "medium" or "slow", how much is tried.
+    `temporal_filter`: filter frames that others refer to along motion; None: if the preset says so. Raises
+    ValueError for anything else.
     """
 
     qp: float = 32
-    gop_size: int = 32
+    gop_size: int = GOP_SIZE
+    keyint: int = KEYINT
     scene_cut: bool = True
     preset: str = "medium"
-    temporal_filter: bool = True
+    temporal_filter: bool | None = None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether frames that others refer to are filtered."""
+        chosen = self.temporal_filter
+        return PRESETS[self.preset].temporal_filter if chosen is None else chosen
 
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= MAX_QP:
             raise ValueError(f"qp is {self.qp}, outside 0..{MAX_QP}")
         if not 1 <= self.gop_size <= MAX_GOP_SIZE:
             raise ValueError(f"GOP size is {self.gop_size}, outside 1..{MAX_GOP_SIZE}")
+        if self.keyint < self.gop_size:
+            raise ValueError(f"keyint is {self.keyint}, below the GOP size, which is {self.gop_size}")
         if self.preset not in PRESETS:
             raise ValueError(f"there is no preset {self.preset!r}, but {', '.join(PRESETS)}")
 
@@ -40,7 +53,7 @@ class Settings:
 def encode(frames: Iterable[Frame], settings: Settings, networks: Networks) -> Iterator[Packet]:
     """Packets in coding order for frames in display order; holds one GOP window of frames.
 
-    All frames must be of one size; raises ValueError otherwise.
+    All frames must be of one size and depth; raises ValueError otherwise.
     """
     return (coded.packet for coded in code_frames(frames, settings, networks))
 
@@ -55,15 +68,26 @@ def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
     return groups(
         frames,
         settings.gop_size,
+        settings.keyint,
         scene_cut=settings.scene_cut,
-        temporal_filter=settings.temporal_filter,
+        temporal_filter=settings.filtered,
     )
 
 
 def code_groups(
-    parts: Iterable[Group], qp: float, networks: Networks, preset: Preset, *, pictures: bool = False
+    parts: Iterable[Group],
+    qp: float,
+    networks: Networks,
+    preset: Preset,
+    *,
+    past: Anchor | None = None,
+    pictures: bool = False,
 ) -> Iterator[CodedFrame]:
-    """The frames of consecutive groups, in coding order; with decoded `pictures` if these are wanted."""
+    """The frames of groups, in coding order, behind the anchor `past` of those before, if they are coded.
+
+    With decoded `pictures` if these are wanted.
+    """
     coder = GroupCoder(networks, preset, pictures=pictures)
-    for group in parts:
-        yield from coder.code(group, qp)
+    for closed in coder.chain(parts, qp, past):
+        yield coder.shown(closed.coded)
+        yield from coder.rest(closed)

@@ -22,6 +22,8 @@ STEADINESS = 1e-2  # of the sums' diagonal, added to it: shares of what never di
 Sums = npt.NDArray[np.float64]
 Fitted = tuple[int, Tensor]  # the number of a shape among those of the plane, and the shares [classes, width]
 
+LEVEL = 4  # ten-bit levels in an 8-bit one
+
 NOTHING: Fitted = (0, torch.zeros(0, 0))
 
 
@@ -30,11 +32,11 @@ def fit_filters(
 ) -> list[Fitted]:
     """The filters by which the planes Y, U, V [H, W] come nearest to the original ones, as far as that pays.
 
-    `steps` are quantization steps in 8-bit levels; `worth` the bits that a squared error of a sample is worth
-    in each plane, 0 for no filter.
+    All are of ten bits, and so are the quantization `steps`; `worth` are the bits that a squared error of one
+    8-bit level is worth in each plane, 0 for no filter.
     """
     return [
-        fit(FilteredPlane(plane, step), shapes, source, each) if each else NOTHING
+        fit(FilteredPlane(plane, step), shapes, source, each / LEVEL**2) if each else NOTHING
         for plane, step, shapes, source, each in zip(planes, steps, SHAPES, original, worth, strict=True)
     ]
 

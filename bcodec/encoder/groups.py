@@ -1,16 +1,19 @@
 """Groups: the frames of one window, with what it takes to code them apart from all others.
 
-Frames come in display order. A full window closes with an I frame; a scene cut ends a window early, and the
-new scene begins with an I frame of its own:
+Frames come in display order. A full window closes with an I frame where the last is as far away as I frames
+may be, and else with the anchor that pays, I or B*; a scene cut ends a window early, and the new scene begins
+with an I frame of its own:
 
-    no cut     I | B B B I | B B B I | B B B*
-    a cut      I | B B B I | B B* | I | B B B I
+    no cut     I | B B B ? | B B B I | B B B ? | B B*
+    a cut      I | B B B ? | B B* | I | B B B ?
                                     ^ first frame of the new scene
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 from bcodec.encoder.scenes import find_cuts
@@ -21,20 +24,32 @@ from bcodec.gop import Closing, Slot, intra_anchor, window
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Frames coded together.
+    """Frames coded together, in display order, the first of poc `start`.
 
-    `slots` in coding order; `frames` in display order, the first of poc `start`; `past` is the I frame at poc
-    `start - 1` that B frames refer to, None where there are no B frames.
+    `past` is the anchor at poc `start - 1` that B frames refer to, None where there are no B frames. With it,
+    the group may close in several ways, of which the encoder takes one; without, it is one I frame.
     """
 
     start: int
-    slots: list[Slot]
     frames: list[Source]
     past: Source | None
+    closings: tuple[Closing, ...]
+    gop_size: int
+
+    def slots(self, closing: Closing) -> list[Slot]:
+        """All that is coded, in coding order, if it closes in that way."""
+        if self.past is None:
+            return [intra_anchor(self.start, self.gop_size)]
+        return window(self.start - 1, len(self.frames), self.gop_size, closing)
 
     def frame(self, slot: Slot) -> Source:
         """Return the picture of a slot."""
         return self.frames[slot.poc - self.start]
+
+    def between(self) -> Group:
+        """What it takes to code the rest, once both anchors are coded: these are not filtered any more."""
+        *inner, last = self.frames
+        return replace(self, frames=[*inner, Source(last.frame)], past=self.past and Source(self.past.frame))
 
     @property
     def end(self) -> int:
@@ -43,30 +58,41 @@ class Group:
 
 
 def groups(
-    frames: Iterable[Frame], gop_size: int, *, scene_cut: bool, temporal_filter: bool = False
+    frames: Iterable[Frame], gop_size: int, keyint: int, *, scene_cut: bool, temporal_filter: bool = False
 ) -> Iterator[Group]:
     """Split frames in display order into groups, with neighbours for a temporal filter or without.
 
-    Holds one group of them, and a few frames for cuts and neighbours. Raises ValueError, after the groups
-    before it, for a frame of another size than the first.
+    `keyint`: how far apart the I frames of a scene are at most, not below `gop_size`. Holds one group, and a
+    few frames for cuts and neighbours. Raises ValueError, after the groups before it, for a frame of another
+    size or depth than the first.
     """
     alike = _of_one_size(frames)
     marked = find_cuts(alike, _luma) if scene_cut and gop_size > 1 else ((frame, False) for frame in alike)
     start, past, waiting = 0, None, list[Source]()
+    since = 0  # frames from the last I frame that had to be one to the past
+
+    def closed(*closings: Closing) -> Group:
+        return Group(start, waiting, past, closings, gop_size)
+
     for frame, cut in sources(marked, REACH if temporal_filter and gop_size > 1 else 0):
         if past is None or cut:
-            if past and waiting:
-                yield Group(start, window(start - 1, len(waiting), gop_size, Closing.TAIL), waiting, past)
+            if waiting:
+                yield closed(Closing.TAIL)
             start += len(waiting)
-            yield Group(start, [intra_anchor(start, gop_size)], [frame], None)
-            start, past, waiting = start + 1, frame, []
+            yield Group(start, [frame], None, (Closing.INTRA,), gop_size)
+            start, past, waiting, since = start + 1, frame, [], 0
             continue
         waiting.append(frame)
         if len(waiting) == gop_size:
-            yield Group(start, window(start - 1, gop_size, gop_size), waiting, past)
+            since += gop_size
+            if gop_size == 1 or since + gop_size > keyint:
+                yield closed(Closing.INTRA)
+                since = 0
+            else:
+                yield closed(Closing.TAIL, Closing.INTRA)
             start, past, waiting = start + gop_size, frame, []
-    if past and waiting:
-        yield Group(start, window(start - 1, len(waiting), gop_size), waiting, past)
+    if waiting:
+        yield closed(Closing.TAIL)
 
 
 def sources(marked: Iterable[tuple[Frame, bool]], reach: int) -> Iterator[tuple[Source, bool]]:
@@ -103,7 +129,8 @@ def _luma(frame: Frame) -> Plane:
 def _of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
     size = None
     for poc, frame in enumerate(frames):
-        size = size or (frame.width, frame.height)
-        if (frame.width, frame.height) != size:
-            raise ValueError(f"frame {poc} is {frame.width}x{frame.height}, the first is not")
+        own = frame.width, frame.height, frame.bit_depth
+        size = size or own
+        if own != size:
+            raise ValueError(f"frame {poc} is {own[0]}x{own[1]} of {own[2]} bits, the first is not")
         yield frame

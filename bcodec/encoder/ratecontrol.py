@@ -16,8 +16,9 @@ from typing import NamedTuple, TypeAlias
 from bcodec.bitstream import MAX_QP
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, split
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame
 from bcodec.networks import Networks
 
@@ -104,11 +105,11 @@ def analyse(code_part: Callable[[float], float], start: float) -> float:
 
 
 def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> Probe:
-    """Code a file again and again until it is as large as it should be; the last time is the best.
+    """Code a file again and again until it is as large as it should be.
 
     `code(qp)` codes all of it and returns its size as a share of the target. `at_most`: the size may not be
-    above the target, and is as near to it as can be. Returns the qp and the share of the file that is left,
-    which is off where no qp meets the target.
+    above the target, and is as near to it as can be. Returns the qp and the share of the best, which need not
+    be the last, and is off where no qp meets the target.
     """
     aim = 1 / (1 + SIZE_TOLERANCE) if at_most else 1.0
     shares: dict[float, float] = {}
@@ -121,8 +122,6 @@ def fit_size(code: Callable[[float], float], start: float, *, at_most: bool) -> 
     made = _search_size(measure, aim, start, SIZE_TOLERANCE * 0.99, SIZE_TRIALS)
     fitting = [trial for trial in made if not at_most or shares[trial.qp] <= 1]
     best = min(fitting or made, key=lambda trial: abs(trial.value - math.log(aim)))
-    if best.qp != made[-1].qp:
-        code(best.qp)
     return Probe(best.qp, shares[best.qp])
 
 
@@ -158,9 +157,9 @@ def hold_quality(
     follow it. `settings.qp` is tried first.
     """
     coder = GroupCoder(networks, PRESETS[settings.preset], pictures=pictures)
-    qp = settings.qp
+    qp, past = settings.qp, None
     for unit in _units(split(frames, settings)):
-        trials = _Trials(coder, unit, qp, target, quality)
+        trials = _Trials(coder, unit, past, target, quality)
         made = search(
             trials.make,
             target,
@@ -170,7 +169,7 @@ def hold_quality(
             trials=QUALITY_TRIALS,
         )
         assert trials.best
-        (qp, value), coded = trials.best
+        (qp, value), coded, past = trials.best
         which = f"frames {unit[0].start} to {unit[-1].end}"
         log.debug(f"{which}: qp {qp:g}, {value:.2f} dB, {len(made)} trials")
         yield from coded
@@ -182,20 +181,20 @@ class _Trials:
 
     coder: GroupCoder
     unit: Unit
-    past_qp: float
+    past: Anchor | None
     target: float
     quality: Measure
-    best: tuple[Probe, list[CodedFrame]] | None = None
+    best: tuple[Probe, list[CodedFrame], Anchor | None] | None = None
 
     def make(self, qp: float) -> float:
         """Code them at a qp; their quality."""
-        opening, *rest = self.unit
-        coded = list(self.coder.code(opening, qp, self.past_qp))
-        for group in rest:
-            coded += self.coder.code(group, qp)
+        coded, past = list[CodedFrame](), self.past
+        for closed in self.coder.chain(self.unit, qp, past):
+            coded += [self.coder.shown(closed.coded), *self.coder.rest(closed)]
+            past = closed.anchor
         value = self.quality(self.unit, coded)
         if not self.best or abs(value - self.target) < abs(self.best[0].value - self.target):
-            self.best = Probe(qp, value), coded
+            self.best = Probe(qp, value), coded, past
         return value
 
 

@@ -14,13 +14,16 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from bcodec.bitstream import BitstreamReader, FrameType, Packet, PacketHeader, SequenceHeader
+from bcodec.codec import FrameCodec
 from bcodec.encoder.effort import Preset
-from bcodec.encoder.group import CodedFrame, GroupCoder
+from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import layer_qp
-from bcodec.encoder.temporalfilter import Source
-from bcodec.errors import BitstreamError, CodecError
-from bcodec.gop import intra_anchor
+from bcodec.encoder.trial import CodedFrame, Dpb
+from bcodec.entropy.coder import RangeReader
+from bcodec.errors import BitstreamError, CodecError, EntropyError, MissingReference
+from bcodec.frame import picture_hash
+from bcodec.gop import Closing
 from bcodec.networks import Networks
 
 OTHER = "the unfinished file is of another input or other settings; remove it to begin anew"
@@ -63,37 +66,44 @@ def go_on(
     qp: float,
     networks: Networks,
     preset: Preset,
-    code: Callable[[Iterator[Group]], Iterator[CodedFrame]],
+    code: Callable[..., Iterator[CodedFrame]],
 ) -> Iterator[CodedFrame]:
     """What `code(groups)` gives; for whole groups at the beginning by the packets that are `kept`.
 
-    The first and the last I frame that are kept and the first B frame are coded again: input, settings and
-    weights must be the same. Raises CodecError if they are not.
+    Of these the anchors are decoded: `code(groups, past=anchor)` goes on from the last one. The first and the
+    last anchor that are kept and the first B frame are coded again: input, settings and weights must be the
+    same. Raises CodecError if they are not.
     """
-    coder, last = GroupCoder(networks, preset), None
+    coder, past = GroupCoder(networks, preset), None
+    last: tuple[Group, Anchor | None, Packet] | None = None
     unchecked = {FrameType.I, FrameType.B}
     for group in groups:
-        packets = list(islice(kept, len(group.slots)))
-        if len(packets) < len(group.slots):
+        packets = list(islice(kept, len(group.frames)))
+        if len(packets) < len(group.frames):
             break
         _check_headers(group, packets, qp)
         types = {packet.header.frame_type for packet in packets}
         if types & unchecked:
-            _check_beginning(coder, group, packets, qp)
+            _check_beginning(coder, group, packets, qp, past)
             unchecked -= types
-        if packets[0].header.frame_type is FrameType.I:
-            last = packets[0], group.frames[-1]
+        last = group, past, packets[0]
+        past = _anchor(coder.codec_for(group), packets[0], past)
         yield from map(CodedFrame, packets)
     else:
         group = None
     if last:
-        _check_picture(coder, *last, qp)
+        again, before, packet = last
+        if coder.close(again, qp, before).coded.packet != packet:
+            raise CodecError(OTHER)
     if group:
-        yield from code(chain([group], groups))
+        yield from code(chain([group], groups), past=past)
 
 
 def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
-    for slot, packet in zip(group.slots, packets, strict=True):
+    closing = Closing.INTRA if packets[0].header.frame_type is FrameType.I else Closing.TAIL
+    if closing not in group.closings:
+        raise CodecError(OTHER)
+    for slot, packet in zip(group.slots(closing), packets, strict=True):
         kind = FrameType.I if slot.intra else FrameType.B
         level = layer_qp(qp, slot.temporal_layer)
         expected = PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced)
@@ -101,16 +111,27 @@ def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
             raise CodecError(OTHER)
 
 
-def _check_beginning(coder: GroupCoder, group: Group, packets: list[Packet], qp: float) -> None:
-    """Code a group again, up to its first B frame, and see that it is the same."""
-    for coded, packet in zip(coder.code(group, qp), packets, strict=True):
-        if coded.packet != packet:
-            raise CodecError(OTHER)
-        if packet.header.frame_type is FrameType.B:
-            break
+def _check_beginning(
+    coder: GroupCoder, group: Group, packets: list[Packet], qp: float, past: Anchor | None
+) -> None:
+    """Code the anchor of a group again, and the first B frame, and see that they are the same."""
+    closed = coder.close(group, qp, past)
+    again = [closed.coded, *islice(coder.rest(closed), 1)]
+    if any(coded.packet != packet for coded, packet in zip(again, packets, strict=False)):
+        raise CodecError(OTHER)
 
 
-def _check_picture(coder: GroupCoder, packet: Packet, source: Source, qp: float) -> None:
-    """Code an I frame again, and see that it is the same."""
-    poc, gop_size = packet.header.poc, 2 if packet.header.referenced else 1
-    _check_beginning(coder, Group(poc, [intra_anchor(poc, gop_size)], [source], None), [packet], qp)
+def _anchor(codec: FrameCodec, packet: Packet, past: Anchor | None) -> Anchor | None:
+    """Decode the anchor that closes a group behind `past`; None where no frame refers to it."""
+    if not packet.header.referenced:
+        return None
+    dpb = Dpb()
+    if past:
+        codec.keep(past.decoded, dpb)
+    try:
+        decoded = codec.code(RangeReader(codec.tables, packet.payload), packet.header, dpb)
+    except (EntropyError, MissingReference) as error:
+        raise CodecError(OTHER) from error
+    if picture_hash(decoded.frame) != packet.picture_hash:
+        raise CodecError(OTHER)
+    return Anchor(decoded, packet.header.chroma_offset)

@@ -7,6 +7,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bcodec.frame import Plane
+
 COLUMNS, ROWS = 32, 18  # of the small picture, at most
 AROUND = 3  # frames on either side that a cut must stand out from
 LEAST_CHANGE = 6.0  # mean absolute difference in 8-bit levels; less is no cut, whatever is around it
@@ -15,7 +17,6 @@ LEAST_LIKENESS = 0.8  # correlation of the two pictures; above it, only the ligh
 UNCHANGED, MOST = 2.0, 0.5  # levels, and share of the samples: what opens or closes on a screen is no cut
 RETURN = 0.5  # of the change: a later frame nearer than this to the one before is the end of a flash
 
-Plane = npt.NDArray[np.uint8]
 Small = npt.NDArray[np.float32]
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class _Step(NamedTuple):
 def find_cuts(items: Iterable[T], luma: Callable[[T], Plane]) -> Iterator[tuple[T, bool]]:
     """Give each item again, with whether a new scene begins at it; looks three items ahead.
 
-    `luma` gives the luma plane of an item, uint8 [H, W]; all planes are of one shape.
+    `luma` gives the luma plane of an item, [H, W]; all planes are of one shape and depth.
     """
     window: deque[tuple[T, _Step]] = deque()  # up to AROUND before the one in question, it, and those after
     place = 0
@@ -49,13 +50,16 @@ def find_cuts(items: Iterable[T], luma: Callable[[T], Plane]) -> Iterator[tuple[
 
 
 def shrink(plane: Plane) -> Small:
-    """Average the plane over blocks to at most 18 x 32 samples; rows and columns left over are dropped."""
+    """Average the plane over blocks to at most 18 x 32 samples, in 8-bit levels.
+
+    Rows and columns left over are dropped.
+    """
     height, width = plane.shape
     down, across = -(-height // ROWS), -(-width // COLUMNS)
     rows, columns = height // down, width // across
     blocks = plane[: rows * down, : columns * across].reshape(rows, down, columns, across)
     small: Small = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return small
+    return small if plane.dtype == np.uint8 else small / np.float32(4)
 
 
 def _step(before: Small | None, small: Small) -> _Step:

@@ -76,7 +76,7 @@ class Source(NamedTuple):
 def filtered(source: Source, step: float, layer: int) -> Frame:
     """The picture to code in place of one of a temporal layer; `step`: its quantization step in 8-bit levels.
 
-    It is the same where there are no neighbours, or is no noise.
+    It is the same where there are no neighbours, or is no noise. Depths of 8 and 10 bits are filtered alike.
     """
     frame, beside = source
     if not beside or layer >= len(STRENGTH) or step < FINEST:
@@ -86,17 +86,18 @@ def filtered(source: Source, step: float, layer: int) -> Frame:
     strengths = [strength * NEARNESS[distance - 1] for _, distance in beside]
     return Frame(
         *(
-            filtered_plane(plane, others, strengths, step, MOTION_BLOCK >> (number > 0))
+            filtered_plane(plane, others, strengths, step, MOTION_BLOCK >> (number > 0), frame.bit_depth)
             for number, (plane, others) in enumerate(zip(frame.planes, aligned, strict=True))
         )
     )
 
 
 def filtered_plane(
-    plane: Plane, others: Sequence[Plane], strengths: Sequence[float], step: float, size: int
+    plane: Plane, others: Sequence[Plane], strengths: Sequence[float], step: float, size: int, bits: int
 ) -> Plane:
     """A plane [H, W] and others, aligned with it, in one: the weights depend on blocks of size x size."""
-    errors = np.stack([block_errors(plane, other, size) for other in others])
+    level = 1 << bits - 8
+    errors = np.stack([block_errors(plane, other, size) for other in others]) / level**2
     least = errors.min(0)
     noise = float(np.sort(least, axis=None)[int(MOST * least.size)]) - FLOOR
     if noise <= 0:  # as on a screen, where what changes is meant
@@ -104,12 +105,13 @@ def filtered_plane(
     like = min(LIKE * step**2, NOISE * noise)
     weights = (least + like) / (errors + like) * np.minimum(1, UNLIKE * like / np.maximum(errors, like))
     weights *= np.array(strengths)[:, None, None]
-    return mean(plane, others, weights, size, bilateral(SIGMA * step))
+    return mean(plane, others, weights, size, bilateral(SIGMA * step * level, bits))
 
 
-def bilateral(sigma: float) -> Doubles:
-    """How much a sample counts that differs by 0 to 255, rounded alike on every machine."""
-    return np.array([round(math.exp(-(d * d) / (2 * sigma * sigma)) * 65536) / 65536 for d in range(256)])
+def bilateral(sigma: float, bits: int) -> Doubles:
+    """How much a sample of so many bits counts by its difference, from 0 on; alike on every machine."""
+    falls = (math.exp(-(d * d) / (2 * sigma * sigma)) for d in range(1 << bits))
+    return np.array([round(fall * 65536) / 65536 for fall in falls])
 
 
 def block_errors(plane: Plane, other: Plane, size: int) -> Doubles:
@@ -137,24 +139,31 @@ def mean(plane: Plane, others: Sequence[Plane], weights: Doubles, size: int, fal
         weight = spread * falloff[np.abs(difference)]
         moved += weight * difference
         total += weight
-    mixed: Plane = (own + np.round(moved / total)).astype(np.uint8)
+    mixed: Plane = (own + np.round(moved / total)).astype(plane.dtype)
     return mixed
 
 
 @torch.no_grad()
 def align(frame: Frame, other: Frame) -> list[Plane]:
     """The planes Y, U, V of `other`, moved to where `frame` has the same."""
+    level = 1 << frame.bit_depth - 8
     current, reference, *chroma = (
-        padded(plane, ALIGNMENT >> (i > 1)) for i, plane in enumerate((frame.y, *other.planes))
+        padded(plane, ALIGNMENT >> (i > 1)) / level for i, plane in enumerate((frame.y, *other.planes))
     )
     quarters = [quarter_samples(plane) for plane in (reference, *chroma)]
     field = motion(current, reference, quarters[0])
     fields, sizes = (field, *[torch.round(field * 2) / 4] * 2), (MOTION_BLOCK, *[MOTION_BLOCK // 2] * 2)
     moved = (joined(sample_blocks(*each)) for each in zip(quarters, fields, sizes, strict=True))
     return [
-        torch.round(plane).to(torch.uint8).numpy()[: like.shape[0], : like.shape[1]]
+        samples(plane * level, frame.bit_depth)[: like.shape[0], : like.shape[1]]
         for plane, like in zip(moved, frame.planes, strict=True)
     ]
+
+
+def samples(plane: Tensor, bits: int) -> Plane:
+    """[H, W] as whole samples of so many bits: of 8, those above the highest would be rounded to 256."""
+    whole: Plane = torch.round(plane).clamp(max=(1 << bits) - 1).numpy()
+    return whole.astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def padded(plane: Plane, unit: int) -> Tensor:
@@ -163,7 +172,7 @@ def padded(plane: Plane, unit: int) -> Tensor:
 
 
 def quarter_samples(plane: Tensor) -> Tensor:
-    """[1, 1, H, W] -> [1, 1, 4 H, 4 W]."""
+    """8-bit levels [1, 1, H, W] -> [1, 1, 4 H, 4 W], multiples of 1/4."""
     return interpolate((plane - MIDDLE) / LEVELS)
 
 

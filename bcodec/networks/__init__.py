@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bcodec.errors import InexactWeights, WeightsError
-from bcodec.frame import LEVELS
+from bcodec.fixedpoint import PIXEL
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.layers import Channels
@@ -46,10 +46,10 @@ class Networks(nn.Module):
         return self.reference.latent.weight.device
 
     def level_steps(self, qp: int, chroma_qp: int, *, intra: bool) -> tuple[float, float, float]:
-        """The quantization steps that filters of Y, U and V go by, in 8-bit levels."""
+        """The quantization steps that filters of Y, U and V go by, in ten-bit levels."""
         step = (self.intra if intra else self.bframe).step
         qps = (torch.tensor([q], device=self.device) for q in (qp, chroma_qp))
-        luma, chroma = (step.strengths(*qps) * LEVELS).view(-1).tolist()
+        luma, chroma = (step.strengths(*qps) * (1 << PIXEL.frac)).view(-1).tolist()
         return luma, chroma, chroma
 
 

@@ -32,7 +32,7 @@ class Contexts(NamedTuple):
     """What two references and motion towards them say of a frame."""
 
     predicted: Tensor  # P, [B, 6, H/2, W/2], on the grid PICTURE
-    aligned: Tensor  # the two warped pictures that P is made of, [B, 48, H/4, W/4], on the pixel grid
+    aligned: Tensor  # the two warped pictures that P is made of, [B, 48, H/4, W/4], in whole 8-bit levels
     levels: list[Tensor]  # features [B, C_l, ..] at levels 1, 2, 3
 
 

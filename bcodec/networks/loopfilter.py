@@ -17,13 +17,14 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.coding import Encoder, Part, SymbolCoder, nearest_table
 from bcodec.fixedpoint import upsample
-from bcodec.frame import Plane
+from bcodec.frame import PEAK, Plane
 
 SHARE_UNIT = 64  # of a share; as latents are coded, it is 1
 ACTIVITY_BLOCK = 4  # samples a side of what is busy or not
@@ -83,9 +84,9 @@ class Filter(NamedTuple):
 def loop_filter(
     symbols: SymbolCoder, planes: Sequence[Plane], steps: Sequence[float], encoder: Encoder | None = None
 ) -> list[Plane]:
-    """The planes Y, U, V [H, W] filtered, as is coded on the way.
+    """The ten-bit planes Y, U, V [H, W] filtered, as is coded on the way.
 
-    `steps` are the planes' quantization steps in 8-bit levels.
+    `steps` are the planes' quantization steps in ten-bit levels.
     """
     filters = code_filters(symbols, None if encoder is None else encoder.fit_filters(planes, steps))
     pairs = zip(planes, steps, filters, strict=True)
@@ -121,10 +122,10 @@ def slots(parts: Sequence[Tensor], room: Sequence[int]) -> Tensor:
 
 
 class FilteredPlane:
-    """A plane [H, W] to be filtered."""
+    """A ten-bit plane [H, W] to be filtered, by a quantization step in ten-bit levels."""
 
     def __init__(self, plane: Plane, step: float) -> None:
-        self.plane = torch.from_numpy(plane).float()
+        self.plane = torch.from_numpy(plane.astype(np.float32))
         self.reaches = [max(1.0, float(round(step * share))) for share in REACHES]
         self.thresholds = torch.tensor([step * ACTIVITY_BLOCK**2 * share for share in BUSY])
 
@@ -136,8 +137,8 @@ class FilteredPlane:
             for rows, differences in self.strips(chosen.shape):
                 moves = chosen.shares @ differences.flatten(1)
                 moves = moves.gather(0, classes[rows].reshape(1, -1)).view_as(result[rows])
-                result[rows] = torch.round(result[rows] + moves / SHARE_UNIT).clamp_(0, 255)
-        return result.to(torch.uint8).numpy()
+                result[rows] = torch.round(result[rows] + moves / SHARE_UNIT).clamp_(0, PEAK)
+        return result.numpy().astype(np.uint16)
 
     def classes(self, count: int) -> Tensor:
         """The class of each sample, [H, W]: one, or how busy its block is."""

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.coding import CollocatedMotion, Reference
-from bcodec.fixedpoint import SEEN_LATENT, Conv2d
-from bcodec.frame import LEVELS, MIDDLE
+from bcodec.fixedpoint import SEEN_LATENT, Conv2d, snap
+from bcodec.frame import BRIGHTEST, LEVELS, MIDDLE
 from bcodec.networks.latent import as_seen
 from bcodec.networks.layers import PLANES, Channels, Down
 
@@ -31,10 +31,10 @@ def luma(picture: Tensor) -> Tensor:
 
 
 def interpolate(plane: Tensor) -> Tensor:
-    """Luma at quarter samples by HEVC's taps, [B, 1, H, W] on the pixel grid -> [B, 1, 4 H, 4 W], 0..255.
+    """Luma at quarter samples by HEVC's taps, [B, 1, H, W] on the pixel grid -> [B, 1, 4 H, 4 W].
 
-    Multiples of 1/4 in float16 (exact), or in float32 with a gradient if the plane has one. Sums stay below
-    2^22: exact.
+    8-bit levels, multiples of 1/4 up to 255.75, in float16 (exact), or in float32 with a gradient if the
+    plane has one. Sums of quarter levels stay below 1023 x 112 x 112 < 2^24: exact.
     """
     padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
     strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
@@ -48,7 +48,7 @@ def _quarters(strip: Tensor) -> Tensor:
     levels = []
     for taps in TAPS:
         level = _filter(across, 2, taps) / 4096
-        rounded = (torch.round(level.detach() * 4) / 4).clamp(0, 255)
+        rounded = (torch.round(level.detach() * 4) / 4).clamp(0, BRIGHTEST)
         levels.append(
             level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.float16)
         )
@@ -80,7 +80,8 @@ class ReferenceFeatures(nn.Module):
         self, picture: Tensor, y_hat: Tensor, qp: Tensor, motion: CollocatedMotion | None = None
     ) -> Reference:
         """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
-        one = self.level1(F.pixel_unshuffle(picture, 2))
+        # Features are made of whole levels: their sums have no room for two bits more.
+        one = self.level1(snap(F.pixel_unshuffle(picture, 2)))
         two = self.level2(one)
         features = (one, two, self.level3(two))
         return Reference(

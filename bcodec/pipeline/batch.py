@@ -6,17 +6,28 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from bcodec.errors import UsageError
+from bcodec.errors import DamagedInput, UsageError
 from bcodec.pipeline.inspect import inspect, readable_bytes
+
+STATES = "encoded", "skipped", "damaged", "failed"
 
 
 class Outcome(NamedTuple):
-    """What became of one input: "encoded", "skipped" (its output was complete) or "failed", and why."""
+    """What became of one input, and why.
+
+    "encoded", "skipped" (its output was complete), "damaged" (encoded, but for what could not be read of it)
+    or "failed".
+    """
 
     source: str
     target: str
     state: str
     detail: str
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether someone should look at it."""
+        return self.state in ("damaged", "failed")
 
 
 def targets_in(folder: str, sources: Sequence[str]) -> dict[str, str]:
@@ -50,6 +61,8 @@ def encode_all(
         try:
             encode(source, target)
             yield Outcome(source, target, "encoded", readable_bytes(os.path.getsize(target)))
+        except DamagedInput as error:
+            yield Outcome(source, target, "damaged", str(error))
         except Exception as error:
             line = explain(error)
             if line is None:
@@ -72,5 +85,5 @@ def to_table(outcomes: Sequence[Outcome]) -> str:
     wide = max(len(outcome.source) for outcome in outcomes)
     lines = [f"{outcome.state:<8}{outcome.source:<{wide}}  {outcome.detail}" for outcome in outcomes]
     states = [outcome.state for outcome in outcomes]
-    sums = (f"{state} {states.count(state)}" for state in ("encoded", "skipped", "failed"))
+    sums = (f"{state} {states.count(state)}" for state in STATES)
     return "\n".join([*lines, ", ".join(sums)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from bcodec.bitstream import VideoFormat
-from bcodec.encoder.group import CodedFrame
 from bcodec.encoder.ratecontrol import Unit
+from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame
 from bcodec.pipeline.journal import Journal
 from bcodec.video.quality import XPSNR_MEMORY, QualityFilters
@@ -19,7 +19,7 @@ class Beside:
     """
 
     def __init__(self, format: VideoFormat, journal: Journal) -> None:
-        self.filters = QualityFilters(format.width, format.height, format.frame_rate)
+        self.filters = QualityFilters(format.width, format.height, format.frame_rate, format.bit_depth)
         self.journal, self.next = journal, 0
         self.sources: dict[int, Frame] = {}  # by poc
         self.coded: dict[int, CodedFrame] = {}
@@ -48,7 +48,7 @@ class UnitXpsnr:
     """
 
     def __init__(self, format: VideoFormat) -> None:
-        self.filters = QualityFilters(format.width, format.height, format.frame_rate)
+        self.filters = QualityFilters(format.width, format.height, format.frame_rate, format.bit_depth)
         self.start = -1  # of the groups that are tried, in poc
         self.before: list[Frame] = []
         self.sources: list[Frame] = []

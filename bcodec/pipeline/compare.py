@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from bcodec.bitstream import Packet, VideoFormat
-from bcodec.codec import decode
 from bcodec.errors import BitstreamError, CodecError, NotBcv, Unreadable, VideoError
 from bcodec.frame import Frame
 from bcodec.metrics import Quality, bd_rate, bits_per_pixel
 from bcodec.networks import Networks
 from bcodec.pipeline.opening import CodedVideo
+from bcodec.pipeline.pictures import pictures
 from bcodec.video import RAW_SUFFIXES, VideoReader, video_packets
 from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf
 
@@ -47,7 +48,8 @@ RATED_BY = {  # what codecs are compared at, and how a table says it
 class Opened:
     """A video to be compared: pictures in display order, and the bytes of their packets as far as read.
 
-    `sizes` is by display index; a frame that is not there took no bytes of its own.
+    `sizes` and `times` (in seconds since the first picture) are by display index; a frame that is not there
+    took no bytes of its own.
     """
 
     name: str
@@ -55,17 +57,22 @@ class Opened:
     format: VideoFormat
     frames: Iterator[Frame]
     sizes: dict[int, int] = field(default_factory=dict)
+    times: dict[int, Fraction] = field(default_factory=dict)
 
 
 @dataclass
 class Comparison:
-    """One video beside its source: the quality and bytes of each frame that was compared."""
+    """One video beside its source: the quality and bytes of each frame that was compared.
+
+    duration: for how long they are shown, in seconds.
+    """
 
     name: str
     codec: str
     format: VideoFormat
     qualities: list[Quality]
     sizes: list[int]
+    duration: Fraction
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -81,7 +88,7 @@ class Comparison:
     @property
     def bitrate(self) -> float:
         """Bits of the packets of its pictures, per second."""
-        return float(sum(self.sizes) * 8 * self.format.frame_rate / len(self.sizes))
+        return float(sum(self.sizes) * 8 / self.duration)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in the words of JSON; what was not measured is null."""
@@ -108,12 +115,13 @@ class _Measures:
     """All that is measured of one video beside its source, pair by pair; to be closed."""
 
     def __init__(self, format: VideoFormat, *, with_ms_ssim: bool) -> None:
-        shape = format.width, format.height, format.frame_rate
+        shape = format.width, format.height, format.frame_rate, format.bit_depth
         self.with_ms_ssim, self.filters = with_ms_ssim, QualityFilters(*shape)
         self.vmaf = VmafFilter(*shape) if has_vmaf() else None
-        self.qualities: list[Quality] = []
+        self.bit_depth, self.qualities = format.bit_depth, list[Quality]()
 
     def add(self, before: Frame, after: Frame) -> None:
+        before, after = before.at_depth(self.bit_depth), after.at_depth(self.bit_depth)
         quality = Quality.of(before.planes, after.planes, with_ms_ssim=self.with_ms_ssim)
         self.qualities.append(quality._replace(**self.filters.measure(before, after)))
         if self.vmaf:
@@ -138,25 +146,32 @@ def compare(
     networks: Callable[[], Networks],
     size: tuple[int, int] | None = None,
     frame_rate: Fraction | None = None,
+    raw_depth: int | None = None,
     frames: int | None = None,
     with_ms_ssim: bool = True,
+    jobs: int | None = 1,
     tick: Callable[[], None] = lambda: None,
 ) -> Comparison:
     """Compare a video with its source, `frames` frames at most; `tick` is called after each.
 
-    `networks` is called once there is a .bcv file to decode. Raw planes need `size` (width, height) and
-    `frame_rate` (Hz), or else have those of the reference. Raises VideoError, Unreadable, CodecError.
+    `networks` is called once there is a .bcv file to decode, by `jobs` processes (None: as many as
+    help). Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the reference,
+    and so it is with `raw_depth` (8 or 10 bits). Where one has 8 bits and the other 10, both are compared in
+    10. Raises VideoError, Unreadable, CodecError, ProcessKilled.
     """
     with ExitStack() as stack:
-        ours = stack.enter_context(_opened(reference, networks, size, frame_rate))
+        decode = partial(_decoded, networks=networks, jobs=jobs, count=frames)
+        ours = stack.enter_context(_opened(reference, decode, size, frame_rate, raw_depth or 8))
         shape = size or (ours.format.width, ours.format.height), frame_rate or ours.format.frame_rate
-        theirs = stack.enter_context(_opened(distorted, networks, *shape))
+        theirs = stack.enter_context(_opened(distorted, decode, *shape, raw_depth or ours.format.bit_depth))
         of_both = [(c.format.width, c.format.height) for c in (ours, theirs)]
         if of_both[0] != of_both[1]:
             a, b = (f"{width}x{height}" for width, height in of_both)
             raise VideoError(f"{distorted}: is {b}, and {reference} is {a}")
-        result = Comparison(distorted, theirs.codec, theirs.format, [], [])
-        measures = stack.enter_context(closing(_Measures(ours.format, with_ms_ssim=with_ms_ssim)))
+        result = Comparison(distorted, theirs.codec, theirs.format, [], [], Fraction(0))
+        depth = max(ours.format.bit_depth, theirs.format.bit_depth)
+        format = replace(ours.format, bit_depth=depth)
+        measures = stack.enter_context(closing(_Measures(format, with_ms_ssim=with_ms_ssim)))
         for before, after in islice(zip_longest(ours.frames, theirs.frames), frames):
             if before is None or after is None:
                 how = "shorter" if after is None else "longer"
@@ -168,26 +183,45 @@ def compare(
         result.qualities = measures.finish()
     if not result.qualities:
         raise VideoError(f"{distorted}: has no frames")
-    result.sizes = [theirs.sizes.get(poc, 0) for poc in range(len(result.qualities))]
+    shown = range(len(result.qualities))
+    result.sizes = [theirs.sizes.get(poc, 0) for poc in shown]
+    result.duration = max(theirs.times.get(poc, Fraction(0)) for poc in shown) + 1 / theirs.format.frame_rate
     return result
 
 
 @contextmanager
 def _opened(
-    path: str, networks: Callable[[], Networks], size: tuple[int, int] | None, frame_rate: Fraction | None
+    path: str,
+    decode: Callable[[CodedVideo, Opened], Generator[Frame, None, None]],
+    size: tuple[int, int] | None,
+    frame_rate: Fraction | None,
+    raw_depth: int,
 ) -> Iterator[Opened]:
     raw = path.lower().endswith(RAW_SUFFIXES)
     with open(path, "rb") as file:
         if coded := _coded(file, path):
             opened = Opened(path, f"bcodec {coded.header.model_id.hex()}", coded.header.video, iter(()))
-            opened.frames = _decoded(coded, opened.sizes, networks())
-            yield opened
+            with closing(decode(coded, opened)) as opened.frames:
+                yield opened
             return
     with VideoReader(
-        path, size=size if raw else None, frame_rate=frame_rate if raw else None, keep=()
+        path,
+        size=size if raw else None,
+        frame_rate=frame_rate if raw else None,
+        raw_depth=raw_depth,
+        keep=(),
     ) as video:
-        codec, sizes = video_packets(path, video.format)
-        yield Opened(path, codec, video.format, iter(video), dict(enumerate(sizes)))
+        codec, packets = video_packets(path, video.format)
+        opened = Opened(path, codec, video.format, iter(()), dict(enumerate(packets)))
+        opened.frames = _read(video, opened.times)
+        yield opened
+
+
+def _read(video: VideoReader, times: dict[int, Fraction]) -> Iterator[Frame]:
+    """Give the pictures, and note when they are shown."""
+    for count, (frame, time) in enumerate(video.timed()):
+        times[count] = time
+        yield frame
 
 
 def _coded(file: BinaryIO, path: str) -> CodedVideo | None:
@@ -200,21 +234,30 @@ def _coded(file: BinaryIO, path: str) -> CodedVideo | None:
         raise
 
 
-def _decoded(coded: CodedVideo, sizes: dict[int, int], networks: Networks) -> Iterator[Frame]:
-    """Give the pictures, and note the size of each packet; Unreadable, which names the file, at damage."""
+def _decoded(
+    coded: CodedVideo,
+    opened: Opened,
+    networks: Callable[[], Networks],
+    jobs: int | None,
+    count: int | None,
+) -> Generator[Frame, None, None]:
+    """Give the pictures, and note the size and time of each; Unreadable, which names the file, at damage."""
     done = 0
     try:
-        for frame in decode(_measured(coded, sizes), coded.header, networks):
-            yield frame
-            done += 1
+        with closing(pictures(coded, _measured(coded, opened), networks(), jobs, count)) as frames:
+            for picture in frames:
+                yield picture.frame
+                done += 1
     except (BitstreamError, CodecError) as error:
         raise coded.unreadable(error, done) from error
 
 
-def _measured(coded: CodedVideo, sizes: dict[int, int]) -> Iterator[Packet]:
+def _measured(coded: CodedVideo, opened: Opened) -> Iterator[Packet]:
     for packet in coded.packets:
         if isinstance(packet, Packet):
-            sizes[packet.header.poc] = coded.reader.last_size
+            poc = packet.header.poc
+            opened.sizes[poc] = coded.reader.last_size
+            opened.times[poc] = opened.format.time(poc, packet.delay)
             yield packet
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 from bcodec.bitstream import (
@@ -19,6 +20,7 @@ from bcodec.bitstream import (
     SequenceHeader,
 )
 from bcodec.bitstream.extras import Extras
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
@@ -76,7 +78,7 @@ class Inspection:
     layers: list[Layer] = field(default_factory=list)  # I frames first, then by temporal layer
     end: Fraction = Fraction(0)  # of the last picture, in seconds since the first is shown
     varies: bool = False  # whether pictures are shown at other times than at the nominal rate
-    gop: list[PacketHeader] = field(default_factory=list)  # the first, from I frame to I frame, by poc
+    gop: list[PacketHeader] = field(default_factory=list)  # the first, from anchor to anchor, by poc
     tags: dict[str, str] = field(default_factory=dict)
     streams: dict[int, StreamSummary] = field(default_factory=dict)
     extras: Extras = field(default_factory=Extras)
@@ -114,7 +116,7 @@ class Inspection:
         return self.picture_bytes * 8 / samples if samples else 0.0
 
     def _per_second(self, count: int) -> float:
-        return float(count * 8 * self.header.video.frame_rate / self.frames) if self.frames else 0.0
+        return float(count * 8 / self.end) if self.end else 0.0
 
     def note(self, packet: AuxiliaryPacket, size: int) -> None:
         """Count a packet of side data of `size` bytes, and read it if it is a header."""
@@ -145,7 +147,7 @@ class Inspection:
             "picture_bytes": self.picture_bytes,
             "width": video.width,
             "height": video.height,
-            "bit_depth": header.bit_depth,
+            "bit_depth": video.bit_depth,
             "frames": self.frames,
             "frame_rate": str(video.frame_rate),
             "average_frame_rate": self.average_rate,
@@ -188,10 +190,19 @@ class Inspection:
                 "matrix": video.colour_matrix,
                 "chroma_location": CHROMA_LOCATIONS[video.chroma_location],
             },
+            "light": asdict(self.extras.light) if self.extras.light != Light() else None,
             "sample_aspect_ratio": str(video.sample_aspect_ratio),
             "rotation": video.rotation,
             "damage": self.damage and str(self.damage),
         }
+
+    def _gop_in_words(self) -> str:
+        size, distances = self.header.gop_size, [b - a for a, b in pairwise(self.i_frames)]
+        if size == 1:
+            return "all I frames"
+        if max(distances, default=0) <= size:
+            return f"an I frame every {size} frames"
+        return f"an anchor every {size} frames, I frames at most {max(distances)} apart"
 
     def _rate_in_words(self) -> str:
         rate = self.header.video.frame_rate
@@ -207,12 +218,12 @@ class Inspection:
         chroma, aspect = CHROMA_LOCATIONS[video.chroma_location], video.sample_aspect_ratio or "unknown"
         rows = {
             "size": f"{readable_bytes(self.bytes)} in all",
-            "video": f"{video.width}x{video.height}, {header.bit_depth}-bit 4:2:0, chroma {chroma}",
+            "video": f"{video.width}x{video.height}, {video.bit_depth}-bit 4:2:0, chroma {chroma}",
             "rate": self._rate_in_words(),
             "frames": f"{self.frames} in {self.duration:.2f} s, {len(self.i_frames)} of them I frames",
             "pictures": f"{readable_bytes(self.picture_bytes)}, {readable_rate(self.bitrate)},"
             f" {self.bits_per_pixel:.4f} bits/pixel",
-            "GOP": f"an I frame every {header.gop_size} frames" if header.gop_size > 1 else "all I frames",
+            "GOP": self._gop_in_words(),
             "colour": f"range {COLOUR_RANGES[video.colour_range]},"
             f" matrix {name(video.colour_matrix, MATRICES)},"
             f" primaries {name(video.colour_primaries, PRIMARIES)},"
@@ -220,6 +231,8 @@ class Inspection:
             "shape": f"sample aspect ratio {aspect}, rotated by {video.rotation} degrees",
             "model": f"{header.model_id.hex()}, arithmetic version {header.arithmetic_version}",
         }
+        if light := str(self.extras.light):
+            rows["light"] = light
         rows = {_printable(key): _printable(value) for key, value in self.tags.items()} | rows
         extras = [
             f"chapter  {float(chapter.begin):.2f} s {_printable(chapter.tags.get('title', ''))}".rstrip()
@@ -293,6 +306,7 @@ def inspect(file: BinaryIO) -> Inspection:
     except BitstreamError as damage:
         result.damage = damage
     result.layers = [layers[kind] for kind in sorted(layers)]
-    begin, end = [*result.i_frames, MAX_FRAMES, MAX_FRAMES][:2]
+    anchors = sorted(poc for poc, header in first.items() if not header.temporal_layer)
+    begin, end = [*anchors, MAX_FRAMES, MAX_FRAMES][:2]
     result.gop = [first[poc] for poc in sorted(first) if begin <= poc <= end]
     return result

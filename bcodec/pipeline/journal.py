@@ -7,7 +7,7 @@ import math
 from typing import Any, TextIO
 
 from bcodec.bitstream import FrameType
-from bcodec.encoder.group import CodedFrame
+from bcodec.encoder.trial import CodedFrame
 from bcodec.metrics import Quality
 from bcodec.pipeline.tally import in_frames
 

@@ -5,8 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from typing import Protocol
 
 from bcodec.errors import UsageError
+
+
+class Clock(Protocol):
+    """When the pictures of a video are shown, in seconds since the first one; there may be fewer of them."""
+
+    def picture_at(self, time: Fraction) -> int:
+        """The first picture that is shown at a time or later."""
+
+    def time_of(self, picture: int) -> Fraction:
+        """When a picture is shown."""
+
+
+@dataclass(frozen=True)
+class Steady:
+    """A constant rate, in Hz."""
+
+    rate: Fraction
+
+    def picture_at(self, time: Fraction) -> int:
+        """The first picture that is shown at a time or later."""
+        return ceil(time * self.rate)
+
+    def time_of(self, picture: int) -> Fraction:
+        """When a picture is shown."""
+        return picture / self.rate
 
 
 @dataclass(frozen=True)
@@ -25,20 +51,18 @@ class Part:
 
     @property
     def in_time(self) -> bool:
-        """Whether the frame rate must be known to find it."""
+        """Whether the times of pictures must be known to find it."""
         return isinstance(self.start, Seconds) or isinstance(self.length, Seconds)
 
-    def in_frames(self, rate: Fraction) -> tuple[int, int | None]:
+    def in_frames(self, clock: Clock) -> tuple[int, int | None]:
         """The first frame, and how many at most: those shown at the start or later, and before the end.
 
-        `rate` in frames per second. Raises UsageError where that is none.
+        A length begins with the first frame. Raises UsageError where it is none.
         """
-        start = _frames(self.start, rate)
-        count = None if self.length is None else _frames(self.length, rate)
-        if count == 0:
+        start, length = self.start, self.length
+        first = clock.picture_at(start.value) if isinstance(start, Seconds) else start
+        if isinstance(length, Seconds):
+            length = clock.picture_at(clock.time_of(first) + length.value) - first
+        if length == 0:
             raise UsageError("--duration is not above 0")
-        return start, count
-
-
-def _frames(moment: int | Seconds, rate: Fraction) -> int:
-    return ceil(moment.value * rate) if isinstance(moment, Seconds) else moment
+        return first, length

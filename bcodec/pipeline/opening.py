@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import count
+from functools import cache
 from typing import BinaryIO, Self
 
-from bcodec.bitstream import AuxiliaryPacket, BitstreamReader, Packet, SequenceHeader, VideoFormat
+from bcodec.bitstream import (
+    AuxiliaryPacket,
+    BitstreamReader,
+    Packet,
+    SequenceHeader,
+    with_damage,
+)
 from bcodec.bitstream.sidecar import SideData, StreamKind, TimeRange, leading
 from bcodec.errors import BitstreamError, Unreadable
-from bcodec.pipeline.moments import Part
+from bcodec.pipeline.clock import CodedClock
+from bcodec.pipeline.moments import Clock, Part, Steady
 from bcodec.pipeline.stdio import shown
 from bcodec.pipeline.tally import Tally
 
@@ -24,7 +31,7 @@ WHOLE = Part()
 class CodedVideo:
     """A .bcv file or pipe, opened where decoding must begin for `frames` frames (None: all) from `start` on.
 
-    The decoder gives `skip` pictures too many at first. `total` of those wanted will come; None if unknown.
+    The packets may begin with frames before `start`. `total` of those wanted will come; None if unknown.
     """
 
     name: str  # in words
@@ -33,9 +40,9 @@ class CodedVideo:
     side_data: SideData
     start: int
     frames: int | None
-    skip: int
     total: int | None
     _begin: int | None = None  # poc of the first that is wanted, once it is known
+    _origin: Fraction | None = None  # its time
     _times: dict[int, Fraction] = field(default_factory=dict, repr=False)  # by poc, of what is wanted
 
     @property
@@ -58,27 +65,35 @@ class CodedVideo:
         """
         with named(path):
             reader = BitstreamReader(file)
-            start, frames = part.in_frames(reader.header.video.frame_rate)
+            rate = reader.header.video.frame_rate
+            clock = cache(lambda: CodedClock(file) if file.seekable() else Steady(rate))
+            start, frames = part.in_frames(clock() if part.in_time else Steady(rate))
             headers, packets = leading(reader)
-            skip, total = _find(reader, start, frames)
+            total = _find(reader, start, frames)
         if start and file.seekable():  # it went to an I frame
             packets = reader
         side_data = SideData.of(headers, keep)
-        side_data.expected = _expected(reader.header.video, side_data.file.start, start, frames)
+        if side_data.extras.chapters and (start or frames):  # they come before the pictures
+            side_data.expected = _expected(clock(), side_data.file.start, start, frames)
         for packet in headers:
             side_data.add(packet)
-        return cls(shown(path, "input"), reader, packets, side_data, start, frames, skip, total)
+        return cls(shown(path, "input"), reader, packets, side_data, start, frames, total)
 
-    def counted(self, tally: Tally) -> Iterator[Packet]:
-        """Give the frame packets; what lies beside them goes its own way."""
+    def counted(self, tally: Tally) -> Iterator[Packet | BitstreamError]:
+        """Give the frame packets and damage; what lies beside them goes its own way."""
         for packet in self.frame_packets():
-            tally.count_packet(self.reader.last_size)
+            if isinstance(packet, Packet):
+                tally.count_packet(self.reader.last_size)
             yield packet
 
-    def frame_packets(self) -> Iterator[Packet]:
-        """Give the frame packets, note their times, and put aside what lies beside them."""
-        for packet in self.packets:
-            if isinstance(packet, Packet):
+    def frame_packets(self) -> Iterator[Packet | BitstreamError]:
+        """Give the frame packets and damage, note times, and put aside what lies beside the pictures."""
+        for packet in with_damage(self.packets):
+            if isinstance(packet, BitstreamError):
+                if self._begin is None:
+                    self._begin = self.start
+                yield packet
+            elif isinstance(packet, Packet):
                 self._note_time(packet)
                 yield packet
             else:
@@ -88,7 +103,7 @@ class CodedVideo:
         poc, origin = packet.header.poc, self.side_data.file.start
         time = self.header.video.time(poc, packet.delay)
         if self._begin is None:
-            self._begin = poc + self.skip
+            self._begin = max(self.start, poc)
         if poc >= self._begin:
             self._times[poc] = time
         if poc == self._begin and self.start:
@@ -96,20 +111,21 @@ class CodedVideo:
         if self.frames and poc == self._begin + self.frames:
             self.side_data.end_at(origin + time)
 
-    def times(self) -> Iterator[Fraction]:
-        """When the wanted pictures are shown, in seconds since the first; to be asked for as they come."""
-        first = self._begin or 0
-        origin = self._times[first]
-        for poc in count(first):
-            yield self._times.pop(poc) - origin
+    def time(self, poc: int) -> Fraction:
+        """When a wanted picture is shown, in seconds since the first; to be asked for as they come."""
+        if self._origin is None:  # nobody knows the time of a first picture that is lost
+            begin = poc if self._begin is None else self._begin
+            self._origin = self._times.get(begin, self.header.video.time(begin, 0))
+        for earlier in [other for other in self._times if other < poc]:
+            del self._times[earlier]
+        return self._times.pop(poc) - self._origin
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
         if self.frames and self.side_data.streams and self.side_data.time_range.end is None:
-            with suppress(BitstreamError):
-                for _ in self.frame_packets():
-                    if self.side_data.time_range.end is not None:
-                        break
+            for _ in self.frame_packets():
+                if self.side_data.time_range.end is not None:
+                    break
 
     def unreadable(self, damage: Exception | None, done: int) -> Unreadable:
         """What to raise where `done` frames came and then no more, for some damage or without.
@@ -133,21 +149,22 @@ def named(path: str) -> Iterator[None]:
         raise Unreadable(f"{shown(path, 'input')}: {error}") from error
 
 
-def _expected(video: VideoFormat, origin: Fraction, start: int, frames: int | None) -> TimeRange:
-    """The time that is wanted, at the nominal rate: when pictures are shown, only their packets say."""
-    back = start / video.frame_rate
-    end = None if frames is None else origin + (start + frames) / video.frame_rate
+def _expected(clock: Clock, origin: Fraction, start: int, frames: int | None) -> TimeRange:
+    """The time that is wanted."""
+    back = clock.time_of(start)
+    end = None if frames is None else origin + clock.time_of(start + frames)
     return TimeRange(origin + back if start else None, end, back)
 
 
-def _find(reader: BitstreamReader, start: int, frames: int | None) -> tuple[int, int | None]:
-    """Go to where decoding must begin for frame `start`; how many to skip from there, and how many will come.
+def _find(reader: BitstreamReader, start: int, frames: int | None) -> int | None:
+    """Go to where decoding must begin for frame `start`; how many will come.
 
-    A pipe has no index: there all is decoded, and how many will come is not known.
+    A pipe has no index: there all is read, and how many will come is not known.
     """
     try:
         there = max(reader.index.frame_count - start, 0)
-        skip = start - reader.seek(start).poc if start else 0
+        if start:
+            reader.seek(start)
     except io.UnsupportedOperation:
-        return start, frames
-    return skip, min(there, frames or there)
+        return frames
+    return min(there, frames or there)

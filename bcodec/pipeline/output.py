@@ -64,8 +64,9 @@ def whole_file(target: str, *, overwrite: bool) -> Iterator[str]:
 def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
     """Give the path of the unfinished file of `target`, perhaps empty: at the end it becomes `target`.
 
-    It is .TARGET.part beside it, and after an exception it stays. Raises OSError, at once for a target that
-    cannot be written, that exists where `overwrite` is false, or that another process is writing in this way.
+    It is .TARGET.part beside it, and after an exception it stays, as notes on it do. Raises OSError, at once
+    for a target that cannot be written, that exists where `overwrite` is false, or that another process is
+    writing in this way.
     """
     if os.path.exists(target) and (not overwrite or not os.path.isfile(target)):
         raise FileExistsError(errno.EEXIST, "exists already", target)
@@ -78,6 +79,13 @@ def unfinished_file(target: str, *, overwrite: bool) -> Iterator[str]:
             _speak_of(target, path, error)
             raise
         _give_name(path, target, overwrite)
+        with suppress(FileNotFoundError):
+            os.unlink(notes_of(path))
+
+
+def notes_of(unfinished: str) -> str:
+    """The path of the notes on an unfinished file."""
+    return f"{unfinished}.passes"
 
 
 @contextmanager

@@ -14,15 +14,16 @@ from bcodec.bitstream import ARITHMETIC_VERSION, SequenceHeader
 from bcodec.bitstream.sidecar import InterleavedWriter
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_groups, split
-from bcodec.encoder.group import CodedFrame
 from bcodec.encoder.groups import sample
 from bcodec.encoder.parallel import code_in_parallel
 from bcodec.encoder.ratecontrol import hold_quality, mean_psnr
 from bcodec.encoder.resume import go_on, kept_packets
+from bcodec.encoder.trial import CodedFrame
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.networks import Networks
 from bcodec.pipeline.beside import Beside, UnitXpsnr
+from bcodec.pipeline.jobs import FEW_TO_ENCODE, jobs_for
 from bcodec.pipeline.journal import Journal
 from bcodec.pipeline.plan import Plan
 from bcodec.pipeline.spool import Spool
@@ -60,8 +61,12 @@ class Passes:
         log_file: TextIO | None,
         *,
         every: int = 1,
+        resume: bool = False,
     ) -> Encoded:
-        """Code the frames into the file at `path`: all of them, or for measuring one GOP in so many."""
+        """Code the frames into the file at `path`: all of them, or for measuring one GOP in so many.
+
+        `resume`: go on with what is in the file.
+        """
         journal = Journal(log_file)
         header = SequenceHeader(reader.format, settings.gop_size, ARITHMETIC_VERSION, self.networks.model_id)
         tally = Tally(reader.format, reader.frame_count, self.follow, self.began)
@@ -71,8 +76,10 @@ class Passes:
         if beside:
             sources = beside.watch(sources)
         with (
-            _closing(self._coded(sources, delays, settings, header, path, every)) as frames,
-            open_binary(path, over=self.plan.resume) as file,
+            _closing(
+                self._coded(sources, delays, settings, header, tally.total, every, path if resume else "")
+            ) as frames,
+            open_binary(path, over=resume) as file,
             InterleavedWriter(file, header, reader.side_data) as writer,
         ):
             for coded in frames:
@@ -95,8 +102,9 @@ class Passes:
         delays: list[int],
         settings: Settings,
         header: SequenceHeader,
-        path: str,
+        count: int | None,
         every: int,
+        unfinished: str,
     ) -> Iterator[CodedFrame]:
         qp, networks, preset, plan = settings.qp, self.networks, PRESETS[settings.preset], self.plan
         pictures = plan.sees_pictures and every == 1
@@ -105,12 +113,13 @@ class Passes:
             return hold_quality(frames, settings, networks, target, quality, pictures=pictures)
         groups = split(frames, settings)
         if every > 1:
-            groups = sample(groups, every)
-        how = partial(code_in_parallel, jobs=plan.jobs) if plan.jobs > 1 else code_groups
+            groups, count = sample(groups, every), count and count // every
+        jobs = jobs_for(plan.jobs, networks.device, header.video, count, settings.gop_size, FEW_TO_ENCODE)
+        how = partial(code_in_parallel, jobs=jobs) if jobs > 1 else code_groups
         code = partial(how, qp=qp, networks=networks, preset=preset, pictures=pictures)
-        if not plan.resume:
+        if not unfinished:
             return code(groups)
-        return go_on(groups, kept_packets(path, header, delays), qp, networks, preset, code)
+        return go_on(groups, kept_packets(unfinished, header, delays), qp, networks, preset, code)
 
     def _watched(self, reader: VideoReader | Spool, delays: list[int]) -> Iterator[Frame]:
         """Give the pictures, note their delays and tell the notices; at damage say what can be done."""

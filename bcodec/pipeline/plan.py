@@ -22,16 +22,16 @@ class Plan:
     One goal at most: `bitrate` in bits per second, of the pictures; `max_size` in bytes, of the file;
     `target_psnr` in dB (YUV 6:1:1) or `target_xpsnr` in dB (luma), the mean of each GOP. Without one, quality
     is constant: that of Settings.qp.
-    `jobs`: processes that code GOPs at the same time. `resume`: go on with the unfinished file that is there.
-    `verify`: decode the file at the end. `filters`: measure SSIM and XPSNR, by FFmpeg's filters. Raises
-    UsageError where these contradict each other.
+    `jobs`: processes that code GOPs at the same time, None for as many as help. `resume`: go on with the
+    unfinished file that is there. `verify`: decode the file at the end. `filters`: measure SSIM and XPSNR, by
+    FFmpeg's filters. Raises UsageError where these contradict each other.
     """
 
     bitrate: float | None = None
     max_size: float | None = None
     target_psnr: float | None = None
     target_xpsnr: float | None = None
-    jobs: int = 1
+    jobs: int | None = 1
     resume: bool = False
     verify: bool = False
     filters: bool = False
@@ -44,14 +44,24 @@ class Plan:
             target_xpsnr=self.target_xpsnr,
         )
         for name, value in {**goals, "--jobs": self.jobs}.items():
-            if value <= 0:
+            if value is not None and value <= 0:
                 raise UsageError(f"{name} is {value:g}, not above 0")
-        if self.resume and goals:
-            only = "--resume goes on with an encode of constant quality (-q), not with"
-            raise UsageError(f"{only} {next(iter(goals))}")
         by_group = [name for name in goals if name in ("--target-psnr", "--target-xpsnr")]
-        if by_group and self.jobs > 1:
+        if by_group and self.resume:
+            only = "--resume goes on where all GOPs have one quality (-q, --bitrate, --max-size), not with"
+            raise UsageError(f"{only} {by_group[0]}")
+        if by_group and (self.jobs or 1) > 1:
             raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use --jobs")
+
+    @property
+    def is_search(self) -> bool:
+        """Whether all frames are coded several times, one pass after the other."""
+        return bool(self.bitrate or self.max_size)
+
+    @property
+    def holds_quality(self) -> bool:
+        """Whether each GOP is coded several times, in one pass."""
+        return bool(self.target_psnr or self.target_xpsnr)
 
     @property
     def sees_pictures(self) -> bool:

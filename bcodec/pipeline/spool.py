@@ -1,4 +1,4 @@
-"""Frames kept in a temporary file: what comes through a pipe, for an encode that reads it several times."""
+"""Frames kept in a temporary file: y4m or planes of a pipe, for an encode that reads them several times."""
 
 from __future__ import annotations
 
@@ -45,12 +45,10 @@ class Spool:
 
     def timed(self) -> Iterator[TimedFrame]:
         """The frames with their times."""
-        width, height = self.format.width, self.format.height
+        shape = self.format.width, self.format.height, self.format.bit_depth
         self._file.seek(0)
         for time in self._times:
-            yield TimedFrame(
-                Frame.from_bytes(self._file.read(picture_bytes(width, height)), width, height), time
-            )
+            yield TimedFrame(Frame.from_bytes(self._file.read(picture_bytes(*shape)), *shape), time)
 
     def close(self) -> None:
         """Let go of the frames."""

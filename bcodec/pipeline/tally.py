@@ -54,9 +54,14 @@ class Tally:
         """Of the packets so far."""
         return float(self.bytes * 8 / self.duration) if self.packets else 0.0
 
+    @property
+    def seconds(self) -> float:
+        """Since the work began."""
+        return time.monotonic() - self.began
+
     def summary(self) -> str:
         """What was done, in how much time."""
-        seconds = time.monotonic() - self.began
+        seconds = self.seconds
         size = f"{self.video.width}x{self.video.height}"
         return f"{in_frames(self.frames)} of {size} in {seconds:.1f} s ({self.frames / seconds:.2f} fps)"
 

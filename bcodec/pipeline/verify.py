@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from bcodec.codec import decode
+from contextlib import closing
+
 from bcodec.errors import BitstreamError, CodecError
 from bcodec.networks import Networks
 from bcodec.pipeline.opening import CodedVideo
+from bcodec.pipeline.pictures import pictures
 from bcodec.pipeline.tally import Follow, Tally, unwatched
 
 
-def verify_file(coded: CodedVideo, networks: Networks, *, follow: Follow = unwatched) -> Tally:
-    """Decode all of it without output; every picture is compared with its hash. Raises Unreadable."""
+def verify_file(
+    coded: CodedVideo, networks: Networks, *, jobs: int | None = 1, follow: Follow = unwatched
+) -> Tally:
+    """Decode all of it without output; every picture is compared with its hash.
+
+    `jobs`: processes that decode at the same time, None for as many as help. Raises Unreadable and
+    ProcessKilled.
+    """
     tally = Tally(coded.header.video, coded.total, follow)
     try:
-        pictures = decode(coded.counted(tally), coded.header, networks)
-        for _ in zip(pictures, coded.times(), strict=False):  # times that nobody takes would heap up
-            tally.count_frame()
+        with closing(pictures(coded, coded.counted(tally), networks, jobs, None)) as decoded:
+            for picture in decoded:
+                coded.time(picture.poc)  # those that nobody takes would heap up
+                tally.count_frame()
     except (BitstreamError, CodecError) as error:
         raise coded.unreadable(error, tally.frames) from error
     if not tally.frames:

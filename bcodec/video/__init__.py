@@ -1,4 +1,4 @@
-"""Video files in and out: FFmpeg's by PyAV, bare planes and y4m of 8-bit 4:2:0 without it."""
+"""Video files in and out: FFmpeg's by PyAV, bare planes and y4m of 4:2:0 without it."""
 
 from bcodec.video.base import Damage, TimedFrame
 from bcodec.video.reader import VideoReader, video_packets

@@ -30,7 +30,9 @@ class Selection:
 
     keep: the kinds of streams that are kept as side data (None: none of them, and a notice). deinterlace: a
     frame is made of two fields. frame_rate: in Hz, instead of the times that the video has. video: which
-    video stream, from 0 (None: the film). strict: damage ends it.
+    video stream, from 0 (None: the film). strict: damage ends it. autoscale: pictures of another size
+    are scaled to that of the first. bit_depth: of the pictures, 8 or 10 (None: that of the video, where it
+    has more than 10 bits 10).
     """
 
     start: int = 0
@@ -40,14 +42,20 @@ class Selection:
     frame_rate: Fraction | None = None
     video: int | None = None
     strict: bool = True
+    autoscale: bool = False
+    bit_depth: int | None = None
 
 
 @dataclass
 class Damage:
-    """What could not be read as it should: packets, the first at a time in seconds, and what is cut off."""
+    """What could not be read as it should: packets, the first at a time in seconds, and more in words.
+
+    broken: where the file itself hangs together no longer; cut: what is cut off.
+    """
 
     packets: int = 0
     first: Fraction | None = None
+    broken: str = ""
     cut: str = ""
 
     def count(self, time: Fraction | None = None) -> None:
@@ -56,12 +64,12 @@ class Damage:
         self.packets += 1
 
     def __bool__(self) -> bool:
-        return bool(self.packets or self.cut)
+        return bool(self.packets or self.broken or self.cut)
 
     def __str__(self) -> str:
         where = "" if self.first is None else f", the first at {float(self.first):.2f} s"
         packets = f"{self.packets} damaged packet{'s' * (self.packets > 1)}{where}" if self.packets else ""
-        return "; ".join(filter(None, (packets, self.cut)))
+        return "; ".join(filter(None, (packets, self.broken, self.cut)))
 
 
 class TimedFrame(NamedTuple):
@@ -76,10 +84,21 @@ def steadily(frames: Iterable[Frame], rate: Fraction) -> Iterator[TimedFrame]:
     return (TimedFrame(frame, count / rate) for count, frame in enumerate(frames))
 
 
+class PictureClock(Protocol):
+    """When pictures are shown, in seconds since the first; None where nothing tells."""
+
+    def time_of(self, picture: int) -> Fraction | None:
+        """When a picture is shown."""
+
+    def picture_at(self, time: Fraction) -> int | None:
+        """The first picture that is shown at a time or later."""
+
+
 class OpenInput(Protocol):
     """A video being read: all its pictures, once, in display order.
 
-    frame_count: how many they are, exactly or nearly; None if unknown. damage: what was passed over so far.
+    clock: when they are shown; None at a constant rate, and where only reading tells. frame_count: how many
+    they are, exactly or nearly; None if unknown. damage: what was passed over so far.
     passed: how many pictures before the wanted ones are not among them after all, since it went behind them.
     """
 
@@ -91,8 +110,12 @@ class OpenInput(Protocol):
     notices: list[str]
     side_data: SideData
 
-    def check_size(self) -> None:
-        """See that all wanted pictures have the size of the first; raises VideoError."""
+    @property
+    def clock(self) -> PictureClock | None:
+        """See above."""
+
+    def check_ahead(self) -> None:
+        """See what can be known of all wanted pictures before they are decoded; raises VideoError."""
 
     def read_on(self) -> None:
         """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
@@ -116,11 +139,21 @@ class OpenOutput(Protocol):
         """Let the file go."""
 
 
+class Halted(Exception):
+    """A signal came while FFmpeg waited for a pipe; PyAV lets Exceptions through, and `reason` is none."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @contextmanager
 def as_video_errors(name: str) -> Iterator[None]:
-    """Turn what FFmpeg and the system raise into VideoError, which names the video."""
+    """Turn what FFmpeg and the system raise into VideoError, which names the video; let signals through."""
     try:
         yield
+    except Halted as halted:
+        raise halted.reason from None
     except FileNotFoundError:
         raise VideoError(f"{name}: no such file") from None
     except OverflowError as error:

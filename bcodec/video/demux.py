@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
-from itertools import chain
+from functools import cached_property
+from itertools import chain, groupby
 
 import av
 from av.filter import Graph
@@ -20,10 +22,13 @@ from bcodec.bitstream.extras import Extras, PictureWords
 from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
 from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection, TimedFrame
+from bcodec.video.breaks import Break, breaks
 from bcodec.video.choice import Choice, choose, read_packets
-from bcodec.video.convert import Converter
+from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
-from bcodec.video.seek import LEADS, time_of
+from bcodec.video.light import light_of
+from bcodec.video.pipe import Pipe
+from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
@@ -34,6 +39,7 @@ BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
 EDITED = (
     "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
 )
+MATROSKA = "matroska,webm"
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
 
@@ -41,21 +47,31 @@ class ContainerInput:
     """An open input that FFmpeg reads: the film in a container, and its side data.
 
     name: of the file, for errors. missing: the bytes by which the file is shorter than it says. numbered: the
-    rate in Hz of numbered pictures, whose names the path is a pattern of.
+    rate in Hz of numbered pictures, whose names the path is a pattern of. pipe: what is read instead of the
+    path, once.
     """
 
     def __init__(
-        self, path: str, name: str, missing: int, wanted: Selection, numbered: Fraction | None = None
+        self,
+        path: str,
+        name: str,
+        wanted: Selection,
+        *,
+        missing: int = 0,
+        numbered: Fraction | None = None,
+        pipe: Pipe | None = None,
     ) -> None:
-        self.path, self.name, self.missing, self.notices = path, name, missing, list[str]()
+        self.path, self.name, self.pipe, self.notices = path, name, pipe, list[str]()
+        self.missing = missing
         self.damage, self.strict = Damage(), wanted.strict
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
-        self.wanted, self.last = wanted, 0
+        self.wanted, self.last, self.scaled, self.has_ended = wanted, 0, False, False
         self.early: list[AuxiliaryPacket] = []  # until the next picture
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
             kind = "image2" if numbered else None
-            self.container = av.open(f"file:{path}", format=kind, options=options, metadata_errors="ignore")
+            file = pipe or f"file:{path}"
+            self.container = av.open(file, "r", format=kind, options=options, metadata_errors="ignore")
         except av.FFmpegError as error:
             raise VideoError(f"{name}: is not a video that can be read ({error.strerror})") from error
         try:
@@ -75,7 +91,9 @@ class ContainerInput:
                 self._seek(wanted)
                 first = self.first
             context = self.stream.codec_context
-            self.converter = Converter(first, int(context.color_range), int(context.colorspace))
+            self.converter = Converter(
+                first, int(context.color_range), int(context.colorspace), wanted.bit_depth
+            )
             self.format = self._describe()
             self.side_data = self._describe_side_data()
             self.frames, self.frame_count = self._frames(), self._count()
@@ -83,19 +101,50 @@ class ContainerInput:
             self.container.close()
             raise
 
-    def check_size(self) -> None:
-        """See by the key frames that all wanted pictures have the size of the first; raises VideoError."""
+    def check_ahead(self) -> None:
+        """See what can be known of the wanted pictures before they are decoded; raises VideoError."""
+        if self.pipe:  # which cannot be read ahead
+            return
+        expected = self._expected()
+        if broken := self._broken(expected.begin, expected.end):
+            if self.strict:
+                raise VideoError(f"{self.name}: {broken}")
+            self.notices.append(f"the input {broken}: that is passed over (--strict stops at damage)")
+        if not self.wanted.autoscale:
+            self._check_size(expected)
+
+    def _check_size(self, expected: TimeRange) -> None:
+        """See by the key frames that all wanted pictures have the size of the first."""
         size = self.first.width, self.first.height
-        change = first_change(self.path, self.stream.index, size, self._expected())
+        change = first_change(self.path, self.stream.index, size, expected)
         if change:
-            raise VideoError(
-                f"{self.name}: changes from {size[0]}x{size[1]} to {change.width}x{change.height}"
-                f" at {float(change.time):.2f} s, which is not supported; --frames encodes what is before"
-            )
+            sizes = f"from {size[0]}x{size[1]} to {change.width}x{change.height}"
+            hint = "--autoscale scales what follows, --frames encodes what is before"
+            raise VideoError(f"{self.name}: changes {sizes} at {float(change.time):.2f} s; {hint}")
+
+    @cached_property
+    def _breaks(self) -> list[Break]:
+        is_matroska = self.container.format.name == MATROSKA and not self.pipe
+        return breaks(self.path) if is_matroska else []
+
+    def _broken(self, begin: Fraction | None, end: Fraction | None) -> str:
+        """Where the file is broken from `begin` to `end` (None: no bound), in words."""
+        found = [
+            each
+            for each in self._breaks
+            if (end is None or (each.end is not None and each.end < end))
+            and (begin is None or each.end is None or each.end > begin)
+        ]
+        if not found:
+            return ""
+        places = "" if len(found) == 1 else f"in {len(found)} places, first "
+        return f"is broken {places}behind {float(found[0].begin):.2f} s"
 
     def close(self) -> None:
         """Let the file go."""
         self.container.close()
+        if self.pipe:
+            self.pipe.close()
 
     def _choose(self, wanted: Selection) -> Choice:
         try:
@@ -159,13 +208,19 @@ class ContainerInput:
 
     def _deinterlaced(self) -> Iterator[VideoFrame]:
         """Give one frame for each that is decoded, made of whole pictures."""
+        for _, pictures in groupby(self._decode(), shape_of):
+            yield from self._woven(pictures)
+
+    def _woven(self, pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        """Deinterlace pictures of one shape."""
+        first, unit = next(pictures), self.stream.time_base
         graph = Graph()
         graph.link_nodes(
-            graph.add_buffer(template=self.stream),
+            graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=unit),
             graph.add("bwdif", "mode=send_frame"),
             graph.add("buffersink"),
         ).configure()
-        for picture in chain(self._decode(), [None]):
+        for picture in chain([first], pictures, [None]):
             graph.vpush(picture)
             with suppress(av.BlockingIOError, av.EOFError):
                 while True:
@@ -185,8 +240,10 @@ class ContainerInput:
             if isinstance(error, av.PatchWelcomeError | av.NotImplementedError):
                 raise VideoError(f"{self.name}: {UNKNOWN_CODEC} ({why}), after {done}") from error
             raise VideoError(f"{self.name}: is damaged or cut short after {done} ({why})") from error
-        if self.missing:
-            self.damage.cut = f"is cut short by {self.missing} bytes"
+        self.has_ended = True
+        missing = self.pipe.missing() if self.pipe else self.missing
+        if missing:
+            self.damage.cut = f"is cut short by {missing} bytes"
             if self.strict:
                 done = f"{count} frame{'s' * (count != 1)}"
                 raise VideoError(f"{self.name}: {self.damage.cut}, after {done}")
@@ -248,7 +305,11 @@ class ContainerInput:
         return bool(taken)
 
     def read_on(self) -> None:
-        """Behind the last wanted picture, read the side data of the wanted ones that comes later."""
+        """Behind the last wanted picture, see what was missed, and read the side data that comes later."""
+        last = None if self.has_ended else self.shown
+        self.damage.broken = self._broken(self.side_data.time_range.begin, last)
+        if self.strict and self.damage.broken:
+            raise VideoError(f"{self.name}: {self.damage.broken}")
         if self.tracks and self.wanted.frames is not None:
             with suppress(VideoError, av.FFmpegError):
                 following = next(self.pictures, None)  # says how long the last one is shown
@@ -283,7 +344,8 @@ class ContainerInput:
         file = FileHeader(self.origin - self.zero, kept_tags(self.container.metadata))
         headers = {track.header.index: track.header for track in self.tracks.values()}
         expected = self._expected() if self.extras.chapters else TimeRange()
-        return SideData(file, headers, self.extras, TimeRange(back=self.zero), expected)
+        extras = replace(self.extras, light=light_of(self.first))
+        return SideData(file, headers, extras, TimeRange(back=self.zero), expected)
 
     def _expected(self) -> TimeRange:
         """The time that is wanted, as it can be known before the pictures are decoded."""
@@ -294,8 +356,20 @@ class ContainerInput:
 
     def _when(self, picture: int) -> Fraction:
         """When a picture is shown, in seconds, by its packet or else at the nominal rate."""
-        said = None if self.is_steady else time_of(self.path, self.stream.index, picture, self.origin)
+        said = self._time_of(picture)
         return self.origin + picture / self.format.frame_rate if said is None else said
+
+    @property
+    def clock(self) -> PacketClock | None:
+        """What tells when pictures are shown; None at a constant rate, and of a pipe."""
+        if self.is_steady or self.pipe:
+            return None
+        return PacketClock(self.path, self.stream.index, self.origin)
+
+    def _time_of(self, picture: int) -> Fraction | None:
+        """When a picture is shown, in seconds, by its packet; None where none says it."""
+        since = self.clock.time_of(picture) if self.clock else None
+        return None if since is None else self.origin + since
 
     def _describe(self) -> VideoFormat:
         """Find the format, and say what is lost."""
@@ -313,6 +387,7 @@ class ContainerInput:
             colour_transfer=_known(context.color_trc),
             colour_matrix=_known(self.converter.colour_matrix),
             rotation=self.first.rotation % 360,
+            bit_depth=self.converter.bit_depth,
         )
 
     @property
@@ -332,10 +407,14 @@ class ContainerInput:
         if not average and not guessed:
             self.notices.append(NO_RATE)
             return FALLBACK_RATE
-        rate = average or guessed or FALLBACK_RATE
-        if guessed and abs(rate / guessed - 1) < Fraction(1, 200):
+        if not average or not guessed:
+            return average or guessed or FALLBACK_RATE
+        if abs(average / guessed - 1) < Fraction(1, 200):
             return guessed  # the average is off by the rounding of timestamps
-        return rate
+        if self.pipe:  # its average is that of what has come so far
+            return guessed
+        step = self.clock.usual_step() if self.clock else None
+        return min(average, guessed, key=lambda rate: abs(rate * step - 1)) if step else average
 
     def _count(self) -> int | None:
         if self.stream.frames:
@@ -351,7 +430,7 @@ class ContainerInput:
 
         Where decoding from there does not give that picture, all stays as it is.
         """
-        time = time_of(self.path, self.stream.index, wanted.start, self.origin)
+        time = self._time_of(wanted.start)
         at_first = self.container, self.stream, self.packets, self.pictures, self.begin, self.early
         for lead in LEADS if time is not None else ():
             if time is None or time - lead <= self.origin:
@@ -383,20 +462,27 @@ class ContainerInput:
         self.pictures = self._deinterlaced() if wanted.deinterlace else self._progressive()
 
     def _frames(self) -> Iterator[TimedFrame]:
-        kind, width, height = self.first.format.name, self.first.width, self.first.height
         for count, picture in enumerate(
             chain([self.first], self.pictures), start=self.passed - self.wanted.start
         ):
-            if (picture.format.name, picture.width, picture.height) != (kind, width, height):
-                raise VideoError(
-                    f"{self.name}: changes from {width}x{height} {kind} to"
-                    f" {picture.width}x{picture.height} {picture.format.name}, which is not supported"
-                )
             time = self.shown = self.shown if picture is self.first else self._time(picture)
             if self.wanted.start and count <= 0:
                 self.side_data.begin_at(time, time - self.origin + self.zero)
             self._settle(count)
-            yield TimedFrame(self.converter.convert(picture), time - self.origin)
+            yield TimedFrame(self.converter.convert(self._alike(picture)), time - self.origin)
+
+    def _alike(self, picture: VideoFrame) -> VideoFrame:
+        """The picture in the shape of the first; the first one that must be scaled is told."""
+        before, now = self.converter.shape, shape_of(picture)
+        if now == before:
+            return picture
+        change = f"changes from {before} to {now} at {float(self.shown - self.zero):.2f} s"
+        if not self.wanted.autoscale:
+            raise VideoError(f"{self.name}: {change}; --autoscale scales what follows")
+        if not self.scaled:
+            self.notices.append(f"the input {change}: such pictures are scaled to {before}")
+        self.scaled = True
+        return self.converter.scale(picture)
 
     def _time(self, picture: VideoFrame) -> Fraction:
         """When a picture is shown, in seconds: always later than the one before."""

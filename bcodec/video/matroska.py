@@ -6,6 +6,8 @@ afterwards that its unit is as much shorter.
 
 Elements are as in RFC 9559: an identifier, a size, a body. What the muxer leaves void behind the description
 of a video stream has room for the two numbers of the size, so that nothing else in the file moves.
+
+A file of no picture says what no stream of PyAV can be told, but what FFmpeg copies from a stream to another.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 INFO, TIMESTAMP_SCALE, CODEC_DELAY = 0x1549A966, 0x2AD7B1, 0x56AA
 TAGS, TAG, SIMPLE_TAG, TAG_NAME, TAG_STRING = 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 VOID, CRC32 = 0xEC, 0xBF
+EBML, DOC_TYPE, DOC_TYPE_VERSION = 0x1A45DFA3, 0x4282, 0x4287
+TRACK_NUMBER, TRACK_UID, TRACK_TYPE, CODEC_ID = 0xD7, 0x73C5, 0x83, 0x86
+CLUSTER, TIMESTAMP = 0x1F43B675, 0xE7
 HEAD = 1 << 16  # bytes in which streams are described
 BEFORE_PICTURES = 1 << 26  # bytes: attachments, too, stand before what else is known of the streams
 MILLISECOND = 1_000_000  # ns
@@ -109,7 +114,7 @@ def _display(aspect: Fraction, width: int, height: int) -> bytes:
     """The elements of the display size: in samples, times what makes the width whole."""
     shown = aspect * width
     sizes = (DISPLAY_WIDTH, shown.numerator), (DISPLAY_HEIGHT, height * shown.denominator)
-    return b"".join(_element(identifier, _number(size)) for identifier, size in sizes)
+    return b"".join(element(identifier, number(size)) for identifier, size in sizes)
 
 
 def _described(head: bytearray, display: bytes) -> bool:
@@ -123,11 +128,11 @@ def _described(head: bytearray, display: bytes) -> bool:
             continue
         kept = (e for e in _children(head, video) if e.identifier != DISPLAY_UNIT)
         body = b"".join(head[e.start : e.end] for e in kept) + display
-        room = void.end - void.start + (video.end - video.start) - len(_element(VIDEO, body))
-        if len(body) > SHORT or not 2 <= room <= SHORT:
+        room = void.end - void.start + (video.end - video.start) - len(element(VIDEO, body))
+        if not 2 <= room <= SHORT:
             return False
         between = bytes(head[video.end : void.start])
-        head[video.start : void.end] = _element(VIDEO, body) + between + _element(VOID, bytes(room - 2))
+        head[video.start : void.end] = element(VIDEO, body) + between + element(VOID, bytes(room - 2))
         _check_anew(head, tracks)
         return True
     return False
@@ -152,10 +157,23 @@ def _children(data: bytearray, parent: Element) -> Iterator[Element]:
         place = body + size
 
 
-def _number(value: int) -> bytes:
+def matroska(codec: bytes, video: bytes) -> bytes:
+    """A file of no picture, whose one stream has a codec and is described by these elements."""
+    head = element(DOC_TYPE, b"matroska") + element(DOC_TYPE_VERSION, number(4))
+    info = element(TIMESTAMP_SCALE, number(MILLISECOND))
+    track = b"".join(element(name, number(1)) for name in (TRACK_NUMBER, TRACK_UID, TRACK_TYPE))
+    track = element(TRACK, track + element(CODEC_ID, codec) + element(VIDEO, video))
+    parts = (INFO, info), (TRACKS, track), (CLUSTER, element(TIMESTAMP, b"\0"))
+    return element(EBML, head) + element(SEGMENT, b"".join(element(*part) for part in parts))
+
+
+def number(value: int) -> bytes:
+    """The body of an element that is a number of 1 or more."""
     return value.to_bytes(math.ceil(value.bit_length() / 8))
 
 
-def _element(identifier: int, body: bytes) -> bytes:
-    """An element with a body of at most 126 bytes."""
-    return _number(identifier) + (0x80 | len(body)).to_bytes() + body
+def element(identifier: int, body: bytes) -> bytes:
+    """An element with a body of less than 16 kB."""
+    short = len(body) <= SHORT
+    size = (0x80 | len(body)).to_bytes(1) if short else (0x4000 | len(body)).to_bytes(2)
+    return number(identifier) + size + body

@@ -13,17 +13,24 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream import AuxiliaryPacket, VideoFormat
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import SideData, StreamHeader
 from bcodec.frame import Frame
-from bcodec.video.convert import to_video_frame
+from bcodec.video.convert import PIXELS, to_video_frame
 from bcodec.video.extras import add_extras
+from bcodec.video.light import add_lit_stream
 from bcodec.video.matroska import codec_delay, refine_times, time_factor, write_aspect
 from bcodec.video.tracks import add_tracks
 
-ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {  # kind -> container, encoder, its options
-    "mkv": ("matroska", "ffv1", {"level": "3"}),
-    "mp4": ("mp4", "libx264", {"crf": "12", "x264-params": "force-cfr=1"}),
+CONTAINERS = {"mkv": "matroska", "mp4": "mp4"}  # by the kind of file, in FFmpeg's name
+FFV1 = "ffv1", {"level": "3"}
+ENCODERS: dict[tuple[str, int], tuple[str, dict[str, str]]] = {  # kind, bits -> encoder, its options
+    ("mkv", 8): FFV1,
+    ("mkv", 10): FFV1,
+    ("mp4", 8): ("libx264", {"crf": "12", "x264-params": "force-cfr=1"}),
+    ("mp4", 10): ("libx265", {"crf": "12", "x265-params": "log-level=none"}),
 }
+HEVC_TAG = "hvc1"  # without it, Apple's players play no HEVC in mp4
 FINEST = Fraction(1, 1_000_000)  # second
 
 
@@ -41,7 +48,7 @@ class ContainerOutput:
     """An open output that FFmpeg writes: a container with pictures and side data."""
 
     def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
-        container, codec, options = ENCODERS[kind]
+        codec, options = ENCODERS[kind, format.bit_depth]
         self.path, self.format, self.kind = path, format, kind
         refines = kind == "mkv" and path != "-"  # which needs to go back
         self.factor = time_factor(format.frame_rate) if refines else 1  # of all times, for the muxer
@@ -49,16 +56,17 @@ class ContainerOutput:
         self.container = av.open(
             StandardOutput() if path == "-" else f"file:{path}",
             "w",
-            format=container,
+            format=CONTAINERS[kind],
             options={"max_interleave_delta": f"{self.factor}000000"},
         )
         self.side_data, self.period, self.last = side_data, 1 / format.frame_rate, -(1 << 62)
         try:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
-            stream = self.container.add_stream(codec, rate=format.frame_rate, options=options)
-            assert isinstance(stream, VideoStream)
-            self.stream = stream
+            stream = self.stream = self._add_stream(codec, options)
             self._describe(format)
+            if codec == "libx265":
+                stream.codec_context.codec_tag = HEVC_TAG
+            stream.codec_context.open()
             self.container.metadata.update(side_data.file.tags)
             self.tracks, self.notices = add_tracks(self.container, side_data.streams.values())
             covers, lines = add_extras(self.container, stream, side_data)
@@ -69,8 +77,18 @@ class ContainerOutput:
             self.container.close()
             raise
 
+    def _add_stream(self, codec: str, options: dict[str, str]) -> VideoStream:
+        format, light = self.format, self.side_data.extras.light
+        if light != Light():
+            stream = add_lit_stream(self.container, codec, options, (format.width, format.height), light)
+            stream.codec_context.framerate = format.frame_rate
+            return stream
+        plain = self.container.add_stream(codec, rate=format.frame_rate, options=options)
+        assert isinstance(plain, VideoStream)
+        return plain
+
     def _describe(self, format: VideoFormat) -> None:
-        self.stream.pix_fmt = "yuv420p"
+        self.stream.pix_fmt = PIXELS[format.bit_depth]
         self.stream.width, self.stream.height = format.width, format.height
         context = self.stream.codec_context
         context.color_range, context.colorspace = format.colour_range, format.colour_matrix

@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 
 from bcodec.frame import Frame, plane_shapes
 from bcodec.metrics import PSNR_OF_EQUAL
-from bcodec.video.convert import to_video_frame
+from bcodec.video.convert import PIXELS, to_video_frame
 
 XPSNR_SMALLEST = 2025  # luma samples: below it the filter's blocks have no sample, by which it divides
 XPSNR_HALVED = 2048 * 1152  # luma samples: above it the filter works on 2x2, and writes beyond odd sides
@@ -36,12 +36,14 @@ class Pairs:
     As attributes its two beginnings: `source` and `decoded`, each to be linked once.
     """
 
-    def __init__(self, width: int, height: int, frame_rate: Fraction) -> None:
+    def __init__(self, width: int, height: int, frame_rate: Fraction, bit_depth: int = 8) -> None:
         self.graph, self.count = Graph(), 0
         # The filters ask only whether it is below XPSNR_FAST; rates that FFmpeg cannot hold would crash them.
         rate = min(max(int(frame_rate), 1), XPSNR_FAST)
         self.time_base = Fraction(1, rate)
-        picture = f"video_size={width}x{height}:pix_fmt=yuv420p:time_base=1/{rate}:frame_rate={rate}"
+        picture = (
+            f"video_size={width}x{height}:pix_fmt={PIXELS[bit_depth]}:time_base=1/{rate}:frame_rate={rate}"
+        )
         self.source, self.decoded = (self.graph.add("buffer", picture) for _ in range(2))
 
     def end(self, last: FilterContext) -> None:
@@ -72,9 +74,10 @@ class QualityFilters:
     low-complexity extension of the perceptually weighted peak signal-to-noise ratio", 2020.
     """
 
-    def __init__(self, width: int, height: int, frame_rate: Fraction) -> None:
-        self.black = Frame(*(np.zeros(shape, np.uint8) for shape in plane_shapes(width, height)))
-        self.pairs = pairs = Pairs(width, height, frame_rate)
+    def __init__(self, width: int, height: int, frame_rate: Fraction, bit_depth: int = 8) -> None:
+        black = Frame(*(np.zeros(shape, np.uint8) for shape in plane_shapes(width, height)))
+        self.black = black.at_depth(bit_depth)
+        self.pairs = pairs = Pairs(width, height, frame_rate, bit_depth)
         ssim = pairs.graph.add("ssim")
         if has_xpsnr(width, height):
             xpsnr, both = pairs.graph.add("xpsnr"), pairs.graph.add("split")
@@ -118,10 +121,10 @@ class VmafFilter:
     Source: Li et al., "Toward a practical perceptual video quality metric", 2016.
     """
 
-    def __init__(self, width: int, height: int, frame_rate: Fraction) -> None:
+    def __init__(self, width: int, height: int, frame_rate: Fraction, bit_depth: int = 8) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.log = Path(self.folder.name, "vmaf.json")
-        self.pairs: Pairs | None = Pairs(width, height, frame_rate)
+        self.pairs: Pairs | None = Pairs(width, height, frame_rate, bit_depth)
         vmaf = self.pairs.graph.add(VMAF, log_path=str(self.log), log_fmt="json")
         self.pairs.decoded.link_to(vmaf)
         self.pairs.source.link_to(vmaf, 0, 1)

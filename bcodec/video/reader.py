@@ -1,4 +1,4 @@
-"""Videos in: whatever a path names, as pictures in 8-bit 4:2:0."""
+"""Videos in: whatever a path names, as pictures in 4:2:0 of 8 or 10 bits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from io import BufferedReader
 from itertools import islice
+from math import ceil
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import av
 
@@ -28,6 +33,7 @@ from bcodec.video.base import (
     as_video_errors,
 )
 from bcodec.video.demux import ContainerInput
+from bcodec.video.pipe import Pipe
 from bcodec.video.wholeness import promised_bytes
 from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
 
@@ -35,15 +41,20 @@ from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
 class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
-    path: anything that PyAV opens; `.yuv` or `.i420` (planar 8-bit 4:2:0; size = (width, height) and
-    frame_rate in Hz are then required, and a size else refused); `-` for the standard input, which is y4m or,
-    where a size is given, bare planes; a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz.
+    path: anything that PyAV opens, `-` for the standard input; `.yuv` or `.i420` (planar 4:2:0; size =
+    (width, height) and frame_rate in Hz are then required, and a size else refused, but for the standard
+    input, which is bare planes where it is given; raw_depth is 8 or 10 bits, of 10 a sample has two bytes,
+    the lower one first); a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz. A pipe whose
+    index may be at its end is copied to a temporary file first.
     frame_rate: a constant rate instead of the times and the rate that the file has.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
     deinterlace: make a frame of two fields; else interlaced video is refused.
+    bit_depth: that of the pictures, 8 or 10, whatever the file has (None: as it has, but at most 10).
     video: which video stream of a container, counted from 0 (None: the film, not a cover). strict: damage is
-    raised; else reading goes on behind it, and `damage` counts it.
+    raised; else reading goes on behind it, and `damage` counts it. autoscale: pictures that change their size
+    are scaled to that of the first; else VideoError. repeatable: a pipe is copied, too, unless it is planes
+    alone, so that `again` can open it. name: what errors call it (None: the path).
 
     format: how the pictures are to be shown; rotation is counter-clockwise, in degrees; a sample aspect
     ratio of 0 is unknown; all times are multiples of the time base.
@@ -71,20 +82,46 @@ class VideoReader:
         deinterlace: bool = False,
         video: int | None = None,
         strict: bool = True,
+        autoscale: bool = False,
+        bit_depth: int | None = None,
+        raw_depth: int = 8,
+        repeatable: bool = False,
+        name: str | None = None,
     ) -> None:
-        self._name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
+        path = os.fspath(path)
+        self._name = name or ("standard input" if path == "-" else path)
         if start < 0 or (frames is not None and frames < 1):
             raise VideoError(f"{self._name}: cannot read {frames} frames from frame {start}")
-        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict)
-        self._input: OpenInput
-        with as_video_errors(self._name):
-            if is_sequence(os.fspath(path)) and not size:
-                self._input = _open_numbered(os.fspath(path), wanted)
-            else:
-                self._input = _open(os.fspath(path), self._name, size, wanted)
+        wanted = Selection(start, frames, keep, deinterlace, frame_rate, video, strict, autoscale, bit_depth)
+        self._copy: IO[bytes] | None = None
+        with as_video_errors(self._name), ExitStack() as failing:
+            pipe = _pipe(path, size)
+            if pipe and not pipe.is_plain_y4m and (repeatable or not pipe.in_order):
+                self._copy = failing.enter_context(pipe.copy())
+                path, pipe = self._copy.name, None
+            self._input = _open(path, self._name, size, raw_depth, wanted, pipe)
+            failing.pop_all()
+        self._again = partial(
+            VideoReader,
+            path,
+            frame_rate=frame_rate,
+            start=start,
+            frames=frames,
+            keep=keep,
+            deinterlace=deinterlace,
+            video=video,
+            strict=strict,
+            autoscale=autoscale,
+            bit_depth=bit_depth,
+            name=self._name,
+        )
         self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
+        if bit_depth:
+            self.format = replace(self.format, bit_depth=bit_depth)
         self.side_data, self.damage = self._input.side_data, self._input.damage
+        if self._copy:
+            self.notices.append(f"{self._name} has been copied to a temporary file, to be read from there")
         self.frame_count = self._input.frame_count
         if self.frame_count is not None:
             left = max(self.frame_count - start, 0)
@@ -103,14 +140,33 @@ class VideoReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def check_size(self) -> None:
-        """See, before hours are spent, that the pictures keep their size; raises VideoError."""
+    def time_of(self, picture: int) -> Fraction:
+        """When a picture is shown, in seconds since the first of the file, as far as packets tell."""
+        clock = self._input.clock
+        said = clock.time_of(picture) if clock else None
+        return picture / self.format.frame_rate if said is None else said
+
+    def picture_at(self, time: Fraction) -> int:
+        """The first picture of the file that is shown at a time or later, in seconds since the first."""
+        clock = self._input.clock
+        said = clock.picture_at(time) if clock else None
+        return ceil(time * self.format.frame_rate) if said is None else said
+
+    def check_ahead(self) -> None:
+        """See, before hours are spent, whether pictures change their size, and more; raises VideoError."""
         with as_video_errors(self._name):
-            self._input.check_size()
+            self._input.check_ahead()
+
+    @property
+    def again(self) -> Callable[[], VideoReader] | None:
+        """What opens the copy of a pipe once more, as long as this is open; None where there is none."""
+        return self._again if self._copy else None
 
     def close(self) -> None:
         """Let the file go."""
         self._input.close()
+        if self._copy:
+            self._copy.close()
 
     def _selected(self, start: int, frames: int | None) -> Iterator[TimedFrame]:
         skip = start - self._input.passed
@@ -119,7 +175,7 @@ class VideoReader:
         with as_video_errors(self._name):
             for frame, time in islice(self._input.frames, skip, stop):
                 origin = time if origin is None else origin
-                yield TimedFrame(frame, time - origin)
+                yield TimedFrame(frame.at_depth(self.format.bit_depth), time - origin)
             self._input.read_on()
         if origin is None:
             raise VideoError(
@@ -132,45 +188,79 @@ def is_sequence(path: str) -> bool:
     return bool(re.search(r"%\d*d", path)) and not os.path.exists(path)
 
 
-def _open_numbered(path: str, wanted: Selection) -> OpenInput:
-    pictures = ContainerInput(path, path, 0, wanted, wanted.frame_rate or FALLBACK_RATE)
-    pictures.notices += [] if wanted.frame_rate else [NO_RATE]
-    return pictures
+def _is_raw(path: str, size: tuple[int, int] | None) -> bool:
+    return Path(path).suffix.lower() in RAW_SUFFIXES or (path == "-" and size is not None)
 
 
-def _open(path: str, name: str, size: tuple[int, int] | None, wanted: Selection) -> OpenInput:
-    raw = Path(path).suffix.lower() in RAW_SUFFIXES or (path == "-" and size is not None)
-    rate, strict = wanted.frame_rate, wanted.strict
-    if not raw and size:
-        raise VideoError(f"{name}: the size is in the file; give it for raw planes only")
-    if wanted.deinterlace and (raw or path == "-"):
-        raise VideoError(f"{name}: only a video file can be deinterlaced, no pipe and no bare planes")
-    if wanted.video and (raw or path == "-"):
-        raise VideoError(f"{name}: has one video stream, which is number 0")
-    if path == "-" and raw:
-        return open_raw(sys.stdin.buffer, name, None, size, rate)
+def _pipe(path: str, size: tuple[int, int] | None) -> Pipe | None:
+    """The pipe that a path names; None for bare planes, and for what is no pipe."""
+    if _is_raw(path, size) or is_sequence(path):
+        return None
     if path == "-":
-        return open_y4m(sys.stdin.buffer, name, None, rate, strict=strict)
+        return Pipe(sys.stdin.buffer)
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
-        raise VideoError(f"{name}: is a directory, not a video")
-    stream = open(path, "rb")  # noqa: SIM115 (the input keeps it)
-    try:
-        if not stat.S_ISREG(mode):
-            return open_y4m(stream, name, None, rate, strict=strict)
-        bytes_there = os.path.getsize(path)
+        raise VideoError(f"{path}: is a directory, not a video")
+    return None if stat.S_ISREG(mode) else Pipe(open(path, "rb"))
+
+
+def _open(
+    path: str,
+    name: str,
+    size: tuple[int, int] | None,
+    raw_depth: int,
+    wanted: Selection,
+    pipe: Pipe | None,
+) -> OpenInput:
+    if _is_raw(path, size):
+        return _open_raw(path, name, size, raw_depth, wanted)
+    if size:
+        raise VideoError(f"{name}: the size is in the file; give it for raw planes only")
+    if is_sequence(path):
+        return _open_numbered(path, wanted)
+    if pipe and pipe.is_plain_y4m and not wanted.deinterlace:
+        if wanted.video:
+            raise VideoError(f"{name}: has one video stream, which is number 0")
+        return open_y4m(BufferedReader(pipe), name, None, wanted.frame_rate, strict=wanted.strict)
+    if pipe:
+        return ContainerInput(path, name, wanted, pipe=pipe)
+    bytes_there = os.path.getsize(path)
+    if bytes_there == 0:
+        raise VideoError(f"{name}: is empty")
+    with ExitStack() as failing:
+        stream = failing.enter_context(open(path, "rb"))
+        if is_plain_y4m(stream) and not wanted.deinterlace:
+            plain = open_y4m(stream, name, bytes_there, wanted.frame_rate, strict=wanted.strict)
+            failing.pop_all()  # the input keeps it
+            return plain
+        missing = max(promised_bytes(stream) - bytes_there, 0)
+    return ContainerInput(path, name, wanted, missing=missing)
+
+
+def _open_raw(
+    path: str, name: str, size: tuple[int, int] | None, raw_depth: int, wanted: Selection
+) -> OpenInput:
+    if wanted.deinterlace:
+        raise VideoError(f"{name}: bare planes cannot be deinterlaced")
+    if wanted.video:
+        raise VideoError(f"{name}: has one video stream, which is number 0")
+    if path == "-":
+        return open_raw(sys.stdin.buffer, name, None, size, wanted.frame_rate, raw_depth)
+    with ExitStack() as failing:
+        stream = failing.enter_context(open(path, "rb"))
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+        bytes_there = os.path.getsize(path) if is_file else None
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
-        if raw:
-            return open_raw(stream, name, bytes_there, size, rate)
-        if is_plain_y4m(stream) and not wanted.deinterlace:
-            return open_y4m(stream, name, bytes_there, rate, strict=strict)
-        missing = max(promised_bytes(stream) - bytes_there, 0)
-    except BaseException:
-        stream.close()
-        raise
-    stream.close()
-    return ContainerInput(path, name, missing, wanted)
+        plain = open_raw(stream, name, bytes_there, size, wanted.frame_rate, raw_depth)
+        failing.pop_all()  # the input keeps it
+    return plain
+
+
+def _open_numbered(path: str, wanted: Selection) -> OpenInput:
+    pictures = ContainerInput(path, path, wanted, numbered=wanted.frame_rate or FALLBACK_RATE)
+    pictures.notices += [] if wanted.frame_rate else [NO_RATE]
+    return pictures
 
 
 def video_packets(path: str, format: VideoFormat) -> tuple[str, list[int]]:
@@ -179,7 +269,7 @@ def video_packets(path: str, format: VideoFormat) -> tuple[str, list[int]]:
     Of bare planes, `format` says the size of each. Raises VideoError.
     """
     if Path(path).suffix.lower() in RAW_SUFFIXES:
-        each = picture_bytes(format.width, format.height)
+        each = picture_bytes(format.width, format.height, format.bit_depth)
         return "raw", [each] * (os.path.getsize(path) // each)
     with as_video_errors(path), av.open(f"file:{path}", metadata_errors="ignore") as container:
         stream = container.streams.video[0]

@@ -9,15 +9,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+
 from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.video.base import OpenOutput, as_video_errors
-from bcodec.video.mux import ENCODERS, ContainerOutput
+from bcodec.video.convert import PIXELS
+from bcodec.video.mux import CONTAINERS, ENCODERS, ContainerOutput
 from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput
 
-KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *ENCODERS)}
+KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *CONTAINERS)}
 INSTEAD = {".webm": ".mkv (lossless) or .mp4", ".mov": ".mp4", ".m4v": ".mp4"}
 
 
@@ -38,10 +42,11 @@ class VideoWriter:
     """A video file being written, each picture at its time; a context manager, finished at its end.
 
     path: where to write at once (pass a temporary path and rename it for all or nothing), `-` for the
-    standard output, which cannot be mp4. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264,
-    lossy, even sizes only), else as the path's ending says. format: written along as far as the kind can
-    hold it; so are the tags and streams of `side_data`, whose packets are taken as the time of the pictures
-    goes on. yuv and y4m have the constant rate of the format; where times were others, a notice at the end.
+    standard output, which cannot be mp4. kind: yuv (planes alone), y4m, mkv (FFV1, lossless), mp4 (H.264
+    or, of 10 bits, H.265: lossy, even sizes only), else as the path's ending says. format: written along as
+    far as the kind can hold it; so are the tags and streams of `side_data`, whose packets are taken as the
+    time of the pictures goes on. yuv and y4m have the constant rate of the format; where times were others, a
+    notice at the end.
     notices: lines that the user must be told; more may come. Raises VideoError.
     """
 
@@ -55,7 +60,8 @@ class VideoWriter:
         side_data: SideData | None = None,
     ) -> None:
         self._name = "standard output" if os.fspath(path) == "-" else os.fspath(path)
-        self._size, self._rate, self._count = (format.width, format.height), format.frame_rate, 0
+        self._size = format.width, format.height, format.bit_depth
+        self._rate, self._count = format.frame_rate, 0
         kind = kind or output_kind(path)
         side_data = side_data or SideData()
         if kind == "mp4" and os.fspath(path) == "-":
@@ -63,8 +69,11 @@ class VideoWriter:
         if kind == "mp4" and (format.width % 2 or format.height % 2):
             odd = f"{format.width}x{format.height}"
             raise VideoError(f"{self._name}: mp4 (H.264) cannot hold the odd size {odd}; write .mkv or .y4m")
+        if kind in CONTAINERS and not _can_encode(kind, format.bit_depth):
+            deep = f"{format.bit_depth} bits in {kind}"
+            raise VideoError(f"{self._name}: this FFmpeg cannot write {deep}; write .mkv or .y4m")
         open_output: Callable[[str, VideoFormat, str, SideData], OpenOutput]
-        open_output = ContainerOutput if kind in ENCODERS else PlainOutput
+        open_output = ContainerOutput if kind in CONTAINERS else PlainOutput
         with as_video_errors(self._name):
             self._output = open_output(os.fspath(path), format, kind, side_data)
         self.notices = self._output.notices
@@ -73,12 +82,12 @@ class VideoWriter:
     def write(self, frame: Frame, time: Fraction | None = None) -> None:
         """Add one picture, shown `time` seconds after the first (None: at the format's rate).
 
-        Times must ascend. ValueError for a picture that is not of the format's size.
+        Times must ascend. ValueError for a picture that is not of the format's size and depth.
         """
-        if (frame.width, frame.height) != self._size:
-            raise ValueError(
-                f"a {frame.width}x{frame.height} picture in a video of {self._size[0]}x{self._size[1]}"
-            )
+        size = frame.width, frame.height, frame.bit_depth
+        if size != self._size:
+            own, wanted = ("{}x{} of {} bits".format(*each) for each in (size, self._size))
+            raise ValueError(f"a picture of {own} in a video of {wanted}")
         with as_video_errors(self._name):
             self._output.write(frame, self._count / self._rate if time is None else time)
         self._count += 1
@@ -95,6 +104,15 @@ class VideoWriter:
                     self._output.finish()
             finally:
                 self._output.close()
+
+
+def _can_encode(kind: str, bit_depth: int) -> bool:
+    """Whether FFmpeg has the encoder for a kind of file, and it takes samples of so many bits."""
+    try:
+        formats = Codec(ENCODERS[kind, bit_depth][0], "w").video_formats or []
+    except UnknownCodecError:
+        return False
+    return PIXELS[bit_depth] in {pixels.name for pixels in formats}
 
 
 def _unsaid(format: VideoFormat, kind: str) -> list[str]:

@@ -20,6 +20,7 @@ HALF = Fraction(1, 2)  # of a frame period: what is nearer to its time is so by 
 Y4M_MAGIC = b"YUV4MPEG2"
 Y4M_LINE = 1024  # bytes; no header that we believe is longer
 Y4M_SITING = {"C420": CENTRE, "C420jpeg": CENTRE, "C420mpeg2": LEFT, "C420paldv": TOP_LEFT}
+Y4M_DEEP = "C420p10"  # of ten bits, which does not say where chroma is
 Y4M_RANGE = {"XCOLORRANGE=LIMITED": LIMITED, "XCOLORRANGE=FULL": FULL}
 
 
@@ -35,9 +36,10 @@ class PlainInput:
     side_data: SideData = field(default_factory=SideData)
     damage: Damage = field(default_factory=Damage)
     passed: int = 0
+    clock: None = None
 
-    def check_size(self) -> None:
-        """There is only one."""
+    def check_ahead(self) -> None:
+        """There is one size, and nothing else to see."""
 
     def read_on(self) -> None:
         """There is nothing to read."""
@@ -45,6 +47,17 @@ class PlainInput:
     def close(self) -> None:
         """Let the file go."""
         self.stream.close()
+
+
+def _bytes_of_each(video: VideoFormat) -> int:
+    return picture_bytes(video.width, video.height, video.bit_depth)
+
+
+def _frame(data: bytes, name: str, video: VideoFormat) -> Frame:
+    try:
+        return Frame.from_bytes(data, video.width, video.height, video.bit_depth)
+    except ValueError as error:
+        raise VideoError(f"{name}: {error}") from None
 
 
 # ---------------------------------------------------------------- bare planes
@@ -56,6 +69,7 @@ def open_raw(
     bytes_there: int | None,
     size: tuple[int, int] | None,
     frame_rate: Fraction | None,
+    bit_depth: int,
 ) -> PlainInput:
     """Open bare planes, `bytes_there` long (None: a pipe).
 
@@ -63,29 +77,30 @@ def open_raw(
     """
     if not size or not frame_rate:
         raise VideoError(f"{name}: raw video does not say its size and frame rate; both must be given")
-    video = VideoFormat(*size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0))
-    each = picture_bytes(*size)
+    video = VideoFormat(
+        *size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0), bit_depth=bit_depth
+    )
+    frames = steadily(_raw_frames(stream, name, video), frame_rate)
     if bytes_there is None:
-        return PlainInput(video, steadily(_raw_frames(stream, name, size), frame_rate), None, stream)
-    _check_whole(name, bytes_there, size)
-    frames = (Frame.from_bytes(stream.read(each), *size) for _ in range(bytes_there // each))
-    return PlainInput(video, steadily(frames, frame_rate), bytes_there // each, stream)
+        return PlainInput(video, frames, None, stream)
+    _check_whole(name, bytes_there, video)
+    return PlainInput(video, frames, bytes_there // _bytes_of_each(video), stream)
 
 
-def _raw_frames(stream: BinaryIO, name: str, size: tuple[int, int]) -> Iterator[Frame]:
-    each, total = picture_bytes(*size), 0
+def _raw_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Frame]:
+    each, total = _bytes_of_each(video), 0
     while data := stream.read(each):
         total += len(data)
-        _check_whole(name, total, size)
-        yield Frame.from_bytes(data, *size)
+        _check_whole(name, total, video)
+        yield _frame(data, name, video)
 
 
-def _check_whole(name: str, bytes_there: int, size: tuple[int, int]) -> None:
-    each = picture_bytes(*size)
+def _check_whole(name: str, bytes_there: int, video: VideoFormat) -> None:
+    each = _bytes_of_each(video)
     count, over = divmod(bytes_there, each)
     if over:
         raise VideoError(
-            f"{name}: {bytes_there} bytes are not a whole number of {size[0]}x{size[1]} frames"
+            f"{name}: {bytes_there} bytes are not a whole number of {video.width}x{video.height} frames"
             f" of {each} bytes: {count} frames and {over} bytes over"
         )
 
@@ -94,10 +109,10 @@ def _check_whole(name: str, bytes_there: int, size: tuple[int, int]) -> None:
 
 
 def is_plain_y4m(stream: BinaryIO) -> bool:
-    """Whether a seekable stream is y4m of 8-bit 4:2:0, which needs no FFmpeg."""
+    """Whether a seekable stream is y4m of 4:2:0 with 8 or 10 bits, which needs no FFmpeg."""
     tags = stream.readline(Y4M_LINE).decode("latin-1").split()
     stream.seek(0)
-    return tags[:1] == [Y4M_MAGIC.decode()] and _y4m_sampling(tags) in Y4M_SITING
+    return tags[:1] == [Y4M_MAGIC.decode()] and _y4m_sampling(tags) in (*Y4M_SITING, Y4M_DEEP)
 
 
 def _y4m_sampling(tags: list[str]) -> str:
@@ -112,17 +127,13 @@ def open_y4m(
     *,
     strict: bool = True,
 ) -> PlainInput:
-    """Open y4m from a file or a pipe (bytes_there None); `frame_rate` in Hz, if not what it says.
+    """Open plain y4m from a file or a pipe (bytes_there None); `frame_rate` in Hz, if not what it says.
 
     Where it is cut short, VideoError if `strict`.
     """
     line = stream.readline(Y4M_LINE)
-    if not line:
-        raise VideoError(f"{name}: is empty")
-    if not line.startswith(Y4M_MAGIC) or not line.endswith(b"\n"):
-        raise VideoError(f"{name}: is not y4m, which begins with {Y4M_MAGIC.decode()}")
     video, notices = _parse_y4m(line.decode("latin-1").split(), name, frame_rate)
-    each = picture_bytes(video.width, video.height)
+    each = _bytes_of_each(video)
     count = None if bytes_there is None else (bytes_there - len(line)) // (len(b"FRAME\n") + each)
     damage = Damage()
     frames = steadily(_y4m_frames(stream, name, video, None if strict else damage), video.frame_rate)
@@ -131,10 +142,6 @@ def open_y4m(
 
 def _parse_y4m(tags: list[str], name: str, frame_rate: Fraction | None) -> tuple[VideoFormat, list[str]]:
     sampling = _y4m_sampling(tags)
-    if sampling not in Y4M_SITING:
-        raise VideoError(
-            f"{name}: y4m through a pipe must be 8-bit 4:2:0, not {sampling}; name a file instead"
-        )
     value = {tag[0]: tag[1:] for tag in tags[1:] if tag[0] in "WHFIA"}
     if value.get("I", "p") not in ("p", "?"):
         raise VideoError(f"{name}: {INTERLACED}")
@@ -156,14 +163,14 @@ def _parse_y4m(tags: list[str], name: str, frame_rate: Fraction | None) -> tuple
         1 / rate,
         Fraction(across, down) if down else Fraction(0),
         colour_range=next((Y4M_RANGE[tag] for tag in tags if tag in Y4M_RANGE), 0),
-        chroma_location=Y4M_SITING[sampling],
+        chroma_location=Y4M_SITING.get(sampling, 0),
+        bit_depth=10 if sampling == Y4M_DEEP else 8,
     )
     return video, notices
 
 
 def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat, damage: Damage | None) -> Iterator[Frame]:
-    each = picture_bytes(video.width, video.height)
-    count = 0
+    each, count = _bytes_of_each(video), 0
     while line := stream.readline(Y4M_LINE):
         data = stream.read(each) if line.startswith(b"FRAME") and line.endswith(b"\n") else b""
         if len(data) != each:
@@ -172,7 +179,7 @@ def _y4m_frames(stream: BinaryIO, name: str, video: VideoFormat, damage: Damage 
                 raise VideoError(f"{name}: {cut}")
             damage.cut = cut
             return
-        yield Frame.from_bytes(data, video.width, video.height)
+        yield _frame(data, name, video)
         count += 1
 
 
@@ -220,6 +227,8 @@ class PlainOutput:
 def _y4m_header(format: VideoFormat) -> bytes:
     rate, aspect = format.frame_rate, format.sample_aspect_ratio
     siting = {LEFT: "C420mpeg2", TOP_LEFT: "C420paldv"}.get(format.chroma_location, "C420jpeg")
+    if format.bit_depth == 10:
+        siting = f"{Y4M_DEEP} XYSCSS=420P10"
     tags = [
         Y4M_MAGIC.decode(),
         f"W{format.width}",

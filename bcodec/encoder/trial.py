@@ -1,0 +1,90 @@
+"""One frame coded by the one path, as a trial: what it takes, and how near the decoded picture comes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import NamedTuple, TypeAlias
+
+from bcodec.bitstream import FrameType, Packet, PacketHeader
+from bcodec.codec import Decoded, FrameCodec
+from bcodec.coding import Reference
+from bcodec.dpb import DecodedPictureBuffer
+from bcodec.encoder.analyst import Analyst
+from bcodec.encoder.effort import Effort
+from bcodec.encoder.rdoq import ThriftyWriter, shown
+from bcodec.encoder.worth import latent_worth, sample_worth
+from bcodec.frame import Frame, picture_hash, to_tensor
+from bcodec.gop import Slot
+from bcodec.metrics import Quality, mean_squared_error
+
+Dpb: TypeAlias = DecodedPictureBuffer[Reference]
+
+
+class CodedFrame(NamedTuple):
+    """A frame as it was coded: its packet, how near the decoded picture is, what motion took of the payload.
+
+    `motion_bits` are whole 32-bit words, as far as the range coder had come; `seconds` is time spent on it.
+    `picture` is what it decodes to, where that is wanted. Of a frame that was coded in an earlier run only
+    the packet is known.
+    """
+
+    packet: Packet
+    quality: Quality | None = None
+    motion_bits: int = 0
+    seconds: float = 0.0
+    picture: Frame | None = None
+
+
+class Task(NamedTuple):
+    """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
+
+    `source` is the picture that the networks see; loop filters and quality are by the original, `frame`.
+    """
+
+    slot: Slot
+    frame: Frame
+    source: Frame
+    qp: int
+    chroma_offset: int = 0
+
+    @property
+    def header(self) -> PacketHeader:
+        """The header of its packet."""
+        slot = self.slot
+        kind = FrameType.I if slot.intra else FrameType.B
+        return PacketHeader(slot.poc, kind, slot.temporal_layer, self.qp, slot.referenced, self.chroma_offset)
+
+
+def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple[CodedFrame, Decoded]:
+    """Code one frame with references from the DPB, which stays as it is."""
+    began = perf_counter()
+    networks, header, frame = codec.networks, task.header, task.frame
+    worth = latent_worth(*codec.qps(header), networks.channels.y, referenced=header.referenced)
+    symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
+    analyst = Analyst(
+        networks.intra if task.slot.intra else networks.bframe,
+        to_tensor(task.source).to(networks.device),
+        effort,
+        frame if effort.loop_filter else None,
+        # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
+        sample_worth(header.qp, header.chroma_qp),
+    )
+    decoded = codec.code(symbols, header, dpb, analyst)
+    packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
+    quality = Quality.of(frame.planes, decoded.frame.planes)
+    seconds = perf_counter() - began
+    return CodedFrame(packet, quality, symbols.motion_bits, seconds, decoded.frame), decoded
+
+
+def rd_cost(coded: CodedFrame, task: Task) -> float:
+    """Bits of a frame, and what its errors are worth in it to who coded it as `task` or otherwise.
+
+    Later frames' share is in its qp.
+    """
+    assert coded.quality
+    worth, frame = sample_worth(task.header.qp, task.header.chroma_qp), task.frame
+    lost = (
+        each * plane.size * mean_squared_error(psnr)
+        for each, plane, psnr in zip(worth, frame.planes, coded.quality.planes, strict=True)
+    )
+    return 8 * len(coded.packet.payload) + sum(lost)

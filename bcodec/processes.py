@@ -1,0 +1,141 @@
+"""Work that several processes of this machine share: what they make of tasks comes in the order of these.
+
+Each process computes on one thread. They are started anew ("spawn"), so a program that uses this needs the
+usual guard: if __name__ == "__main__".
+
+A thread of the first process attends each other one: hands it a task, and waits for what it makes of it. They
+talk through a pipe of their own, of which each holds one end only: where one is killed in the middle of a
+message, the other is told. So all can be killed at any time, and nobody has to be waited for.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+
+from bcodec.errors import ProcessKilled
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Waiting: TypeAlias = "SimpleQueue[tuple[Future[R], T] | None]"  # None: there is no more
+
+GONE = 5  # seconds within which a process that is killed is gone, and forgotten
+
+
+def in_processes(
+    make: Callable[[], Callable[[T], R]], tasks: Iterable[T], jobs: int
+) -> Generator[R, None, None]:
+    """What `make()` makes of each task, computed by `jobs` processes; `make` is called once in each of them.
+
+    Holds `jobs` + 1 tasks or results; all of these can be pickled. Close it to end the processes at once, as
+    it does when it is collected. Raises what a task raises, and ProcessKilled where a process dies.
+    """
+    waiting: Waiting[R, T] = SimpleQueue()
+    running: deque[Future[R]] = deque()
+    processes: list[SpawnProcess] = []
+    try:
+        for task in tasks:
+            if len(processes) < jobs:
+                processes.append(_start(make, waiting))
+            running.append(Future())
+            waiting.put((running[-1], task))
+            while running and (len(running) > jobs or running[0].done()):
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for process in processes:
+            process.kill()
+            waiting.put(None)
+        for process in processes:
+            process.join(GONE)
+
+
+def _start(make: Callable[[], Callable[[T], R]], waiting: Waiting[R, T]) -> SpawnProcess:
+    """Start a process, and a thread that attends it."""
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe()
+    process = context.Process(target=_serve, args=(its,), daemon=True)
+    with _interrupts_held():
+        process.start()
+    its.close()
+    threading.Thread(target=_attend, args=(ours, make, waiting), daemon=True).start()
+    return process
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back from this thread, and for ever from the processes that it starts meanwhile.
+
+    Ctrl-C goes to all of them: the first process ends the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _attend(process: Connection, make: Callable[[], Callable[[T], R]], waiting: Waiting[R, T]) -> None:
+    """Let a process do one task after the other, while there are any and it lives."""
+    greeted = False
+    with process:
+        while entry := waiting.get():
+            future, task = entry
+            try:
+                if not greeted:
+                    process.send_bytes(pickle.dumps(make))
+                process.send_bytes(pickle.dumps(task))
+                greeted = True
+                result, error = pickle.loads(process.recv_bytes())
+            except (EOFError, OSError) as gone:
+                killed = ProcessKilled("one of the processes was killed (too little memory?)")
+                killed.__cause__ = gone
+                future.set_exception(killed)
+                return
+            except Exception as unfit:  # to be pickled
+                future.set_exception(unfit)
+                return
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+
+def _serve(first: Connection) -> None:
+    """Be one of the processes: make something of each task that the first process sends."""
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    work: Callable[[Any], Any] = pickle.loads(first.recv_bytes())()
+    while True:
+        task = pickle.loads(first.recv_bytes())
+        answer: tuple[Any, Exception | None]
+        try:
+            answer = work(task), None
+        except Exception as error:
+            error.add_note(traceback.format_exc())  # where it was raised is not pickled
+            answer = None, error
+        first.send_bytes(pickle.dumps(answer))
+
+
+def _follow_parent() -> None:
+    """End this process when its parent is gone, killed perhaps."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
