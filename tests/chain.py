@@ -29,7 +29,8 @@ def chained(frames: list[Frame], gop_size: int, intra_period: int, networks: Net
     dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
     packets = []
     for slot in slots(len(frames), gop_size, intra_period):
-        coded, decoded = code_frame(codec, dpb, Task(slot, frames[slot.poc], 40), PRESETS["fast"].effort)
+        frame = frames[slot.poc]
+        coded, decoded = code_frame(codec, dpb, Task(slot, frame, frame, 40), PRESETS["fast"].effort)
         codec.keep(decoded, dpb)
         packets.append(coded.packet)
     return packets

@@ -91,7 +91,7 @@ def coded(networks: Networks) -> Iterator[CodedFrame]:
     """The frames as they are in the file."""
     coder = GroupCoder(networks, PRESETS["medium"])
     past: Anchor | None = None
-    parts = split(frames(), Settings(gop_size=GOP, keyint=GOP, scene_cut=True))
+    parts = split(frames(), Settings(gop_size=GOP, keyint=GOP, scene_cut=True, temporal_filter=False))
     for number, (group, (qp, coarser)) in enumerate(zip(parts, CHOICES, strict=True)):
         coder.preset = Preset(Effort(coarser=coarser), tuned=False)
         with ExitStack() as stack:

@@ -91,11 +91,11 @@ def test_without_cuts_groups_are_the_schedule(gop_size: int, count: int) -> None
     frames = moving(count, WIDTH, HEIGHT)
     parts = list(groups(frames, gop_size, gop_size, scene_cut=True))
     assert slots_of(parts) == list(schedule(count, gop_size))
-    assert [frame for part in parts for frame in part.frames] == frames
+    assert [source.frame for part in parts for source in part.frames] == frames
     for part in parts:
         slots = slots_of([part])
-        assert [part.frame(slot) for slot in slots] == [frames[slot.poc] for slot in slots]
-        assert part.past is (frames[part.start - 1] if part.start else None)
+        assert [part.frame(slot).frame for slot in slots] == [frames[slot.poc] for slot in slots]
+        assert (part.past and part.past.frame) is (frames[part.start - 1] if part.start else None)
 
 
 @pytest.mark.parametrize(("keyint", "forced"), [(2, 1), (3, 1), (4, 2), (7, 3), (100, 9)])

@@ -185,7 +185,7 @@ def behind_each_other(frames: list[Frame], layers: list[int], networks: Networks
     dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
     packets = []
     for poc, (frame, layer) in enumerate(zip(frames, layers, strict=True)):
-        task = Task(Slot(poc, layer, intra=poc == 0, referenced=True), frame, 40)
+        task = Task(Slot(poc, layer, intra=poc == 0, referenced=True), frame, frame, 40)
         coded, decoded = code_frame(codec, dpb, task, PRESETS["fast"].effort)
         codec.keep(decoded, dpb)
         packets.append(coded.packet)

@@ -136,6 +136,12 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
     help="Begin each scene with an I frame, or do not look for scenes.",
 )
 @click.option(
+    "--temporal-filter/--no-temporal-filter",
+    default=None,
+    help="Free the frames that others refer to of what comes and goes, noise above all, or code them as they"
+    " are.  [default: filtered, but with --preset fast]",
+)
+@click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
 )
 @click.option(
@@ -181,6 +187,7 @@ def encode(
     video: int | None,
     strict: bool,
     scene_cut: bool,
+    temporal_filter: bool | None,
     psnr: bool,
     log_json: str | None,
     verify: bool,
@@ -259,7 +266,7 @@ def encode(
                 encoded = encode_file(
                     reader,
                     path,
-                    Settings(qp, gop, keyint, scene_cut, preset),
+                    Settings(qp, gop, keyint, scene_cut, preset, temporal_filter),
                     networks(),
                     plan,
                     reopen=open_video if _can_reopen(source) else None,

@@ -17,9 +17,11 @@ from bcodec.codec import Decoded, FrameCodec
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import chroma_offset, layer_qp
+from bcodec.encoder.temporalfilter import Source, filtered
 from bcodec.encoder.trial import CodedFrame, Dpb, Task, code_frame, rd_cost
 from bcodec.encoder.tuning import Attempt, Tuning
-from bcodec.gop import Closing, intra_anchor
+from bcodec.frame import DEPTH
+from bcodec.gop import Closing, Slot, intra_anchor
 from bcodec.networks import Networks
 from bcodec.networks.motion.vectors import usual_precision
 
@@ -62,16 +64,18 @@ class GroupCoder:
         """
         codec = self.codec_for(group)
         if past is None and group.past and group.gop_size > 1:
-            opening = Task(intra_anchor(group.start - 1, group.gop_size), group.past, layer_qp(qp, 0))
-            _, past, _ = self._intra(codec, opening)
+            slot = intra_anchor(group.start - 1, group.gop_size)
+            _, past, _ = self._intra(codec, self._task(slot, group.past, qp))
+        began = perf_counter()
+        first, *others = (group.slots(closing)[0] for closing in group.closings)
+        task = self._task(first, group.frame(first), qp, past.chroma_offset if past else 0)
         trials = []
-        for closing in group.closings:
-            slot = group.slots(closing)[0]
-            task = Task(slot, group.frame(slot), layer_qp(qp, 0), past.chroma_offset if past else 0)
+        for slot in (first, *others):
+            task = task._replace(slot=slot)
             trials.append(self._intra(codec, task) if slot.intra else self._predicted(codec, task, past))
-        seconds = sum(coded.seconds for coded, _, _ in trials)
         coded, anchor, effort = min(trials, key=lambda trial: rd_cost(trial[0], task))
-        return ClosedGroup(group, qp, past, coded._replace(seconds=seconds), anchor, effort)
+        coded = coded._replace(seconds=perf_counter() - began)
+        return ClosedGroup(group.between(), qp, past, coded, anchor, effort)
 
     def chain(self, parts: Iterable[Group], qp: float, past: Anchor | None = None) -> Iterator[ClosedGroup]:
         """Close one group after the other.
@@ -98,10 +102,11 @@ class GroupCoder:
             codec.keep(known.decoded, dpb)
         tuning: _Tuning | None = Tuning(effort) if self.preset.tuned else None
         for slot in slots:
-            task = Task(slot, group.frame(slot), layer_qp(qp, slot.temporal_layer), anchor.chroma_offset)
+            began = perf_counter()
+            task = self._task(slot, group.frame(slot), qp, anchor.chroma_offset)
             coded, decoded, _ = self._best(codec, dpb, task, tuning)
             codec.keep(decoded, dpb)
-            yield self.shown(coded)
+            yield self.shown(coded._replace(seconds=perf_counter() - began))
 
     def shown(self, coded: CodedFrame) -> CodedFrame:
         """The frame without its picture, if that is not wanted."""
@@ -109,14 +114,26 @@ class GroupCoder:
 
     def codec_for(self, group: Group) -> FrameCodec:
         """What codes frames of the size of these."""
-        first = group.frames[0]
+        first = group.frames[0].frame
         if self.codec is None:
             self.codec = FrameCodec(self.networks, first.width, first.height, first.bit_depth)
         return self.codec
 
+    def _task(self, slot: Slot, source: Source, qp: float, offset: int = 0) -> Task:
+        """What to code in a slot: where others refer to it, the picture is filtered.
+
+        All anchors are filtered as I frames, which they may be.
+        """
+        layer, seen = slot.temporal_layer, source.frame
+        own = layer_qp(qp, layer)
+        if slot.referenced:
+            luma, *_ = self.networks.level_steps(own, own, intra=layer == 0)
+            seen = filtered(source, luma / (1 << DEPTH - 8), layer)
+        return Task(slot, source.frame, seen, own, offset)
+
     def _intra(self, codec: FrameCodec, task: Task) -> tuple[CodedFrame, Anchor, Effort]:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""
-        began, effort = perf_counter(), self.preset.effort
+        effort = self.preset.effort
         task = task._replace(chroma_offset=0)
         coded, decoded = code_frame(codec, Dpb(), task, effort)
         assert coded.quality
@@ -124,7 +141,7 @@ class GroupCoder:
         if offset:
             task = task._replace(chroma_offset=offset)
             coded, decoded = code_frame(codec, Dpb(), task, effort)
-        return coded._replace(seconds=perf_counter() - began), Anchor(decoded, offset), effort
+        return coded, Anchor(decoded, offset), effort
 
     def _predicted(
         self, codec: FrameCodec, task: Task, past: Anchor | None
@@ -141,7 +158,6 @@ class GroupCoder:
         self, codec: FrameCodec, dpb: Dpb, task: Task, tuning: _Tuning | None
     ) -> tuple[CodedFrame, Decoded, Effort]:
         """Code a B frame; of what is tried, that with the least bits and errors, by their worth, is kept."""
-        began = perf_counter()
 
         def attempt(effort: Effort) -> _Attempt:
             attempts = []
@@ -158,4 +174,4 @@ class GroupCoder:
         else:
             best = attempt(self.preset.effort)
         coded, decoded = best.coded
-        return coded._replace(seconds=perf_counter() - began), decoded, best.effort
+        return coded, decoded, best.effort

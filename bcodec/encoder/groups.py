@@ -9,11 +9,15 @@ with an I frame of its own:
                                     ^ first frame of the new scene
 """
 
+from __future__ import annotations
+
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 
 from bcodec.encoder.scenes import find_cuts
+from bcodec.encoder.temporalfilter import REACH, Neighbour, Source
 from bcodec.frame import Frame, Plane
 from bcodec.gop import Closing, Slot, intra_anchor, window
 
@@ -27,8 +31,8 @@ class Group:
     """
 
     start: int
-    frames: list[Frame]
-    past: Frame | None
+    frames: list[Source]
+    past: Source | None
     closings: tuple[Closing, ...]
     gop_size: int
 
@@ -38,9 +42,14 @@ class Group:
             return [intra_anchor(self.start, self.gop_size)]
         return window(self.start - 1, len(self.frames), self.gop_size, closing)
 
-    def frame(self, slot: Slot) -> Frame:
+    def frame(self, slot: Slot) -> Source:
         """Return the picture of a slot."""
         return self.frames[slot.poc - self.start]
+
+    def between(self) -> Group:
+        """What it takes to code the rest, once both anchors are coded: these are not filtered any more."""
+        *inner, last = self.frames
+        return replace(self, frames=[*inner, Source(last.frame)], past=self.past and Source(self.past.frame))
 
     @property
     def end(self) -> int:
@@ -48,21 +57,24 @@ class Group:
         return self.start + len(self.frames) - 1
 
 
-def groups(frames: Iterable[Frame], gop_size: int, keyint: int, *, scene_cut: bool) -> Iterator[Group]:
-    """Split frames in display order into groups; holds one group of them, and three frames for the cuts.
+def groups(
+    frames: Iterable[Frame], gop_size: int, keyint: int, *, scene_cut: bool, temporal_filter: bool = False
+) -> Iterator[Group]:
+    """Split frames in display order into groups, with neighbours for a temporal filter or without.
 
-    `keyint`: how far apart the I frames of a scene are at most, not below `gop_size`. Raises ValueError,
-    after the groups before it, for a frame of another size or depth than the first.
+    `keyint`: how far apart the I frames of a scene are at most, not below `gop_size`. Holds one group, and a
+    few frames for cuts and neighbours. Raises ValueError, after the groups before it, for a frame of another
+    size or depth than the first.
     """
     alike = _of_one_size(frames)
     marked = find_cuts(alike, _luma) if scene_cut and gop_size > 1 else ((frame, False) for frame in alike)
-    start, past, waiting = 0, None, list[Frame]()
+    start, past, waiting = 0, None, list[Source]()
     since = 0  # frames from the last I frame that had to be one to the past
 
     def closed(*closings: Closing) -> Group:
         return Group(start, waiting, past, closings, gop_size)
 
-    for frame, cut in marked:
+    for frame, cut in sources(marked, REACH if temporal_filter and gop_size > 1 else 0):
         if past is None or cut:
             if waiting:
                 yield closed(Closing.TAIL)
@@ -81,6 +93,28 @@ def groups(frames: Iterable[Frame], gop_size: int, keyint: int, *, scene_cut: bo
             start, past, waiting = start + gop_size, frame, []
     if waiting:
         yield closed(Closing.TAIL)
+
+
+def sources(marked: Iterable[tuple[Frame, bool]], reach: int) -> Iterator[tuple[Source, bool]]:
+    """Each frame with its neighbours of the same scene, and again whether a scene begins at it."""
+    before, ahead = deque[Frame](maxlen=reach), deque[tuple[Frame, bool]]()
+
+    def first() -> tuple[Source, bool]:
+        frame, cut = ahead.popleft()
+        if cut:
+            before.clear()
+        after = (other for other, _ in takewhile(lambda item: not item[1], ahead))
+        sides = (reversed(before), after)
+        beside = tuple(Neighbour(other, far) for side in sides for far, other in enumerate(side, 1))
+        before.append(frame)
+        return Source(frame, beside), cut
+
+    for item in marked:
+        ahead.append(item)
+        if len(ahead) > reach:
+            yield first()
+    while ahead:
+        yield first()
 
 
 def sample(parts: Iterable[Group], every: int) -> Iterator[Group]:

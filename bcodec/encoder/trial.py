@@ -36,10 +36,14 @@ class CodedFrame(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's."""
+    """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
+
+    `source` is the picture that the networks see; loop filters and quality are by the original, `frame`.
+    """
 
     slot: Slot
     frame: Frame
+    source: Frame
     qp: int
     chroma_offset: int = 0
 
@@ -59,7 +63,7 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple
     symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
     analyst = Analyst(
         networks.intra if task.slot.intra else networks.bframe,
-        to_tensor(frame).to(networks.device),
+        to_tensor(task.source).to(networks.device),
         effort,
         frame if effort.loop_filter else None,
         # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).

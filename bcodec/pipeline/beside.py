@@ -57,7 +57,7 @@ class UnitXpsnr:
         """Measure one trial."""
         if unit[0].start != self.start:
             self.start, self.before = unit[0].start, self.sources[-XPSNR_MEMORY:]
-            self.sources = [frame for group in unit for frame in group.frames]
+            self.sources = [source.frame for group in unit for source in group.frames]
         self.filters.begin(self.before)
         total = 0.0
         for source, frame in zip(self.sources, sorted(coded, key=_poc), strict=True):

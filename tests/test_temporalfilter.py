@@ -1,0 +1,163 @@
+"""The temporal filter takes noise away and nothing else, and gives the same picture wherever it runs."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from clips import flat, moving, noise
+
+from bcodec.codec import FrameCodec
+from bcodec.dpb import DecodedPictureBuffer
+from bcodec.encoder.effort import PRESETS
+from bcodec.encoder.encode import Settings, code_groups, split
+from bcodec.encoder.group import GroupCoder
+from bcodec.encoder.groups import groups, sources
+from bcodec.encoder.resume import go_on
+from bcodec.encoder.temporalfilter import REACH, Source, align, filtered, samples
+from bcodec.encoder.trial import Task, code_frame
+from bcodec.errors import CodecError
+from bcodec.frame import DEPTH, Frame, picture_hash
+from bcodec.gop import intra_anchor
+from bcodec.metrics import Quality
+from bcodec.networks import Networks
+
+WIDTH, HEIGHT, STEP = 72, 44, 16.0
+PINNED = 4148561887  # hash of a filtered picture
+FAST = PRESETS["fast"]
+FILTERED = Settings(8, 2, 2, scene_cut=False, preset="fast", temporal_filter=True)
+
+
+def source(frames: list[Frame], place: int) -> Source:
+    """A frame with its neighbours."""
+    return [each for each, _ in sources(((frame, False) for frame in frames), REACH)][place]
+
+
+def same(one: Frame, other: Frame) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+@pytest.mark.parametrize("layer", range(4))
+def test_what_stands_still_stays_as_it_is(layer: int) -> None:
+    frames = moving(5, WIDTH, HEIGHT, speed=0)
+    assert same(filtered(source(frames, 2), STEP, layer), frames[2])
+
+
+def test_noise_is_removed_from_luma_and_chroma() -> None:
+    clean, grainy = (moving(5, WIDTH, HEIGHT, speed=2, grain=grain) for grain in (0, 3))
+    before = Quality.of(clean[2].planes, grainy[2].planes)
+    after = Quality.of(clean[2].planes, filtered(source(grainy, 2), STEP, 0).planes)
+    assert all(a > b + 1 for a, b in zip(after.planes, before.planes, strict=True))
+
+
+def test_the_finer_the_step_and_the_deeper_the_layer_the_less_is_filtered() -> None:
+    grainy = source(moving(5, WIDTH, HEIGHT, grain=3), 2)
+
+    def moved(step: float, layer: int) -> float:
+        luma = filtered(grainy, step, layer).y
+        return float(np.abs(luma.astype(int) - grainy.frame.y).mean())
+
+    assert moved(32, 0) > moved(8, 0) > moved(4, 0) > moved(3, 0) == 0
+    assert moved(32, 0) > moved(32, 1) > moved(32, 2) > moved(32, 3) == 0
+
+
+def test_pictures_are_aligned_along_motion() -> None:
+    frames = moving(2, 128, 128, speed=4)
+    inside = slice(16, -16)
+    for plane, aligned in zip(frames[0].planes, align(frames[0], frames[1]), strict=True):
+        assert np.array_equal(aligned[inside, inside], plane[inside, inside])
+
+
+def test_pictures_of_ten_bits_are_filtered_as_those_of_eight() -> None:
+    grainy = moving(5, WIDTH, HEIGHT, grain=3)
+    shallow, deep = (filtered(source([f.at_depth(bits) for f in grainy], 2), STEP, 0) for bits in (8, 10))
+    assert deep.bit_depth == 10
+    for plane, own, before in zip(deep.planes, shallow.planes, grainy[2].planes, strict=True):
+        assert np.abs(plane / 4 - own).mean() < 0.3 < np.abs(own.astype(int) - before).mean()
+
+
+def test_between_the_highest_samples_is_none_higher() -> None:
+    assert samples(torch.tensor([254.25, 255.75]), 8).tolist() == [254, 255]
+    assert samples(torch.tensor([1021.0, 1023.0]), 10).tolist() == [1021, 1023]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 65)])
+def test_any_size_is_filtered(size: tuple[int, int]) -> None:
+    frames = noise(3, *size)
+    assert filtered(source(frames, 1), STEP, 0).y.shape == frames[1].y.shape
+
+
+def test_the_picture_is_pinned_on_any_number_of_threads() -> None:
+    grainy = source(moving(5, WIDTH, HEIGHT, grain=3), 2)
+    threads, found = torch.get_num_threads(), []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        found.append(picture_hash(filtered(grainy, STEP, 0)))
+    torch.set_num_threads(threads)
+    assert found == [PINNED, PINNED]
+
+
+def test_a_scene_has_no_neighbours_beyond_its_cuts() -> None:
+    frames = flat(range(10, 19), 16, 16)
+    marked = [(frame, place in (3, 5)) for place, frame in enumerate(frames)]
+    beside = [[frames.index(near.frame) for near in each.beside] for each, _ in sources(marked, 2)]
+    assert beside == [[1, 2], [0, 2], [1, 0], [4], [3], [6, 7], [5, 7, 8], [6, 5, 8], [7, 6]]
+    for each, _ in sources(marked, 2):
+        place = frames.index(each.frame)
+        assert all(far == abs(frames.index(near) - place) for near, far in each.beside)
+
+
+def test_groups_know_neighbours_beyond_their_ends() -> None:
+    frames = moving(9, WIDTH, HEIGHT)
+    _, first, second = groups(frames, 4, 4, scene_cut=False, temporal_filter=True)
+    assert first.frames[-1] == second.past
+    assert [near.distance for near in first.frames[-1].beside] == [1, 2] * 2
+    assert all(not each.beside for part in groups(frames, 4, 4, scene_cut=False) for each in part.frames)
+
+
+def test_a_closed_group_holds_few_frames_but_its_own(tiny_networks: Networks) -> None:
+    frames = moving(13, 40, 24)
+    _, _, middle, _ = groups(frames, 4, 4, scene_cut=False, temporal_filter=True)
+    kept = GroupCoder(tiny_networks, FAST).close(middle, 8).group
+    assert [source.frame for source in kept.frames] == [source.frame for source in middle.frames]
+    held = [kept.past, *kept.frames]
+    pictures = {id(near.frame) for each in held if each for near in each.beside}
+    assert pictures == {id(frame) for frame in frames[3:10]}  # and one before and behind for their neighbours
+
+
+def test_presets_say_what_is_filtered_unless_settings_do() -> None:
+    assert [Settings(preset=preset).filtered for preset in PRESETS] == [False, True, True]
+    for filtering in (True, False):
+        assert all(Settings(preset=p, temporal_filter=filtering).filtered == filtering for p in PRESETS)
+
+
+def test_quality_is_told_by_the_source_as_it_was(tiny_networks: Networks) -> None:
+    frames = moving(3, 40, 24, grain=3)
+    for coded in code_groups(split(frames, FILTERED), 8, tiny_networks, FAST, pictures=True):
+        assert coded.picture
+        assert coded.quality == Quality.of(frames[coded.packet.header.poc].planes, coded.picture.planes)
+
+
+def test_an_encode_that_was_ended_goes_on_with_the_same_bytes(tiny_networks: Networks) -> None:
+    frames = moving(7, 40, 24, grain=3)
+    code = partial(code_groups, qp=8, networks=tiny_networks, preset=FAST)
+    whole = [coded.packet for coded in code(split(frames, FILTERED))]
+    kept = iter(whole[:6])
+    going = [each.packet for each in go_on(split(frames, FILTERED), kept, 8, tiny_networks, FAST, code)]
+    assert going == whole
+    other = split(frames, replace(FILTERED, temporal_filter=False))
+    with pytest.raises(CodecError, match="other settings"):
+        list(go_on(other, iter(whole[:6]), 8, tiny_networks, FAST, code))
+
+
+def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Networks) -> None:
+    frames = moving(3, 40, 24, grain=3)
+    packet = next(iter(code_groups(split(frames, FILTERED), 8, tiny_networks, FAST))).packet
+    luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=True)
+    seen = filtered(source(frames, 0), luma / (1 << DEPTH - 8), 0)
+    assert not same(seen, frames[0])
+    task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp)
+    codec = FrameCodec(tiny_networks, 40, 24)
+    coded, _ = code_frame(codec, DecodedPictureBuffer(), task, FAST.effort)
+    assert coded.packet == packet
