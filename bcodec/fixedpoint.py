@@ -24,6 +24,7 @@ from bcodec import int8
 from bcodec.errors import InexactDevice, InexactWeights
 
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
+BYTE = 8  # bits
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
 
 
@@ -118,9 +119,19 @@ def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
 
 def to_bytes(x: Tensor, grid: Grid) -> Tensor:
     """`x` [..] on a grid of eight bits, as bytes counted from its smallest value; without gradients."""
-    # The last byte of 1.5 * 2^(23 - frac) + x counts steps of 2^-frac.
+    return _steps(x, grid).to(torch.uint8)
+
+
+def to_two_bytes(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """`x` [..] on a grid of up to sixteen bits: its lower and higher bytes, counted as in `to_bytes`."""
+    steps = _steps(x, grid)
+    return steps.to(torch.uint8), (steps >> BYTE).to(torch.uint8)
+
+
+def _steps(x: Tensor, grid: Grid) -> Tensor:
+    # The last bits of 1.5 * 2^(23 - frac) + x count steps of 2^-frac.
     magic = math.ldexp(1.5, 23 - grid.frac) - grid.low
-    return x.clamp(grid.low, grid.high).add_(magic).view(torch.int32).to(torch.uint8)
+    return x.clamp(grid.low, grid.high).add_(magic).view(torch.int32)
 
 
 def from_bytes(x: Tensor, grid: Grid) -> Tensor:
@@ -170,8 +181,9 @@ class Conv2d(nn.Module):
     """Convolution with bias on dyadic weights, then (optionally) a residual and a leaky ReLU, then one snap.
 
     Input [B, C_in, H, W] on `grid_in`, output [B, C_out, H / stride, W / stride] on `grid_out`; zero padding
-    of kernel // 2. The residual must be on a grid no finer than the accumulator's. A layer `in_bytes` rounds
-    what enters it to a grid of eight bits, and may be given it as bytes.
+    of kernel // 2. The residual must be on a grid no finer than the accumulator's. A layer `in_bytes` has
+    weights of eight bits, and rounds what enters it to a grid: of eight bits, and may then be given bytes,
+    or of up to sixteen, which are two bytes.
     """
 
     exponent: Tensor | None  # [C_out], of the frozen weights' steps
@@ -210,18 +222,23 @@ class Conv2d(nn.Module):
         return *in_steps(self.weight, self.bias, self.grid_in, exponent), exponent
 
     def in_bytes(self, grid: Grid) -> None:
-        """Round what enters to a grid of eight bits from now on; weights are no longer fixed, but rounded."""
+        """Round weights and what enters from now on; weights are no longer fixed."""
         self.grid_in, self.sums = grid, INT8
         self.frozen = self.exponent = None
 
     @property
-    def takes_bytes(self) -> bool:
-        """Whether what enters is rounded to eight bits."""
+    def is_in_bytes(self) -> bool:
+        """Whether int8 kernels may do it."""
         return self.sums == INT8
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether what enters may be bytes."""
+        return self.is_in_bytes and self.grid_in.bits == BYTE
 
     def residual_units(self) -> int:
         """The largest residual, in the input's units: only between grids of one range is there one."""
-        alike = self.takes_bytes or self.grid_in.low == self.grid_out.low
+        alike = self.is_in_bytes or self.grid_in.low == self.grid_out.low
         return int(math.ldexp(-self.grid_out.low, self.grid_in.frac)) if alike else 0
 
     def integers(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -249,7 +266,7 @@ class Conv2d(nn.Module):
 
     def _fix_operands(self) -> None:
         """Cast the fixed weights to the precision that is exact where they are."""
-        self.__dict__.pop("_packed", None)
+        self.__dict__.pop("_kernel", None)
         device = self.weight.device
         precision = torch.float64 if self.sums == FLOAT64 else exact_precision(device.type)
         weight = self.weight.detach().to(device, precision, memory_format=torch.channels_last)
@@ -264,16 +281,28 @@ class Conv2d(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled and copied: oneDNN's own weights cannot be, and are made again."""
-        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+        return {name: value for name, value in self.__dict__.items() if name != "_kernel"}
 
     @cached_property
-    def _packed(self) -> int8.Packed | None:
-        """The fixed weights as int8 kernels take them; None where these would not be exact, or not pay."""
+    def _kernel(self) -> Callable[[Tensor], Tensor] | None:
+        """What sums by int8 kernels, with the fixed weights; None where that is not exact, or does not pay."""
         if self.groups > 1:
             return None
         weight, bias, exponent = self.integers()
-        unit = torch.exp2(-exponent - self.grid_in.frac)
-        return int8.pack(weight, bias, unit, self.stride, -self.grid_in.lowest)
+        unit, zero = torch.exp2(-exponent - self.grid_in.frac), -self.grid_in.lowest
+        if self.takes_bytes:
+            one = int8.pack(weight, bias, unit, self.stride, zero)
+            return one and (lambda x: one(x if x.dtype is torch.uint8 else to_bytes(x, self.grid_in)))
+        low = int8.pack(weight, bias, unit, self.stride, zero & int8.LARGEST)
+        high = int8.pack(weight, torch.zeros_like(bias), unit * (1 << BYTE), self.stride, zero >> BYTE)
+        if low is None or high is None or int8.LARGEST * weight.abs().flatten(1).sum(1).max() >= int8.EXACT:
+            return None
+
+        def both(x: Tensor) -> Tensor:
+            lower, higher = to_two_bytes(x, self.grid_in)
+            return low(lower).add_(high(higher))
+
+        return both
 
     def operands(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias to convolve with: frozen, rounded anew, or (bfloat16 is as coarse) not rounded."""
@@ -299,9 +328,9 @@ class Conv2d(nn.Module):
 
     def _sums(self, x: Tensor) -> Tensor:
         """What is summed, [B, C_out, H / stride, W / stride], by whatever is exact and fastest."""
-        if self.takes_bytes:
-            if self.exponent is not None and int8.serves(x) and self._packed is not None:
-                return self._packed(x if x.dtype is torch.uint8 else to_bytes(x, self.grid_in))
+        if self.is_in_bytes:
+            if self.exponent is not None and int8.serves(x) and self._kernel is not None:
+                return self._kernel(x)
             known = x.dtype is torch.uint8
             x = from_bytes(x, self.grid_in) if known else snap(x.clone(), self.grid_in)
         weight, bias = self.operands(x)

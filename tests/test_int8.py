@@ -19,6 +19,7 @@ from bcodec.networks.layers import ResBlock, entering
 from bcodec.train.eightbits import best_grid, round_inputs, watched
 
 GRIDS = (Grid(6, 8, 32), Grid(5, 8, 0), Grid(4, 8, 128), Grid(7, 8, 160))
+WIDE = (FINE, Grid(7, 11, 700))  # in two bytes
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def features(channels: int, height: int = 17, width: int = 23) -> Tensor:
     return snap(x, FINE).contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", [*GRIDS, *WIDE])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (1, 1), (3, 2)])
 def test_kernels_give_the_bits_of_float32(
     monkeypatch: pytest.MonkeyPatch, grid: Grid, kernel: int, stride: int
@@ -50,17 +51,20 @@ def test_kernels_give_the_bits_of_float32(
     layer = frozen(Conv2d(24, 40, kernel, stride, activation=True, grid_out=FINE), grid)
     x = features(24)
     given = layer(x)
-    if layer._packed is None:
+    if layer._kernel is None:
         pytest.skip("no exact int8 kernels here")
     monkeypatch.setattr(int8, "_available", lambda: False)
     assert torch.equal(given, layer(x))
     assert given.abs().max() > 1
 
 
-def test_a_residual_block_gives_the_bits_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("first", "second"), [(GRIDS[0], GRIDS[1]), (WIDE[0], WIDE[0]), (WIDE[0], GRIDS[0])])
+def test_a_residual_block_gives_the_bits_of_float32(
+    monkeypatch: pytest.MonkeyPatch, first: Grid, second: Grid
+) -> None:
     block = ResBlock(32, FINE)
-    frozen(block.conv1, GRIDS[0])
-    frozen(block.conv2, GRIDS[1])
+    frozen(block.conv1, first)
+    frozen(block.conv2, second)
     x = features(32)
     given = block(x)
     monkeypatch.setattr(int8, "_available", lambda: False)
@@ -80,7 +84,7 @@ def test_parts_enter_a_layer_as_they_do_together(monkeypatch: pytest.MonkeyPatch
 def test_kernels_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(int8, "exact", lambda shape: False)
     layer = frozen(Conv2d(24, 8), GRIDS[0])
-    assert layer._packed is None
+    assert layer._kernel is None
     assert torch.equal(layer(features(24)), layer(snap(features(24), GRIDS[0])))
 
 

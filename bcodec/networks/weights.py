@@ -5,7 +5,7 @@
 | NAME.weight      | int16 | C_out, C_in, k, k   | convolution weights in steps of 2^-exponent               |
 | NAME.exponent    | int8  | C_out               | of each output channel                                    |
 | NAME.bias        | int32 | C_out               | in units of the accumulator, 2^-(exponent + frac of input)|
-| NAME.grid        | int16 | 2                   | of a layer in bytes: frac, and how many are below zero    |
+| NAME.grid        | int16 | 3                   | of a layer in bytes: frac, bits, how many are below zero  |
 | NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14               |
 | NAME.offsets     | int32 | 64, C               | scale offsets by qp, in sixteenths of a table index       |
 | NAME.mean, scale | int32 | Z                   | of the hyper-latent, in units of 2^-6                     |
@@ -48,8 +48,9 @@ def to_arrays(net: nn.Module) -> Arrays:
             arrays[f"{name}.weight"] = weight.to("cpu", torch.int16).numpy()
             arrays[f"{name}.bias"] = bias.to("cpu", torch.int32).numpy()
             arrays[f"{name}.exponent"] = exponent.to("cpu", torch.int8).numpy()
-            if module.takes_bytes and module.groups == 1:
-                arrays[f"{name}.grid"] = np.array([module.grid_in.frac, -module.grid_in.lowest], np.int16)
+            if module.is_in_bytes and module.groups == 1:
+                grid = module.grid_in
+                arrays[f"{name}.grid"] = np.array([grid.frac, grid.bits, -grid.lowest], np.int16)
         elif isinstance(module, QStep):
             table, offsets = module.integers()
             arrays[f"{name}.table"] = table.to("cpu", torch.int32).numpy()
@@ -74,8 +75,7 @@ def from_arrays(net: nn.Module, arrays: Arrays) -> None:
         if isinstance(module, Conv2d):
             c_out = module.weight.shape[:1]
             if f"{name}.grid" in arrays:
-                frac, below = (int(number) for number in tensor(f"{name}.grid", (2,)))
-                module.in_bytes(Grid(frac, 8, below))
+                module.in_bytes(Grid(*(int(number) for number in tensor(f"{name}.grid", (3,)))))
             module.freeze(
                 tensor(f"{name}.weight", module.weight.shape),
                 tensor(f"{name}.bias", c_out),

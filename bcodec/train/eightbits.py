@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from bcodec.fixedpoint import INT8, Conv2d, Grid, convolve, in_steps, snap, weight_steps
 
-# Layers that most multiply-accumulates are in, and where eight bits are enough.
+# Layers that most multiply-accumulates are in, and where eight bits are enough; of WIDE for the weights only.
 ENOUGH = re.compile(
     r"synthesis\.(level|up|inject|tail|aligned)|refine|reference\.level|analysis\.(level|down)"
-    r"|fusions.*(mix|hidden|query)"
+    r"|fusions.*(mix|hidden|query)|prior\.merge|temporal\."
+    r"|(intra|bframe)\.hyperprior\.(analysis\.[123]|synthesis)"
 )
+WIDE = re.compile(r"synthesis\.level1")
 FRACS, BELOW = range(3, 9), range(0, 161, 16)  # of grids that are tried
 SAMPLES, SIDE = 48, 16  # excerpts that are kept for each layer, at most, and positions a side of each
 
@@ -76,7 +78,7 @@ def round_inputs(net: nn.Module, samples: dict[str, list[Tensor]]) -> None:
     """Let layers round what enters them, if there are samples [1, C, h, w]; weights are rounded anew."""
     for name, layer in _layers(net):
         if samples[name]:
-            layer.in_bytes(best_grid(layer, samples[name]))
+            layer.in_bytes(layer.grid_in if WIDE.search(name) else best_grid(layer, samples[name]))
 
 
 def _layers(net: nn.Module) -> list[tuple[str, Conv2d]]:
