@@ -104,7 +104,7 @@ class CodedVideo:
         time = self.header.video.time(poc, packet.delay)
         if self._begin is None:
             self._begin = max(self.start, poc)
-        if poc >= self._begin:
+        if poc >= self.start:
             self._times[poc] = time
         if poc == self._begin and self.start:
             self.side_data.begin_at(origin + time, back=time)
