@@ -23,14 +23,14 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 8          | finer weights, latents, features of the synthesis, predictions and decoded residuals |
 | 9          | payloads without bytes that say nothing; later, with other weights: OBMC, chroma's own qp |
 | 10         | the precision of vectors is coded for each frame |
-| 11         | pictures have ten bits inside: what refers to them sees quarters of an 8-bit level |
+| 11         | ten bits inside: references have quarters of an 8-bit level; most layers in bytes; lean segments |
 """
 
 FORMAT_VERSION = 4
 ARITHMETIC_VERSION = 11
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (4, 11, "9ff3376bb4580136")}
+RELEASES = {"0.1.0": (4, 11, "649433430f52eae4")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:
