@@ -54,11 +54,22 @@ class Decoded(NamedTuple):
 
 
 class FrameCodec:
-    """Codes frames of one size and depth, either way: the one path that encoder and decoder share."""
+    """Codes frames of one size and depth, either way: the one path that encoder and decoder share.
 
-    def __init__(self, networks: Networks, width: int, height: int, bit_depth: int = 8) -> None:
+    `shown_depth`: bits of a sample that a decoder shows (None: those that are coded).
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        width: int,
+        height: int,
+        bit_depth: int = 8,
+        shown_depth: int | None = None,
+    ) -> None:
         self.networks, self.tables = networks, Tables(networks.tables)
-        self.width, self.height, self.bit_depth = width, height, bit_depth
+        self.width, self.height = width, height
+        self.bit_depth, self.shown_depth = bit_depth, shown_depth or bit_depth
         rows, columns = (aligned(side) // LATENT_PITCH for side in (height, width))
         self.latent_size = rows, columns
 
@@ -130,6 +141,8 @@ class FrameDecoder:
                 raise EntropyError("the decoded picture is not the one that was encoded (hash differs)")
         except (EntropyError, MissingReference, BitstreamError) as error:
             return Lost(packet.header, CodecError(f"frame {packet.header.poc}: {error}"))
+        if self._codec.shown_depth != self._codec.bit_depth:
+            return decoded._replace(frame=decoded.picture.at_depth(self._codec.shown_depth))
         return decoded
 
     def keep(self, outcome: Decoded | Lost) -> None:

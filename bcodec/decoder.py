@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from bcodec.bitstream import (
@@ -38,14 +39,19 @@ class Gap(NamedTuple):
 
 
 def decode(
-    packets: Iterable[Packet | AuxiliaryPacket], header: SequenceHeader, networks: Networks
+    packets: Iterable[Packet | AuxiliaryPacket],
+    header: SequenceHeader,
+    networks: Networks,
+    *,
+    bit_depth: int | None = None,
 ) -> Iterator[Frame]:
     """Frames in display order, from the first I frame on; B frames that lead it in display order are dropped.
 
-    Auxiliary packets are passed over. Raises CodecError, which names the frame, after everything before the
-    damage has been yielded; a BitstreamError of `packets` passes through in the same way.
+    `bit_depth`: 8 or 10 (None: that of the header); all files are decoded in ten bits. Auxiliary packets are
+    passed over. Raises CodecError, which names the frame, after everything before the damage has been
+    yielded; a BitstreamError of `packets` passes through in the same way.
     """
-    return (picture.frame for picture in decode_part(packets, header, networks))
+    return (picture.frame for picture in decode_part(packets, header, networks, bit_depth=bit_depth))
 
 
 def decode_part(
@@ -56,13 +62,14 @@ def decode_part(
     start: int = 0,
     count: int | None = None,
     jobs: int = 1,
+    bit_depth: int | None = None,
 ) -> Generator[DecodedFrame, None, None]:
     """What `decode` gives, of `count` frames (None: all) from poc `start` on, each with its poc.
 
     No more is decoded than these need, by `jobs` processes; close it to end them at once. Raises what
     `decode` raises, in the same places, and ProcessKilled.
     """
-    with closing(_in_coding_order(packets, header, networks, start, count, jobs)) as outcomes:
+    with closing(_in_coding_order(packets, header, networks, start, count, jobs, bit_depth)) as outcomes:
         yield from strictly_in_display_order(outcomes, header, _wanted(start, count))
 
 
@@ -74,13 +81,14 @@ def decode_around_damage(
     start: int = 0,
     count: int | None = None,
     jobs: int = 1,
+    bit_depth: int | None = None,
 ) -> Generator[DecodedFrame | Gap, None, None]:
     """What `decode_part` gives, and where frames are lost a Gap, and those behind it.
 
     `packets` may raise BitstreamError and go on, or give such errors. Raises CodecError for a header that
     cannot be decoded, and ProcessKilled.
     """
-    with closing(_in_coding_order(packets, header, networks, start, count, jobs)) as outcomes:
+    with closing(_in_coding_order(packets, header, networks, start, count, jobs, bit_depth)) as outcomes:
         yield from in_display_order(outcomes, header, _wanted(start, count))
 
 
@@ -91,14 +99,16 @@ def _in_coding_order(
     start: int,
     count: int | None,
     jobs: int,
+    bit_depth: int | None,
 ) -> Generator[Outcome, None, None]:
     check_header(header, networks)
     video = header.video
+    open_codec = partial(FrameCodec, networks, video.width, video.height, video.bit_depth, bit_depth)
     wanted = needed(from_first_i_frame(with_damage(packets)), start, count)
     if jobs == 1:
-        yield from decode_alone(wanted, FrameCodec(networks, video.width, video.height, video.bit_depth))
+        yield from decode_alone(wanted, open_codec())
     else:
-        with closing(decode_in_parallel(wanted, networks, video, header.gop_size, jobs)) as outcomes:
+        with closing(decode_in_parallel(wanted, open_codec, header.gop_size, jobs)) as outcomes:
             yield from outcomes
 
 

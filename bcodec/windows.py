@@ -21,12 +21,11 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 
-from bcodec.bitstream import FrameType, Packet, VideoFormat
+from bcodec.bitstream import FrameType, Packet
 from bcodec.codec import Decoded, FrameCodec, FrameDecoder, Lost
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.errors import MissingReference
 from bcodec.frame import Frame
-from bcodec.networks import Networks
 from bcodec.processes import in_processes
 
 
@@ -48,19 +47,18 @@ def decode_alone(coded: Iterable[Packet | Decoded | Lost], codec: FrameCodec) ->
 
 def decode_in_parallel(
     packets: Iterable[Packet | Lost],
-    networks: Networks,
-    video: VideoFormat,
+    open_codec: Callable[[], FrameCodec],
     gop_size: int,
     jobs: int,
 ) -> Generator[Outcome, None, None]:
     """What `decode_alone` gives, computed by `jobs` processes beside this one, which decodes anchors.
 
+    `open_codec` can be pickled: each process has a codec of its own.
     Tasks are of at least `gop_size` frames, and `jobs` + 1 of them are held. Raises
     ProcessKilled where a process dies. Close it to end the processes at once.
     """
-    codec = FrameCodec(networks, video.width, video.height, video.bit_depth)
-    split = Windows(packets, codec, gop_size)
-    with closing(in_processes(partial(_worker, networks, video), split.tasks(), jobs)) as results:
+    split = Windows(packets, open_codec(), gop_size)
+    with closing(in_processes(partial(_worker, open_codec), split.tasks(), jobs)) as results:
         for result in results:
             inside = iter(result)
             for outcome in split.places.popleft():
@@ -190,8 +188,8 @@ def _outcome(outcome: Decoded | Lost) -> Outcome:
     return outcome if isinstance(outcome, Lost) else DecodedFrame(outcome.header.poc, outcome.frame)
 
 
-def _worker(networks: Networks, video: VideoFormat) -> Callable[[Task], list[Outcome]]:
-    return partial(_decode_task, FrameCodec(networks, video.width, video.height, video.bit_depth))
+def _worker(open_codec: Callable[[], FrameCodec]) -> Callable[[Task], list[Outcome]]:
+    return partial(_decode_task, open_codec())
 
 
 def _decode_task(codec: FrameCodec, task: Task) -> list[Outcome]:

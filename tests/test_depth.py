@@ -148,6 +148,21 @@ def test_decode_writes_all_ten_bits(
     assert run("verify", deep_coded, *QUICK).status == 0
 
 
+@pytest.mark.parametrize("how", [("--jobs", 1), ("--jobs", 2), ("--jobs", 1, "--strict")])
+def test_all_is_decoded_in_ten_bits_whatever_is_written(
+    run: Command, deep_coded: Path, coded: Path, tiny_networks: Networks, tmp_path: Path, how: tuple[Any, ...]
+) -> None:
+    options = (*QUICK, *how)
+    assert run("decode", deep_coded, "-o", tmp_path / "8.y4m", "--bit-depth", 8, *options).status == 0
+    rounded = [frame.at_depth(8) for frame in decoded(deep_coded, tiny_networks)]
+    assert pictures(tmp_path / "8.y4m") == bytes_of(rounded)
+    assert run("decode", coded, "-o", tmp_path / "10.y4m", "--bit-depth", 10, *options).status == 0
+    with VideoReader(tmp_path / "10.y4m") as reader:
+        deep = list(reader)
+    assert bytes_of([frame.at_depth(8) for frame in deep]) == bytes_of(decoded(coded, tiny_networks))
+    assert np.any(deep[1].y & 3)
+
+
 def test_a_depth_is_chosen(run: Command, clip: Path, deep_clip: Path, tmp_path: Path) -> None:
     rounded = write(tmp_path / "rounded.y4m", [f.at_depth(8) for f in deepened(moving(COUNT, WIDTH, HEIGHT))])
     raised = write(tmp_path / "raised.y4m", [f.at_depth(10) for f in moving(COUNT, WIDTH, HEIGHT)])

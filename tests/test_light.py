@@ -17,7 +17,7 @@ from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import BitstreamError
 from bcodec.frame import Frame
-from bcodec.video import VideoReader
+from bcodec.video import VideoReader, VideoWriter
 
 # BT.2020 and D65, 0.005 to 1000 cd/m2; content up to 1000 cd/m2, pictures up to 400.
 HDR10 = Light((35400, 14600, 8500, 39850, 6550, 2300, 15635, 16450), 10_000_000, 50, 1000, 400)
@@ -95,6 +95,31 @@ def test_h265_says_it_in_its_own_messages(tmp_path: Path) -> None:
     assert light_in(tmp_path / "bare.hevc") == HDR10
 
 
+COLOURS = "the primaries, transfer and matrix of the colours"
+GRADED = "what light the film was graded for"
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize(
+    ("ending", "light", "transfer", "lost"),
+    [
+        ("y4m", HDR10, 2, GRADED),
+        ("y4m", Light(max_cll=1000), 16, f"{COLOURS}, nor {GRADED}"),
+        ("yuv", Light(), 16, COLOURS),
+        ("yuv", Light(), 2, ""),
+        ("y4m", Light(), 1, ""),  # as most video is: players guess it
+        ("mkv", HDR10, 16, ""),
+        ("mp4", HDR10, 16, ""),
+    ],
+)
+def test_what_planes_cannot_say_is_told(
+    tmp_path: Path, ending: str, light: Light, transfer: int, lost: str, bits: int
+) -> None:
+    shown = replace(format_of(pictures(bits)[0]), colour_transfer=transfer)
+    with VideoWriter(tmp_path / f"clip.{ending}", shown, side_data=beside(light)) as writer:
+        assert writer.notices == ([f"{ending} cannot say {lost}; mkv and mp4 can"] if lost else [])
+
+
 @pytest.mark.parametrize("ending", ["mkv", "mp4"])
 @pytest.mark.parametrize("light", [EXTREME, Light((0,) * 7 + (1,), 0, 1), Light(max_fall=1)])
 def test_hostile_light_does_not_keep_the_pictures_from_coming(
@@ -115,6 +140,8 @@ def test_commands_keep_it_and_tell_it(run: Command, tmp_path: Path) -> None:
     for ending in ("mkv", "mp4"):
         assert run("decode", coded, "-o", tmp_path / f"out.{ending}", *QUICK).status == 0
         assert light_in(tmp_path / f"out.{ending}") == HDR10
+    told = run("decode", coded, "-o", tmp_path / "out.y4m", *QUICK).err
+    assert f"bcodec: y4m cannot say {GRADED}; mkv and mp4 can\n" in told
 
 
 def test_pictures_without_it_say_nothing(run: Command, clip: Path, coded: Path) -> None:

@@ -36,6 +36,11 @@ from bcodec.pipeline.tally import in_frames
     type=click.Choice(["mkv", "mp4", "y4m", "yuv"]),
     help="What to write, whatever the name of OUT ends in.",
 )
+@click.option(
+    "--bit-depth",
+    type=click.Choice(["8", "10"]),
+    help="Bits of a sample that are written: all is decoded in 10.  [default: those that were coded]",
+)
 @arguments.fps
 @arguments.streams
 @click.option("--strict", is_flag=True, help="Stop at the first damage, instead of going on behind it.")
@@ -47,6 +52,7 @@ def decode(
     inputs: tuple[str, ...],
     target: str | None,
     kind: str | None,
+    bit_depth: str | None,
     fps: Fraction | None,
     no_audio: bool,
     no_subtitles: bool,
@@ -83,7 +89,15 @@ def decode(
         networks = arguments.networks(device, threads)
         with Progress() as progress:
             done = decode_file(
-                coded, path, kind, networks, frame_rate=fps, jobs=jobs, strict=strict, follow=progress
+                coded,
+                path,
+                kind,
+                networks,
+                frame_rate=fps,
+                bit_depth=int(bit_depth) if bit_depth else None,
+                jobs=jobs,
+                strict=strict,
+                follow=progress,
             )
     if done.damage:
         where = " before the damage" if done.ended else ""

@@ -37,6 +37,7 @@ def decode_file(
     networks: Networks,
     *,
     frame_rate: Fraction | None = None,
+    bit_depth: int | None = None,
     jobs: int | None = 1,
     strict: bool = False,
     follow: Follow = unwatched,
@@ -44,6 +45,7 @@ def decode_file(
     """Write the pictures, and what lies beside them, to the video at `path`, of a `kind` as in VideoWriter.
 
     `frame_rate`, in Hz: the pictures are written at this constant rate instead of at their times.
+    `bit_depth`: they are written in 8 or 10 bits (None: as they were coded).
     `jobs`: processes that decode at the same time, None for as many as help.
     Frames that are lost by damage are told, each gap in a line, and left out; if `strict`, nothing comes
     behind the first. Raises Unreadable if no frame came, VideoError, and ProcessKilled.
@@ -55,13 +57,15 @@ def decode_file(
     video = coded.header.video
     if frame_rate:
         video = replace(video, frame_rate=frame_rate, time_base=1 / frame_rate)
+    if bit_depth:
+        video = replace(video, bit_depth=bit_depth)
     with VideoWriter(path, video, kind, coded.side_data) as writer:
         tally = Tally(coded.header.video, coded.total, follow)
         for notice in writer.notices:
             log.warning(notice)
         told = len(writer.notices)
         try:
-            parts = decode(coded, coded.counted(tally), networks, jobs, coded.frames)
+            parts = decode(coded, coded.counted(tally), networks, jobs, coded.frames, bit_depth)
             with closing(parts) as decoded:
                 for picture in decoded:
                     if isinstance(picture, Gap):

@@ -20,14 +20,18 @@ def pictures(
     networks: Networks,
     jobs: int | None,
     count: int | None,
+    bit_depth: int | None = None,
 ) -> Generator[DecodedFrame, None, None]:
     """Decode `packets`, those of `coded`, of which `count` frames are wanted at most (None: all).
 
-    `jobs`: how many processes, None for as many as help. Raises what `decode_part` raises, and UsageError for
-    several on a device that they cannot share. Close it to end them at once.
+    `bit_depth` as for `decode`. `jobs`: how many processes, None for as many as help. Raises what
+    `decode_part` raises, and UsageError for several on a device that they cannot share. Close it to end them
+    at once.
     """
     jobs = _jobs(coded, networks, jobs, count)
-    parts = decode_part(packets, coded.header, networks, start=coded.start, count=count, jobs=jobs)
+    parts = decode_part(
+        packets, coded.header, networks, start=coded.start, count=count, jobs=jobs, bit_depth=bit_depth
+    )
     with closing(parts) as decoded:
         yield from decoded
 
@@ -38,10 +42,13 @@ def pictures_around_damage(
     networks: Networks,
     jobs: int | None,
     count: int | None,
+    bit_depth: int | None = None,
 ) -> Generator[DecodedFrame | Gap, None, None]:
     """What `pictures` gives, and where frames are lost a Gap, and those behind it."""
     jobs = _jobs(coded, networks, jobs, count)
-    parts = decode_around_damage(packets, coded.header, networks, start=coded.start, count=count, jobs=jobs)
+    parts = decode_around_damage(
+        packets, coded.header, networks, start=coded.start, count=count, jobs=jobs, bit_depth=bit_depth
+    )
     with closing(parts) as decoded:
         yield from decoded
 

@@ -20,6 +20,7 @@ NO_RATE = f"the input does not say its frame rate: taken as {FALLBACK_RATE} fps"
 INTERLACED = "is interlaced, which is not supported; --deinterlace makes frames of its fields"
 
 LIMITED, FULL = 1, 2  # colour ranges, in FFmpeg's numbers
+UNKNOWN_COLOUR = 2  # in numbers of H.273
 
 av.logging.set_level(None)  # what matters is said by VideoError; FFmpeg says more, on stderr
 

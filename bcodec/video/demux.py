@@ -21,7 +21,15 @@ from bcodec.bitstream import AuxiliaryPacket, VideoFormat
 from bcodec.bitstream.extras import Extras, PictureWords
 from bcodec.bitstream.sidecar import FileHeader, SideData, StreamKind, TimeRange
 from bcodec.errors import VideoError
-from bcodec.video.base import FALLBACK_RATE, INTERLACED, NO_RATE, Damage, Selection, TimedFrame
+from bcodec.video.base import (
+    FALLBACK_RATE,
+    INTERLACED,
+    NO_RATE,
+    UNKNOWN_COLOUR,
+    Damage,
+    Selection,
+    TimedFrame,
+)
 from bcodec.video.breaks import Break, breaks
 from bcodec.video.choice import Choice, choose, read_packets
 from bcodec.video.convert import Converter, shape_of
@@ -34,7 +42,6 @@ from bcodec.video.timeline import Timeline
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
 UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
-UNKNOWN_COLOUR = 2  # in numbers of H.273
 BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
 EDITED = (
     "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all

@@ -13,6 +13,7 @@ from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
 from bcodec.bitstream import VideoFormat
+from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import SideData
 from bcodec.errors import VideoError
 from bcodec.frame import Frame
@@ -22,6 +23,7 @@ from bcodec.video.mux import CONTAINERS, ENCODERS, ContainerOutput
 from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput
 
 KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *CONTAINERS)}
+BT2020, PQ, HLG = 9, 16, 18  # in numbers of H.273: primaries, and transfers of HDR
 INSTEAD = {".webm": ".mkv (lossless) or .mp4", ".mov": ".mp4", ".m4v": ".mp4"}
 
 
@@ -77,7 +79,7 @@ class VideoWriter:
         with as_video_errors(self._name):
             self._output = open_output(os.fspath(path), format, kind, side_data)
         self.notices = self._output.notices
-        self.notices[:0] = [*_unsaid(format, kind), *side_data.notices]
+        self.notices[:0] = [*_unsaid(format, side_data.extras.light, kind), *side_data.notices]
 
     def write(self, frame: Frame, time: Fraction | None = None) -> None:
         """Add one picture, shown `time` seconds after the first (None: at the format's rate).
@@ -115,8 +117,15 @@ def _can_encode(kind: str, bit_depth: int) -> bool:
     return PIXELS[bit_depth] in {pixels.name for pixels in formats}
 
 
-def _unsaid(format: VideoFormat, kind: str) -> list[str]:
-    """Tell what of a format a kind of file cannot hold (bare planes are known to hold none of it)."""
-    if format.rotation and kind == "y4m":
-        return [f"y4m cannot say that the video is rotated by {format.rotation} degrees"]
-    return []
+def _unsaid(format: VideoFormat, light: Light, kind: str) -> list[str]:
+    """Tell what planes alone cannot say of the pictures (bare ones are known to tell no rotation)."""
+    told, lost = [], []
+    if kind == "y4m" and format.rotation:
+        told.append(f"y4m cannot say that the video is rotated by {format.rotation} degrees")
+    if format.colour_primaries == BT2020 or format.colour_transfer in (PQ, HLG):  # what is usual is guessed
+        lost.append("the primaries, transfer and matrix of the colours")
+    if light.has_display or light.has_content:
+        lost.append("what light the film was graded for")
+    if lost and kind not in CONTAINERS:
+        told.append(f"{kind} cannot say {', nor '.join(lost)}; mkv and mp4 can")
+    return told
