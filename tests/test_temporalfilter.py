@@ -126,12 +126,6 @@ def test_a_closed_group_holds_few_frames_but_its_own(tiny_networks: Networks) ->
     assert pictures == {id(frame) for frame in frames[3:10]}  # and one before and behind for their neighbours
 
 
-def test_presets_say_what_is_filtered_unless_settings_do() -> None:
-    assert [Settings(preset=preset).filtered for preset in PRESETS] == [False, True, True]
-    for filtering in (True, False):
-        assert all(Settings(preset=p, temporal_filter=filtering).filtered == filtering for p in PRESETS)
-
-
 def test_quality_is_told_by_the_source_as_it_was(tiny_networks: Networks) -> None:
     frames = moving(3, 40, 24, grain=3)
     for coded in code_groups(split(frames, FILTERED), 8, tiny_networks, FAST, pictures=True):
