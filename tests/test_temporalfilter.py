@@ -126,12 +126,6 @@ def test_a_closed_group_holds_few_frames_but_its_own(tiny_networks: Networks) ->
     assert pictures == {id(frame) for frame in frames[3:10]}  # and one before and behind for their neighbours
 
 
-def test_presets_say_what_is_filtered_unless_settings_do() -> None:
-    assert [Settings(preset=preset).filtered for preset in PRESETS] == [False, True, True]
-    for filtering in (True, False):
-        assert all(Settings(preset=p, temporal_filter=filtering).filtered == filtering for p in PRESETS)
-
-
 def test_quality_is_told_by_the_source_as_it_was(tiny_networks: Networks) -> None:
     frames = moving(3, 40, 24, grain=3)
     for coded in code_groups(split(frames, FILTERED), 8, tiny_networks, FAST, pictures=True):
@@ -154,7 +148,7 @@ def test_an_encode_that_was_ended_goes_on_with_the_same_bytes(tiny_networks: Net
 def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Networks) -> None:
     frames = moving(3, 40, 24, grain=3)
     packet = next(iter(code_groups(split(frames, FILTERED), 8, tiny_networks, FAST))).packet
-    luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=True)
+    luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=False)
     seen = filtered(source(frames, 0), luma / (1 << DEPTH - 8), 0)
     assert not same(seen, frames[0])
     task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp)

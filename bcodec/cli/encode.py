@@ -137,9 +137,9 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 )
 @click.option(
     "--temporal-filter/--no-temporal-filter",
-    default=None,
+    default=True,
     help="Free the frames that others refer to of what comes and goes, noise above all, or code them as they"
-    " are.  [default: filtered, but with --preset fast]",
+    " are.",
 )
 @click.option(
     "--psnr", is_flag=True, help="Tell PSNR, XPSNR (dB) and SSIM of the decoded pictures, mean over frames."
@@ -187,7 +187,7 @@ def encode(
     video: int | None,
     strict: bool,
     scene_cut: bool,
-    temporal_filter: bool | None,
+    temporal_filter: bool,
     psnr: bool,
     log_json: str | None,
     verify: bool,

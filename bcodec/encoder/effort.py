@@ -29,20 +29,16 @@ class Preset(NamedTuple):
     `chroma`: I frames are coded twice, to find the qp of chroma that suits them. `tuned`: so are the first B
     frames of each temporal layer, and more often, to find how precise and how dear motion should be there.
     `prices`: times the motion price, at each of which B frames are coded; the best is kept.
-    `temporal_filter`: frames that others refer to are filtered along motion, unless somebody says otherwise.
     """
 
     effort: Effort = PLAIN
     chroma: bool = True
     tuned: bool = True
     prices: tuple[float, ...] = (1.0,)
-    temporal_filter: bool = True
 
 
 PRESETS = {
-    "fast": Preset(
-        Effort(details=False, loop_filter=False), chroma=False, tuned=False, temporal_filter=False
-    ),
+    "fast": Preset(Effort(details=False, loop_filter=False), chroma=False, tuned=False),
     "medium": Preset(),
     "slow": Preset(prices=(1.0, 0.5, 8.0)),
 }

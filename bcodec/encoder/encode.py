@@ -22,8 +22,7 @@ class Settings:
     A qp may lie between two integers, by eighths. `gop_size`: frames from one anchor to the next; `keyint`:
     from one I frame to the next at most, not below the GOP size; anchors between are I where that pays.
     `scene_cut`: begin each scene with an I frame. `preset`: "fast", "medium" or "slow", how much is tried.
-    `temporal_filter`: filter frames that others refer to along motion; None: if the preset says so. Raises
-    ValueError for anything else.
+    `temporal_filter`: filter frames that others refer to along motion. Raises ValueError for anything else.
     """
 
     qp: float = 32
@@ -31,13 +30,7 @@ class Settings:
     keyint: int = KEYINT
     scene_cut: bool = True
     preset: str = "medium"
-    temporal_filter: bool | None = None
-
-    @property
-    def filtered(self) -> bool:
-        """Whether frames that others refer to are filtered."""
-        chosen = self.temporal_filter
-        return PRESETS[self.preset].temporal_filter if chosen is None else chosen
+    temporal_filter: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.qp <= MAX_QP:
@@ -70,7 +63,7 @@ def split(frames: Iterable[Frame], settings: Settings) -> Iterator[Group]:
         settings.gop_size,
         settings.keyint,
         scene_cut=settings.scene_cut,
-        temporal_filter=settings.filtered,
+        temporal_filter=settings.temporal_filter,
     )
 
 

@@ -122,12 +122,12 @@ class GroupCoder:
     def _task(self, slot: Slot, source: Source, qp: float, offset: int = 0) -> Task:
         """What to code in a slot: where others refer to it, the picture is filtered.
 
-        All anchors are filtered as I frames, which they may be.
+        That of an I frame goes by the step of B frames, too, which is coarser: it is they that refer to it.
         """
         layer, seen = slot.temporal_layer, source.frame
         own = layer_qp(qp, layer)
         if slot.referenced:
-            luma, *_ = self.networks.level_steps(own, own, intra=layer == 0)
+            luma, *_ = self.networks.level_steps(own, own, intra=False)
             seen = filtered(source, luma / (1 << DEPTH - 8), layer)
         return Task(slot, source.frame, seen, own, offset)
 
