@@ -285,7 +285,7 @@ class Conv2d(nn.Module):
 
     @cached_property
     def _kernel(self) -> Callable[[Tensor], Tensor] | None:
-        """What sums by int8 kernels, with the fixed weights; None where that is not exact, or does not pay."""
+        """What sums by int8 kernels, with the fixed weights; None where it is not exact, or does not pay."""
         if self.groups > 1:
             return None
         weight, bias, exponent = self.integers()

@@ -23,7 +23,7 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 8          | finer weights, latents, features of the synthesis, predictions and decoded residuals |
 | 9          | payloads without bytes that say nothing; later, with other weights: OBMC, chroma's own qp |
 | 10         | the precision of vectors is coded for each frame |
-| 11         | ten bits inside: references have quarters of an 8-bit level; most layers in bytes; lean segments |
+| 11         | ten bits inside: references have quarters of a level; most layers in bytes; lean segments |
 """
 
 FORMAT_VERSION = 4

@@ -65,7 +65,7 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple
         networks.intra if task.slot.intra else networks.bframe,
         to_tensor(task.source).to(networks.device),
         effort,
-        frame if effort.loop_filter else None,
+        frame,
         # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
         sample_worth(header.qp, header.chroma_qp),
     )
