@@ -42,6 +42,7 @@ What the format says, and what all stand on:
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
     processes.py           work that several of them share
+    cluster.py             work that workers of several machines share
     crew.py                those who share it, whoever they are
     bitstream/             sidecar __init__ > extras reader writer > layout light > tags > records versions
     errors.py              every error raised on purpose
