@@ -26,7 +26,7 @@ from weakref import WeakSet
 
 import torch
 from distributed import Client, Future, KilledWorker, wait
-from distributed.comm.core import CommClosedError
+from distributed.client import ClosedClientError
 
 from bcodec.crew import in_order
 from bcodec.errors import ClusterError, ProcessKilled
@@ -35,7 +35,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ANSWERS, PATIENCE = 5, 60  # seconds for a scheduler to answer, and for the last worker to be replaced
-GONE = (CancelledError, CommClosedError)  # what Dask raises where the scheduler is gone
+GONE = (CancelledError, ClosedClientError, OSError)  # what Dask raises where the scheduler is gone
 # What is to be the same everywhere; weights travel with the work.
 SAME = {"bcodec:__version__": "bcodec", "bcodec.bitstream:ARITHMETIC_VERSION": "arithmetic version"}
 LOGGERS = ("asyncio", "distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application")
@@ -57,8 +57,13 @@ class Cluster:
             self._client = Client(self.address, timeout=ANSWERS)
         except (OSError, ValueError) as error:
             raise ClusterError(f"no Dask scheduler answers at {self.address}") from error
+        self._known = set[str]()
         try:
-            self._check()
+            self._client.wait_for_workers(1, timeout=ANSWERS)
+            _ = self.size  # which looks at them
+        except TimeoutError as error:
+            self._client.close()
+            raise ClusterError(f"the Dask scheduler at {self.address} has no workers") from error
         except BaseException:
             self._client.close()
             raise
@@ -69,9 +74,19 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """The threads of all workers that are there now."""
+        """The threads of all workers that are there now.
+
+        Raises ClusterError, which names it, for one that has come and has another bcodec or none.
+        """
         with self._connected():
-            return sum(self._client.nthreads().values())
+            threads: dict[str, int] = self._client.nthreads()
+            if new := threads.keys() - self._known:
+                for name in SAME:
+                    found = self._client.run(resolve_name, name, workers=list(new), on_error="return")
+                    for worker, theirs in found.items():
+                        _compare(worker, name, theirs)
+                self._known |= new
+        return sum(threads.values())
 
     def work(self, make: Callable[[], Callable[[T], R]], tasks: Iterable[T]) -> Generator[R, None, None]:
         """What `make()` makes of each task, on one thread; `make` is called once in each thread of a worker.
@@ -104,14 +119,17 @@ class Cluster:
     def wait(self, future: Future) -> bytes:
         """The result of a task; raises ClusterError where for a while there is no worker to do it."""
         seen = time.monotonic()
-        while time.monotonic() - seen < PATIENCE:
+        while True:
             with self._connected(), suppress(TimeoutError):
                 wait([future], timeout=ANSWERS)
-                made: bytes = future.result()
-                return made
             if self.size:
                 seen = time.monotonic()
-        raise ClusterError(f"the Dask scheduler at {self.address} has no workers any more")
+            elif time.monotonic() - seen > PATIENCE:
+                raise ClusterError(f"the Dask scheduler at {self.address} has no workers any more")
+            if future.done():
+                with self._connected():
+                    made: bytes = future.result()
+                return made
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -120,20 +138,6 @@ class Cluster:
             yield
         except GONE as error:
             raise ClusterError(f"the Dask scheduler at {self.address} is gone") from error
-
-    def _check(self) -> None:
-        """Refuse a cluster without workers, or with one that would code otherwise."""
-        try:
-            self._client.wait_for_workers(1, timeout=ANSWERS)
-        except TimeoutError as error:
-            raise ClusterError(f"the Dask scheduler at {self.address} has no workers") from error
-        for name, words in SAME.items():
-            ours = resolve_name(name)
-            for worker, theirs in self._client.run(resolve_name, name, on_error="return").items():
-                if isinstance(theirs, Exception):
-                    raise ClusterError(f"the worker {worker} cannot use bcodec: {theirs}") from theirs
-                if theirs != ours:
-                    raise ClusterError(f"the worker {worker} has {words} {theirs}, here is {ours}")
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,16 @@ class _Member:
             torch.set_num_threads(1)
             _thread.work, _thread.member = self.make(), self
         return pickle.dumps(_thread.work(pickle.loads(task)))
+
+
+def _compare(worker: str, name: str, theirs: object) -> None:
+    """Refuse a worker that would code otherwise; what it says may be an exception."""
+    if isinstance(theirs, ImportError | AttributeError):
+        raise ClusterError(f"the worker {worker} cannot use bcodec: {theirs}") from theirs
+    if isinstance(theirs, Exception):  # it is gone again
+        return
+    if theirs != (ours := resolve_name(name)):
+        raise ClusterError(f"the worker {worker} has {SAME[name]} {theirs}, here is {ours}")
 
 
 def _silence() -> None:

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from operator import mul
 from pathlib import Path
 
@@ -270,8 +271,9 @@ def test_a_scheduler_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.
     ):
         next(results)
         process.kill()
-        with pytest.raises(ClusterError, match=f"the Dask scheduler at {address} is gone"):
-            next(results)
+        for again in (results, cluster.work(_dawdling, [0])):
+            with pytest.raises(ClusterError, match=f"the Dask scheduler at {address} is gone"):
+                next(again)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -283,28 +285,44 @@ def without_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize(
-    ("package", "words"),
-    [
-        ({"__init__": "__version__ = '0.0.1'"}, f"has bcodec 0.0.1, here is {__version__}"),
-        (
-            {"__init__": f"__version__ = '{__version__}'", "bitstream": "ARITHMETIC_VERSION = 3"},
-            f"has arithmetic version 3, here is {ARITHMETIC_VERSION}",
-        ),
-        ({"__init__": "raise ImportError('there is none')"}, "cannot use bcodec: there is none"),
-    ],
-)
+OTHER = "import bcodec; bcodec.__version__ = '0.0.1'"
+OLDER = "import bcodec.bitstream; bcodec.bitstream.ARITHMETIC_VERSION = 3"
+NONE = "import sys; sys.modules['bcodec'] = None"
+
+
+@contextmanager
+def strange_worker(folder: Path, address: str, start: str) -> Iterator[str]:
+    """One that runs `start` at its start; its name."""
+    (folder / "strange").mkdir()
+    (folder / "strange" / "sitecustomize.py").write_text(start)
+    with worker(folder, 0, address, first=str(folder / "strange")):
+        yield told(folder / "worker0", r"Listening to: +(\S+)")
+
+
+STRANGERS = [
+    (OTHER, f"has bcodec 0.0.1, here is {__version__}"),
+    (OLDER, f"has arithmetic version 3, here is {ARITHMETIC_VERSION}"),
+    (NONE, "cannot use bcodec: import of bcodec halted"),
+]
+
+
+@pytest.mark.parametrize(("start", "words"), STRANGERS)
 def test_a_worker_that_would_code_otherwise_is_refused_by_name(
-    run: Command, coded: Path, without_workers: str, tmp_path: Path, package: dict[str, str], words: str
+    run: Command, coded: Path, without_workers: str, tmp_path: Path, start: str, words: str
 ) -> None:
-    folder = tmp_path / "other" / "bcodec"
-    folder.mkdir(parents=True)
-    for name, text in package.items():
-        (folder / f"{name}.py").write_text(text)
-    with worker(tmp_path, 1, without_workers, first=str(folder.parent)):
-        done = run("verify", coded, "--scheduler", without_workers)
-    name = told(tmp_path / "worker1", r"Listening to: +(\S+)")
-    one_error(done, 1, f"the worker {name} {words}")
+    with strange_worker(tmp_path, without_workers, start) as name:
+        one_error(run("verify", coded, "--scheduler", without_workers), 1, f"the worker {name} {words}")
+
+
+@pytest.mark.parametrize(("start", "words"), STRANGERS[1:])
+def test_one_that_comes_later_ends_the_work(address: str, tmp_path: Path, start: str, words: str) -> None:
+    with (
+        Cluster(address) as cluster,
+        closing(cluster.work(_dawdling, repeat(0.1))) as results,
+        strange_worker(tmp_path, address, start) as name,
+        pytest.raises(ClusterError, match=f"the worker {name} {words}"),
+    ):
+        deque(islice(results, 200), maxlen=0)
 
 
 def test_without_a_scheduler_a_command_says_so(
