@@ -110,7 +110,6 @@ class Cluster:
         try:
             with self._connected():
                 member = submit(pickle.loads, pickle.dumps(_Member(make)))
-                self._client.replicate([member])
             yield from in_order(give, tasks, lambda: 2 * self.size)
         finally:
             with suppress(*GONE):
