@@ -27,7 +27,7 @@ What only an encoder decides: bytes may change, files stay valid:
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
     decoder.py             packets to frames in display order
-    windows.py             packets to frames in coding order, by one process or several
+    windows.py             packets to frames in coding order, by one process or a crew
     needed.py              which packets some frames need
     codec.py               FrameCodec, the one path; packets to pictures by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
@@ -44,6 +44,8 @@ What the format says, and what all stand on:
     dpb.py                 decoded picture buffer, display order
     metrics.py             PSNR, MS-SSIM, BD-rate
     processes.py           work that several of them share
+    cluster.py             work that workers of several machines share
+    crew.py                those who share it, whoever they are
     bitstream/             sidecar __init__ > extras reader writer > layout light > tags > records versions
     errors.py              every error raised on purpose
 

@@ -1,4 +1,4 @@
-"""The decoder: packets to pictures in display order, by one process or several, with damage or without."""
+"""The decoder: packets to pictures in display order, by one process or a crew, with damage or without."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from bcodec.bitstream import (
 )
 from bcodec.bitstream.versions import decoder_of
 from bcodec.codec import FrameCodec, Lost
+from bcodec.crew import Crew
 from bcodec.dpb import DisplayOrder
 from bcodec.errors import BcodecError, BitstreamError, CodecError, MissingPicture, Truncated
 from bcodec.frame import Frame
@@ -61,15 +62,15 @@ def decode_part(
     *,
     start: int = 0,
     count: int | None = None,
-    jobs: int = 1,
+    crew: Crew | None = None,
     bit_depth: int | None = None,
 ) -> Generator[DecodedFrame, None, None]:
     """What `decode` gives, of `count` frames (None: all) from poc `start` on, each with its poc.
 
-    No more is decoded than these need, by `jobs` processes; close it to end them at once. Raises what
+    No more is decoded than these need, by a crew or, without, here; close it to end its work. Raises what
     `decode` raises, in the same places, and ProcessKilled.
     """
-    with closing(_in_coding_order(packets, header, networks, start, count, jobs, bit_depth)) as outcomes:
+    with closing(_in_coding_order(packets, header, networks, start, count, crew, bit_depth)) as outcomes:
         yield from strictly_in_display_order(outcomes, header, _wanted(start, count))
 
 
@@ -80,7 +81,7 @@ def decode_around_damage(
     *,
     start: int = 0,
     count: int | None = None,
-    jobs: int = 1,
+    crew: Crew | None = None,
     bit_depth: int | None = None,
 ) -> Generator[DecodedFrame | Gap, None, None]:
     """What `decode_part` gives, and where frames are lost a Gap, and those behind it.
@@ -88,7 +89,7 @@ def decode_around_damage(
     `packets` may raise BitstreamError and go on, or give such errors. Raises CodecError for a header that
     cannot be decoded, and ProcessKilled.
     """
-    with closing(_in_coding_order(packets, header, networks, start, count, jobs, bit_depth)) as outcomes:
+    with closing(_in_coding_order(packets, header, networks, start, count, crew, bit_depth)) as outcomes:
         yield from in_display_order(outcomes, header, _wanted(start, count))
 
 
@@ -98,17 +99,17 @@ def _in_coding_order(
     networks: Networks,
     start: int,
     count: int | None,
-    jobs: int,
+    crew: Crew | None,
     bit_depth: int | None,
 ) -> Generator[Outcome, None, None]:
     check_header(header, networks)
     video = header.video
     open_codec = partial(FrameCodec, networks, video.width, video.height, video.bit_depth, bit_depth)
     wanted = needed(from_first_i_frame(with_damage(packets)), start, count)
-    if jobs == 1:
+    if crew is None:
         yield from decode_alone(wanted, open_codec())
     else:
-        with closing(decode_in_parallel(wanted, open_codec, header.gop_size, jobs)) as outcomes:
+        with closing(decode_in_parallel(wanted, open_codec, header.gop_size, crew)) as outcomes:
             yield from outcomes
 
 

@@ -47,6 +47,10 @@ class ProcessKilled(BcodecError):
     """One of several processes that work together died before its work was done."""
 
 
+class ClusterError(BcodecError):
+    """A scheduler of other machines that cannot be used, or is gone."""
+
+
 class EntropyError(BcodecError, ValueError):
     """A payload that is not what a range coder wrote."""
 

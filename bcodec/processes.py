@@ -16,10 +16,10 @@ import pickle
 import signal
 import threading
 import traceback
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import SimpleQueue
@@ -27,6 +27,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import torch
 
+from bcodec.crew import in_order
 from bcodec.errors import ProcessKilled
 
 T = TypeVar("T")
@@ -35,6 +36,17 @@ R = TypeVar("R")
 Waiting: TypeAlias = "SimpleQueue[tuple[Future[R], T] | None]"  # None: there is no more
 
 GONE = 5  # seconds within which a process that is killed is gone, and forgotten
+
+
+@dataclass(frozen=True)
+class Processes:
+    """A crew of `size` processes of this machine."""
+
+    size: int
+
+    def work(self, make: Callable[[], Callable[[T], R]], tasks: Iterable[T]) -> Generator[R, None, None]:
+        """What `in_processes` gives."""
+        return in_processes(make, tasks, self.size)
 
 
 def in_processes(
@@ -46,18 +58,17 @@ def in_processes(
     it does when it is collected. Raises what a task raises, and ProcessKilled where a process dies.
     """
     waiting: Waiting[R, T] = SimpleQueue()
-    running: deque[Future[R]] = deque()
     processes: list[SpawnProcess] = []
+
+    def give(task: T) -> Future[R]:
+        if len(processes) < jobs:
+            processes.append(_start(make, waiting))
+        future = Future[R]()
+        waiting.put((future, task))
+        return future
+
     try:
-        for task in tasks:
-            if len(processes) < jobs:
-                processes.append(_start(make, waiting))
-            running.append(Future())
-            waiting.put((running[-1], task))
-            while running and (len(running) > jobs or running[0].done()):
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+        yield from in_order(give, tasks, lambda: jobs)
     finally:
         for process in processes:
             process.kill()

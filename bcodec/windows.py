@@ -1,8 +1,8 @@
-"""Decoding the windows of one video in several processes: the same frames as in one, in the same order.
+"""Decoding the windows of one video by a crew: the same frames as by one process, in the same order.
 
 When an anchor is coded, the DPB lets go of all but it and the anchor before. So what follows an anchor, up to
-the next one, refers to nothing else but these two and to itself. The first process decodes the anchors, one
-after the other, and gives each window, with its two anchors, to another process:
+the next one, refers to nothing else but these two and to itself. This process decodes the anchors, one
+after the other, and gives each window, with its two anchors, to the crew:
 
     coding order    I0  I4 | B2 B1 B3 |  B*8 | B6 B5 B7 |  I12 | B10 B9 B11 |
     a task          I0  I4   B2 B1 B3                            decoded already: I0 I4
@@ -23,10 +23,10 @@ import torch
 
 from bcodec.bitstream import FrameType, Packet
 from bcodec.codec import Decoded, FrameCodec, FrameDecoder, Lost
+from bcodec.crew import Crew
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.errors import MissingReference
 from bcodec.frame import Frame
-from bcodec.processes import in_processes
 
 
 class DecodedFrame(NamedTuple):
@@ -49,16 +49,15 @@ def decode_in_parallel(
     packets: Iterable[Packet | Lost],
     open_codec: Callable[[], FrameCodec],
     gop_size: int,
-    jobs: int,
+    crew: Crew,
 ) -> Generator[Outcome, None, None]:
-    """What `decode_alone` gives, computed by `jobs` processes beside this one, which decodes anchors.
+    """What `decode_alone` gives, computed by a crew and by this process, which decodes anchors.
 
-    `open_codec` can be pickled: each process has a codec of its own.
-    Tasks are of at least `gop_size` frames, and `jobs` + 1 of them are held. Raises
-    ProcessKilled where a process dies. Close it to end the processes at once.
+    `open_codec` can be pickled: each of the crew has a codec of its own. Tasks are of at least `gop_size`
+    frames. Raises what the crew raises, as ProcessKilled. Close it to end the work.
     """
     split = Windows(packets, open_codec(), gop_size)
-    with closing(in_processes(partial(_worker, open_codec), split.tasks(), jobs)) as results:
+    with closing(crew.work(partial(_worker, open_codec), split.tasks())) as results:
         for result in results:
             inside = iter(result)
             for outcome in split.places.popleft():
@@ -68,7 +67,7 @@ def decode_in_parallel(
 
 @dataclass
 class _Task:
-    """What a process gets, and what comes of the frames among it: None for those that it decodes."""
+    """What the crew gets, and what comes of the frames among it: None for those that it decodes."""
 
     items: Task = field(default_factory=list)
     places: list[Outcome | None] = field(default_factory=list)
@@ -87,7 +86,7 @@ class _Task:
 
 
 class Windows:
-    """Splits packets into tasks for other processes, and decodes their anchors.
+    """Splits packets into tasks for a crew, and decodes their anchors.
 
     places: those of each task that was given, in coding order. rest: what comes behind the last task, decoded
     here when it is asked for; no encoder leaves any, since it is what is no window: B anchors that refer to

@@ -11,6 +11,7 @@ from bcodec.encoder.encode import Settings, code_frames, split
 from bcodec.encoder.parallel import code_in_parallel
 from bcodec.frame import Frame, picture_hash
 from bcodec.networks import Networks
+from bcodec.processes import Processes
 
 MEDIUM = PRESETS["medium"]
 SETTINGS = Settings(qp=20, gop_size=2, scene_cut=True)
@@ -23,7 +24,9 @@ def test_processes_give_the_packets_of_one(tiny_networks: Networks, bits: int) -
     frames = [frame.at_depth(bits) for frame in clip]
     alone = list(code_frames(frames, SETTINGS, tiny_networks))
     parts = split(frames, SETTINGS)
-    together = list(code_in_parallel(parts, SETTINGS.qp, tiny_networks, MEDIUM, jobs=2, pictures=True))
+    together = list(
+        code_in_parallel(parts, SETTINGS.qp, tiny_networks, MEDIUM, crew=Processes(2), pictures=True)
+    )
     assert [coded.packet for coded in together] == [coded.packet for coded in alone]
     assert [coded.motion_bits for coded in together] == [coded.motion_bits for coded in alone]
     hashes = [picture_hash(coded.picture) for coded in together if coded.picture]
@@ -40,5 +43,9 @@ def test_processes_end_when_the_input_fails(tiny_networks: Networks) -> None:
         raise OSError("the input is gone")
 
     with pytest.raises(OSError, match="the input is gone"):
-        list(code_in_parallel(split(failing(), SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, jobs=2))
+        list(
+            code_in_parallel(
+                split(failing(), SETTINGS), SETTINGS.qp, tiny_networks, MEDIUM, crew=Processes(2)
+            )
+        )
     assert multiprocessing.active_children() == []

@@ -21,6 +21,7 @@ from bcodec.errors import BitstreamError, CodecError, Truncated
 from bcodec.frame import Frame, picture_hash
 from bcodec.gop import Slot
 from bcodec.networks import Networks
+from bcodec.processes import Processes
 from bcodec.windows import DecodedFrame, Windows
 
 WIDTH, HEIGHT, GOP = 40, 24, 2
@@ -70,12 +71,12 @@ def test_the_clip_is_what_it_should_be(packets: list[Packet]) -> None:
     assert [packet.header.poc for packet in packets] == [0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11]
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 3])
 def test_processes_give_the_frames_of_one(
-    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks, jobs: int
+    packets: list[Packet], header: SequenceHeader, tiny_networks: Networks, size: int
 ) -> None:
     mixed: list[AnyPacket] = [part for packet in packets for part in (SOUND, packet)]
-    together = outcome(decode_part(iter(mixed), header, tiny_networks, jobs=jobs))
+    together = outcome(decode_part(iter(mixed), header, tiny_networks, crew=Processes(size)))
     assert together == outcome(decode(packets, header, tiny_networks))
     assert (len(together[0]), together[1]) == (len(packets), "")
     assert multiprocessing.active_children() == []
@@ -93,7 +94,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         for task in tasks:
             yield work(task)
 
-    monkeypatch.setattr("bcodec.windows.in_processes", in_turn)
+    monkeypatch.setattr("bcodec.processes.in_processes", in_turn)
 
 
 def streams(packets: list[Packet]) -> Iterator[Iterable[Packet]]:
@@ -114,7 +115,7 @@ def test_whatever_happens_to_a_stream_the_end_is_the_same(
 ) -> None:
     for ours, theirs in zip(streams(packets), streams(packets), strict=True):
         expected = outcome(decode(theirs, header, tiny_networks))
-        assert outcome(decode_part(ours, header, tiny_networks, jobs=2)) == expected
+        assert outcome(decode_part(ours, header, tiny_networks, crew=Processes(2))) == expected
 
 
 def tasks(packets: Iterable[Packet], networks: Networks, gop_size: int) -> list[list[Packet]]:
@@ -133,7 +134,7 @@ def test_every_order_of_packets_is_split_well(tiny_networks: Networks, gop_size:
     header = header_of(frames[0], gop_size, tiny_networks)
     expected = outcome(decode(coded, header, tiny_networks))
     assert len(expected[0]) == len(frames)
-    assert outcome(decode_part(coded, header, tiny_networks, jobs=2)) == expected
+    assert outcome(decode_part(coded, header, tiny_networks, crew=Processes(2))) == expected
     parts = tasks(coded, tiny_networks, gop_size)
     anchors = [p for p in coded if p.header.referenced and p.header.temporal_layer == 0]
     assert [p for part in parts for p in part] == [p for p in coded if p not in anchors]
@@ -153,7 +154,7 @@ def test_windows_of_a_chain_of_anchors_are_decoded_apart(long: list[Packet], tin
     assert [p.header.poc for p in long if p.header.frame_type is FrameType.I] == [0, 8]
     expected = outcome(decode(long, header, tiny_networks))
     assert (len(expected[0]), expected[1]) == (14, "")
-    assert outcome(decode_part(long, header, tiny_networks, jobs=2)) == expected
+    assert outcome(decode_part(long, header, tiny_networks, crew=Processes(2))) == expected
     assert [names(part) for part in tasks(long, tiny_networks, 4)] == [
         *("B2 B1 B3", "B6 B5 B7", "B10 B9 B11 B13")
     ]
@@ -176,7 +177,7 @@ def test_what_no_encoder_writes_is_decoded_all_the_same(
         coded = behind_each_other(frames, layers, tiny_networks)
         expected = outcome(decode(coded, header, tiny_networks))
         assert (len(expected[0]), expected[1]) == (8, "")
-        assert outcome(decode_part(coded, header, tiny_networks, jobs=2)) == expected
+        assert outcome(decode_part(coded, header, tiny_networks, crew=Processes(2))) == expected
 
 
 def behind_each_other(frames: list[Frame], layers: list[int], networks: Networks) -> list[Packet]:
@@ -210,7 +211,8 @@ def test_processes_lose_the_frames_that_one_loses(long: list[Packet], tiny_netwo
     for lost, gap in ((1, (1, 1)), (4, (1, 7)), (12, (9, 13))):
         bad = spoilt(long, [packet.header.poc for packet in long].index(lost))
         alone, together = (
-            salvage(decode_around_damage(bad, header, tiny_networks, jobs=jobs)) for jobs in (1, 2)
+            salvage(decode_around_damage(bad, header, tiny_networks, crew=crew))
+            for crew in (None, Processes(2))
         )
         assert together == alone
         first, last = gap
@@ -232,7 +234,7 @@ def test_all_before_damage_in_a_later_span_comes_from_processes(
 
     hashes, error = outcome(decode(stream(), header, tiny_networks))
     assert (len(hashes), bool(error)) == (5, True)
-    assert outcome(decode_part(stream(), header, tiny_networks, jobs=2)) == (hashes, error)
+    assert outcome(decode_part(stream(), header, tiny_networks, crew=Processes(2))) == (hashes, error)
     assert multiprocessing.active_children() == []
 
 
@@ -244,9 +246,9 @@ def test_processes_end_at_once(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(decode_part(interrupted(), header, tiny_networks, jobs=2))
+        list(decode_part(interrupted(), header, tiny_networks, crew=Processes(2)))
     assert multiprocessing.active_children() == []
-    frames = decode_part(iter(packets), header, tiny_networks, jobs=2)
+    frames = decode_part(iter(packets), header, tiny_networks, crew=Processes(2))
     next(frames)
     frames.close()
     assert multiprocessing.active_children() == []

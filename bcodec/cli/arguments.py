@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
+from functools import wraps
+from importlib.util import find_spec
 from math import isnan
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, MIN_SIDE
 from bcodec.bitstream.sidecar import StreamKind
 from bcodec.cli.console import log
+from bcodec.crew import Jobs
 from bcodec.errors import UsageError
 from bcodec.pipeline.moments import Part, Seconds
 
@@ -71,7 +76,7 @@ class Number(click.FloatRange):
         return number
 
 
-class Jobs(click.IntRange):
+class JobCount(click.IntRange):
     """A number of processes; None for "auto"."""
 
     name = "number of processes, or auto"
@@ -84,10 +89,47 @@ class Jobs(click.IntRange):
         return None if value == "auto" else super().convert(value, param, ctx)
 
 
+def scheduler(value: str) -> str:
+    """Where a Dask scheduler is, as tcp://host:8786."""
+    if not re.fullmatch(r"\w+://[^\s/]+:\d{1,5}", value):
+        raise click.BadParameter(f"{value!r} is not an address like tcp://host:8786")
+    return value
+
+
 def jobs(help: str) -> Callable[[T], T]:
-    """Add --jobs, which says so much about the processes."""
+    """Add --jobs, which says so much about the processes, and --scheduler: a command gets both as `jobs`."""
     auto = "auto takes those that help, as many as --threads at most, and as there is memory for."
-    return click.option("--jobs", type=Jobs(), default="auto", metavar="N", help=f"{help} {auto}")
+
+    def add(command: T) -> T:
+        @wraps(command)
+        def with_crew(*words: object, jobs: int | None, scheduler: str | None, **options: object) -> object:
+            with _crew(jobs, scheduler) as crew:
+                return command(*words, jobs=crew, **options)
+
+        count = click.option("--jobs", type=JobCount(), default="auto", metavar="N", help=f"{help} {auto}")
+        others = click.option(
+            "--scheduler",
+            type=scheduler,
+            metavar="ADDRESS",
+            help="Let the workers of a Dask scheduler do it, instead of processes here: tcp://host:8786. The"
+            " bytes are the same; needs bcodec[cluster].",
+        )
+        return cast(T, count(others(with_crew)))
+
+    return add
+
+
+def _crew(jobs: int | None, scheduler: str | None) -> AbstractContextManager[Jobs]:
+    """Those that are to do the work, other machines only within the context; raises UsageError."""
+    if scheduler is None:
+        return nullcontext(jobs)
+    if click.get_current_context().get_parameter_source("jobs") is not ParameterSource.DEFAULT:
+        raise UsageError("--jobs and --scheduler contradict each other")
+    if find_spec("distributed") is None:
+        raise click.ClickException("--scheduler needs Dask: pip install 'bcodec[cluster]'")
+    from bcodec.cluster import Cluster
+
+    return Cluster(scheduler)
 
 
 decoding_jobs = jobs("Processes that decode at the same time, each on one CPU thread.")

@@ -15,6 +15,7 @@ from bcodec.cli import arguments
 from bcodec.cli.console import log, show
 from bcodec.cli.failures import Command
 from bcodec.cli.progress import bar
+from bcodec.crew import Jobs
 from bcodec.pipeline.output import whole_file
 
 
@@ -43,7 +44,7 @@ def compare(
     as_json: bool,
     plot: str | None,
     overwrite: bool,
-    jobs: int | None,
+    jobs: Jobs,
     device: str,
     threads: int | None,
 ) -> None:

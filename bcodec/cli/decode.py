@@ -10,6 +10,7 @@ from bcodec.cli import arguments
 from bcodec.cli.console import log
 from bcodec.cli.failures import Command
 from bcodec.cli.progress import Progress
+from bcodec.crew import Jobs
 from bcodec.errors import Unreadable, UsageError, VideoError
 from bcodec.pipeline.moments import Seconds
 from bcodec.pipeline.opening import CodedVideo
@@ -57,7 +58,7 @@ def decode(
     no_audio: bool,
     no_subtitles: bool,
     strict: bool,
-    jobs: int | None,
+    jobs: Jobs,
     start: int | Seconds,
     duration: int | Seconds | None,
     frames: int | None,

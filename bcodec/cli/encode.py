@@ -17,6 +17,7 @@ from bcodec.cli import arguments
 from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
 from bcodec.cli.progress import Progress
+from bcodec.crew import Jobs
 from bcodec.encoder.effort import PRESETS
 from bcodec.errors import DamagedInput, UsageError
 from bcodec.gop import GOP_SIZE, KEYINT
@@ -191,7 +192,7 @@ def encode(
     psnr: bool,
     log_json: str | None,
     verify: bool,
-    jobs: int | None,
+    jobs: Jobs,
     resume: bool,
     start: int | Seconds,
     duration: int | Seconds | None,

@@ -8,6 +8,7 @@ from bcodec.cli import arguments
 from bcodec.cli.console import show
 from bcodec.cli.failures import Command
 from bcodec.cli.progress import Progress
+from bcodec.crew import Jobs
 from bcodec.pipeline.opening import CodedVideo
 from bcodec.pipeline.stdio import open_input
 from bcodec.pipeline.tally import in_frames
@@ -17,7 +18,7 @@ from bcodec.pipeline.tally import in_frames
 @click.argument("source", type=arguments.FILE, metavar="IN")
 @arguments.decoding_jobs
 @arguments.computing
-def verify(*, source: str, jobs: int | None, device: str, threads: int | None) -> None:
+def verify(*, source: str, jobs: Jobs, device: str, threads: int | None) -> None:
     """Decode the .bcv file IN (- is standard input) without output, and check that it is whole.
 
     Every picture is compared with the hash that the encoder took of it. Exit status 0 if all is as it was

@@ -1,7 +1,7 @@
-"""Coding the groups of one video in several processes: the same packets as in one, in the same order.
+"""Coding the groups of one video by a crew: the same packets as by one process, in the same order.
 
-The first process codes the anchors, one after the other: they make a chain. What lies between two of them
-needs nothing else, and is coded by another process.
+This process codes the anchors, one after the other: they make a chain. What lies between two of them needs
+nothing else, and is coded by the crew.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 
+from bcodec.crew import Crew
 from bcodec.encoder.effort import Preset
 from bcodec.encoder.group import Anchor, ClosedGroup, GroupCoder
 from bcodec.encoder.groups import Group
 from bcodec.encoder.trial import CodedFrame
 from bcodec.networks import Networks
-from bcodec.processes import in_processes
 
 
 def code_in_parallel(
@@ -24,14 +24,14 @@ def code_in_parallel(
     qp: float,
     networks: Networks,
     preset: Preset,
-    jobs: int,
+    crew: Crew,
     *,
     past: Anchor | None = None,
     pictures: bool = False,
 ) -> Iterator[CodedFrame]:
-    """What `code_groups` gives, computed by `jobs` processes; holds the frames of `jobs` + 1 groups.
+    """What `code_groups` gives, computed by a crew; holds the frames of as many groups as that holds tasks.
 
-    Raises ProcessKilled where a process dies.
+    Raises what the crew raises, as ProcessKilled.
     """
     coder = GroupCoder(networks, preset, pictures=pictures)
     anchors = deque[CodedFrame]()  # whose groups are being coded
@@ -41,7 +41,7 @@ def code_in_parallel(
             anchors.append(coder.shown(closed.coded))
             yield closed._replace(coded=anchors[-1])
 
-    with closing(in_processes(partial(_coder, networks, preset, pictures), closed_groups(), jobs)) as groups:
+    with closing(crew.work(partial(_coder, networks, preset, pictures), closed_groups())) as groups:
         for rest in groups:
             yield anchors.popleft()
             yield from rest

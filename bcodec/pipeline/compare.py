@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from bcodec.bitstream import Packet, VideoFormat
+from bcodec.crew import Jobs
 from bcodec.errors import BitstreamError, CodecError, NotBcv, Unreadable, VideoError
 from bcodec.frame import Frame
 from bcodec.metrics import Quality, bd_rate, bits_per_pixel
@@ -149,15 +150,15 @@ def compare(
     raw_depth: int | None = None,
     frames: int | None = None,
     with_ms_ssim: bool = True,
-    jobs: int | None = 1,
+    jobs: Jobs = 1,
     tick: Callable[[], None] = lambda: None,
 ) -> Comparison:
     """Compare a video with its source, `frames` frames at most; `tick` is called after each.
 
     `networks` is called once there is a .bcv file to decode, by `jobs` processes (None: as many as
-    help). Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the reference,
-    and so it is with `raw_depth` (8 or 10 bits). Where one has 8 bits and the other 10, both are compared in
-    10. Raises VideoError, Unreadable, CodecError, ProcessKilled.
+    help) or a crew. Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the
+    reference, and so it is with `raw_depth` (8 or 10 bits). Where one has 8 bits and the other 10, both are
+    compared in 10. Raises VideoError, Unreadable, CodecError, ProcessKilled.
     """
     with ExitStack() as stack:
         decode = partial(_decoded, networks=networks, jobs=jobs, count=frames)
@@ -238,7 +239,7 @@ def _decoded(
     coded: CodedVideo,
     opened: Opened,
     networks: Callable[[], Networks],
-    jobs: int | None,
+    jobs: Jobs,
     count: int | None,
 ) -> Generator[Frame, None, None]:
     """Give the pictures, and note the size and time of each; Unreadable, which names the file, at damage."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
+from bcodec.crew import Jobs
 from bcodec.decoder import Gap
 from bcodec.errors import BitstreamError, CodecError, Unreadable
 from bcodec.networks import Networks
@@ -38,7 +39,7 @@ def decode_file(
     *,
     frame_rate: Fraction | None = None,
     bit_depth: int | None = None,
-    jobs: int | None = 1,
+    jobs: Jobs = 1,
     strict: bool = False,
     follow: Follow = unwatched,
 ) -> Decoded:
@@ -46,7 +47,7 @@ def decode_file(
 
     `frame_rate`, in Hz: the pictures are written at this constant rate instead of at their times.
     `bit_depth`: they are written in 8 or 10 bits (None: as they were coded).
-    `jobs`: processes that decode at the same time, None for as many as help.
+    `jobs`: processes that decode at the same time, None for as many as help, or a crew.
     Frames that are lost by damage are told, each gap in a line, and left out; if `strict`, nothing comes
     behind the first. Raises Unreadable if no frame came, VideoError, and ProcessKilled.
     """

@@ -20,7 +20,7 @@ from bcodec.encoder.ratecontrol import SAMPLES, analyse, fit_size
 from bcodec.errors import GoalMissed
 from bcodec.pipeline.forecast import forecast_passes
 from bcodec.pipeline.inspect import readable_bytes
-from bcodec.pipeline.jobs import FEW_TO_ENCODE, jobs_for
+from bcodec.pipeline.jobs import FEW_TO_ENCODE, crew_for
 from bcodec.pipeline.notes import PassNotes
 from bcodec.pipeline.passes import Encoded, Passes
 from bcodec.pipeline.spool import Spool
@@ -56,11 +56,13 @@ def fit(
         if not part.tally.packets:  # the input has fewer frames than it says
             return 1.0
         if not notes.shares:
-            jobs = [
-                jobs_for(passes.plan.jobs, device, video, n, settings.gop_size, FEW_TO_ENCODE)
+            crews = [
+                crew_for(passes.plan.jobs, device, video, n, settings.gop_size, FEW_TO_ENCODE)
                 for n in (count // every, count)
             ]
-            forecast_passes(part, time.monotonic() - began, count, *jobs)
+            forecast_passes(
+                part, time.monotonic() - began, count, *(crew.size if crew else 1 for crew in crews)
+            )
         whole = part.tally.bytes * count / part.tally.packets
         share = part.tally.bits_per_second() / bitrate if bitrate else whole / (max_size or 1)
         notes.add(every, qp, share)

@@ -1,4 +1,4 @@
-"""How many processes share the work on a video, where nobody says: those that help and have the memory.
+"""Who shares the work on a video: where nobody says, the processes that help and have the memory.
 
 The numbers were measured with networks of the released size and random weights, on one thread a process.
 """
@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 
 from bcodec.bitstream import VideoFormat
+from bcodec.crew import Crew, Jobs
 from bcodec.errors import UsageError
 from bcodec.frame import picture_bytes
+from bcodec.processes import Processes
 
 # Luma samples of all frames up to which processes cost more than they save: to start one takes about 2 s of
 # CPU time; on one thread a sample takes 0.8 us to decode and at least 2 us to encode.
@@ -24,6 +26,26 @@ FEW_TO_DECODE, FEW_TO_ENCODE = 1 << 24, 1 << 22
 AT_REST, PER_SAMPLE, COPIES = 420 << 20, 460, 4
 
 MEMORY, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # of Linux; elsewhere memory is no bound
+
+
+def crew_for(
+    asked: Jobs,
+    device: torch.device,
+    video: VideoFormat,
+    frames: int | None,
+    gop_size: int,
+    few: int,
+) -> Crew | None:
+    """The crew that is asked for, or one of as many processes as `jobs_for` says; None where one is enough.
+
+    Raises UsageError for a device that they cannot share.
+    """
+    if asked is None or isinstance(asked, int):
+        jobs = jobs_for(asked, device, video, frames, gop_size, few)
+        return Processes(jobs) if jobs > 1 else None
+    if device.type != "cpu":
+        raise UsageError("--scheduler needs the CPU (--device cpu)")
+    return asked
 
 
 def jobs_for(

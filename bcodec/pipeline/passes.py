@@ -23,7 +23,7 @@ from bcodec.errors import VideoError
 from bcodec.frame import Frame
 from bcodec.networks import Networks
 from bcodec.pipeline.beside import Beside, UnitXpsnr
-from bcodec.pipeline.jobs import FEW_TO_ENCODE, jobs_for
+from bcodec.pipeline.jobs import FEW_TO_ENCODE, crew_for
 from bcodec.pipeline.journal import Journal
 from bcodec.pipeline.plan import Plan
 from bcodec.pipeline.spool import Spool
@@ -114,8 +114,8 @@ class Passes:
         groups = split(frames, settings)
         if every > 1:
             groups, count = sample(groups, every), count and count // every
-        jobs = jobs_for(plan.jobs, networks.device, header.video, count, settings.gop_size, FEW_TO_ENCODE)
-        how = partial(code_in_parallel, jobs=jobs) if jobs > 1 else code_groups
+        crew = crew_for(plan.jobs, networks.device, header.video, count, settings.gop_size, FEW_TO_ENCODE)
+        how = partial(code_in_parallel, crew=crew) if crew else code_groups
         code = partial(how, qp=qp, networks=networks, preset=preset, pictures=pictures)
         if not unfinished:
             return code(groups)

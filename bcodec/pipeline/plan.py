@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bcodec.crew import Jobs
 from bcodec.errors import UsageError
 
 GOALS = {
@@ -22,16 +23,16 @@ class Plan:
     One goal at most: `bitrate` in bits per second, of the pictures; `max_size` in bytes, of the file;
     `target_psnr` in dB (YUV 6:1:1) or `target_xpsnr` in dB (luma), the mean of each GOP. Without one, quality
     is constant: that of Settings.qp.
-    `jobs`: processes that code GOPs at the same time, None for as many as help. `resume`: go on with the
-    unfinished file that is there. `verify`: decode the file at the end. `filters`: measure SSIM and XPSNR, by
-    FFmpeg's filters. Raises UsageError where these contradict each other.
+    `jobs`: processes that code GOPs at the same time, None for as many as help, or a crew. `resume`: go on
+    with the unfinished file that is there. `verify`: decode the file at the end. `filters`: measure SSIM
+    and XPSNR, by FFmpeg's filters. Raises UsageError where these contradict each other.
     """
 
     bitrate: float | None = None
     max_size: float | None = None
     target_psnr: float | None = None
     target_xpsnr: float | None = None
-    jobs: int | None = 1
+    jobs: Jobs = 1
     resume: bool = False
     verify: bool = False
     filters: bool = False
@@ -43,15 +44,17 @@ class Plan:
             target_psnr=self.target_psnr,
             target_xpsnr=self.target_xpsnr,
         )
-        for name, value in {**goals, "--jobs": self.jobs}.items():
+        jobs = self.jobs if isinstance(self.jobs, int) else None
+        for name, value in {**goals, "--jobs": jobs}.items():
             if value is not None and value <= 0:
                 raise UsageError(f"{name} is {value:g}, not above 0")
         by_group = [name for name in goals if name in ("--target-psnr", "--target-xpsnr")]
         if by_group and self.resume:
             only = "--resume goes on where all GOPs have one quality (-q, --bitrate, --max-size), not with"
             raise UsageError(f"{only} {by_group[0]}")
-        if by_group and (self.jobs or 1) > 1:
-            raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use --jobs")
+        if by_group and self.jobs not in (None, 1):
+            option = "--jobs" if jobs else "--scheduler"
+            raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use {option}")
 
     @property
     def is_search(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from bcodec.crew import Jobs
 from bcodec.errors import BitstreamError, CodecError
 from bcodec.networks import Networks
 from bcodec.pipeline.opening import CodedVideo
@@ -12,12 +13,12 @@ from bcodec.pipeline.tally import Follow, Tally, unwatched
 
 
 def verify_file(
-    coded: CodedVideo, networks: Networks, *, jobs: int | None = 1, follow: Follow = unwatched
+    coded: CodedVideo, networks: Networks, *, jobs: Jobs = 1, follow: Follow = unwatched
 ) -> Tally:
     """Decode all of it without output; every picture is compared with its hash.
 
-    `jobs`: processes that decode at the same time, None for as many as help. Raises Unreadable and
-    ProcessKilled.
+    `jobs`: processes that decode at the same time, None for as many as help, or a crew. Raises Unreadable
+    and ProcessKilled.
     """
     tally = Tally(coded.header.video, coded.total, follow)
     try:
