@@ -99,7 +99,9 @@ class Cluster:
         futures = WeakSet[Future]()
 
         def submit(call: Callable[..., object], *arguments: object) -> Future:
-            future = self._client.submit(call, *arguments, key=(f"{name}-{call.__name__}", next(numbers)))
+            number = next(numbers)
+            key = f"{name}-{call.__name__}", number
+            future = self._client.submit(call, *arguments, key=key, priority=-number)  # the first comes first
             futures.add(future)
             return future
 

@@ -218,7 +218,7 @@ def _deadly(
     def code(closed: ClosedGroup) -> list[CodedFrame]:
         coded = coder.rest(closed)
         first = list(islice(coded, 1))
-        for death in deaths if closed.group.start >= 3 else ():
+        for death in deaths if closed.group.start == 3 else ():
             if death.exists():
                 death.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
