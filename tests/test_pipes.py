@@ -40,14 +40,14 @@ def test_frames_come_out_before_all_have_gone_in(tiny_weights: Path) -> None:
         too_long.start()
         with start(tiny_weights, "decode", "-", "-o", "-", stdin=encoder.stdout.fileno()) as decoder:
             assert decoder.stdout
-            encoder.stdin.write(HEADER + 7 * picture)
+            encoder.stdin.write(HEADER + 9 * picture)
             encoder.stdin.flush()
             assert decoder.stdout.readline().startswith(b"YUV4MPEG2 W64 H48 F25:1")
             early = decoder.stdout.read(3 * len(picture))
             assert early.count(b"FRAME\n") == 3
             encoder.stdin.write(2 * picture)
             encoder.stdin.close()
-            assert len(early) + len(decoder.stdout.read()) == 9 * len(picture)
+            assert len(early) + len(decoder.stdout.read()) == 11 * len(picture)
         too_long.cancel()
     assert (encoder.returncode, decoder.returncode) == (0, 0)
 

@@ -36,7 +36,7 @@ class Preset(NamedTuple):
     prices: tuple[float, ...] = (1.0,)
 
 
-# Each on the hull of time against bits (measured: E624 to E629).
+# Each on the hull of time against bits (measured: E626 to E643).
 PRESETS = {
     "fast": Preset(Effort(details=False), tuned=False),
     "medium": Preset(),
