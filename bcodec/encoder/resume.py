@@ -14,15 +14,13 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from bcodec.bitstream import BitstreamReader, FrameType, Packet, PacketHeader, SequenceHeader
-from bcodec.codec import FrameCodec
+from bcodec.codec import FrameCodec, FrameDecoder, Lost
 from bcodec.encoder.effort import Preset
 from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import layer_qp
-from bcodec.encoder.trial import CodedFrame, Dpb
-from bcodec.entropy.coder import RangeReader
-from bcodec.errors import BitstreamError, CodecError, EntropyError, MissingReference
-from bcodec.frame import picture_hash
+from bcodec.encoder.trial import CodedFrame
+from bcodec.errors import BitstreamError, CodecError
 from bcodec.gop import Closing
 from bcodec.networks import Networks
 
@@ -125,13 +123,10 @@ def _anchor(codec: FrameCodec, packet: Packet, past: Anchor | None) -> Anchor | 
     """Decode the anchor that closes a group behind `past`; None where no frame refers to it."""
     if not packet.header.referenced:
         return None
-    dpb = Dpb()
+    decoder = FrameDecoder(codec)
     if past:
-        codec.keep(past.decoded, dpb)
-    try:
-        decoded = codec.code(RangeReader(codec.tables, packet.payload), packet.header, dpb)
-    except (EntropyError, MissingReference) as error:
-        raise CodecError(OTHER) from error
-    if picture_hash(decoded.frame) != packet.picture_hash:
-        raise CodecError(OTHER)
+        decoder.keep(past.decoded)
+    decoded = decoder.decode(packet)
+    if isinstance(decoded, Lost):
+        raise CodecError(OTHER) from decoded.error
     return Anchor(decoded, packet.header.chroma_offset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from contextlib import closing
 
 from bcodec.bitstream import Packet
 from bcodec.crew import Crew, Jobs
@@ -32,8 +31,7 @@ def pictures(
     parts = decode_part(
         packets, coded.header, networks, start=coded.start, count=count, crew=crew, bit_depth=bit_depth
     )
-    with closing(parts) as decoded:
-        yield from decoded
+    yield from parts
 
 
 def pictures_around_damage(
@@ -49,8 +47,7 @@ def pictures_around_damage(
     parts = decode_around_damage(
         packets, coded.header, networks, start=coded.start, count=count, crew=crew, bit_depth=bit_depth
     )
-    with closing(parts) as decoded:
-        yield from decoded
+    yield from parts
 
 
 def _crew(coded: CodedVideo, networks: Networks, asked: Jobs, count: int | None) -> Crew | None:
