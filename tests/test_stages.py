@@ -10,8 +10,8 @@ import torch
 from conftest import TINY
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import Conv2d
-from bcodec.networks import Networks, load_networks
+from bcodec.fixedpoint import Conv2d, Grid
+from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.train.checkpoint import save_checkpoint
 from bcodec.train.stages import start_networks
 
@@ -104,3 +104,12 @@ def test_a_checkpoint_of_other_widths_is_refused(tmp_path: Path, width: str) -> 
     other = Networks(replace(TINY, **{width: 2 * getattr(TINY, width)}))
     with pytest.raises(RuntimeError, match="size mismatch"):
         start_networks(checkpoint(tmp_path, other))
+
+
+def test_training_goes_on_with_layers_in_bytes(tiny_networks: Networks, tmp_path: Path) -> None:
+    grid = Grid(5, 8, 32)
+    net = Networks(TINY)
+    gate_of(net).in_bytes(grid)
+    save_networks(tmp_path / "a.npz", net, tiny_networks.tables)
+    again = gate_of(start_networks(tmp_path / "a.npz"))
+    assert (again.is_in_bytes, again.grid_in) == (True, grid)

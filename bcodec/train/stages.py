@@ -51,6 +51,9 @@ def start_networks(init: Path | None) -> Networks:
     if init:
         if init.suffix == ".npz":
             exported = load_networks(init)
+            for layer, own in zip(exported.modules(), net.modules(), strict=True):
+                if isinstance(layer, Conv2d) and isinstance(own, Conv2d) and layer.is_in_bytes:
+                    own.in_bytes(layer.grid_in)
             net.load_state_dict(exported.state_dict())
             net.tables = exported.tables
         else:
