@@ -165,8 +165,7 @@ def export(checkpoint: Path, weights: Path) -> None:
 @click.option("--groups", default=100, show_default=True, help="groups of nine frames to count symbols in")
 def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
     """Write the weights of SOURCE (.npz) to WEIGHTS with tables fitted to the symbols they code."""
-    net = load_networks(source)
-    sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
+    net, sampler = load_networks(source), _groups_of_nine(data, cache)
     counts = count_symbols(net, sampler, np.random.default_rng(0), groups)
     save_networks(weights, net, fit_tables(make_tables(), counts))
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
@@ -180,8 +179,7 @@ def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) ->
 @click.option("--groups", default=60, show_default=True, help="groups of nine frames to look at")
 def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
     """Write the weights of SOURCE (.npz) to WEIGHTS with layers that int8 kernels can compute."""
-    net = load_networks(source)
-    sampler = Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
+    net, sampler = load_networks(source), _groups_of_nine(data, cache)
     generator = np.random.default_rng(0)
     with watched(net, generator) as samples:
         count_symbols(net, sampler, generator, groups)
@@ -213,6 +211,11 @@ def plot(logs: tuple[Path, ...], out: Path) -> None:
     axes.set(xlabel="hours of training", ylabel="loss: (R + lambda D) / lambda^0.45")
     axes.legend()
     figure.savefig(out)
+
+
+def _groups_of_nine(data: Path, cache: Path) -> Sampler:
+    """Groups of frames as far apart as those of a GOP are, of the videos of a folder."""
+    return Sampler(load_clips(data, cache, 256), 256, 9, {1: 0.6, 2: 0.25, 4: 0.15})
 
 
 if __name__ == "__main__":
