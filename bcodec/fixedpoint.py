@@ -331,8 +331,10 @@ class Conv2d(nn.Module):
         if self.is_in_bytes:
             if self.exponent is not None and int8.serves(x) and self._kernel is not None:
                 return self._kernel(x)
-            known = x.dtype is torch.uint8
-            x = from_bytes(x, self.grid_in) if known else snap(x.clone(), self.grid_in)
+            if x.dtype is torch.uint8:
+                x = from_bytes(x, self.grid_in)
+            else:  # without gradients it would be overwritten
+                x = snap(x if torch.is_grad_enabled() else x.clone(), self.grid_in)
         weight, bias = self.operands(x)
         y = convolve(
             x.double() if weight.dtype is torch.float64 else x, weight, bias, self.stride, self.groups
