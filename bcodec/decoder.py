@@ -109,7 +109,7 @@ def _in_coding_order(
     if crew is None:
         yield from decode_alone(wanted, open_codec())
     else:
-        yield from decode_in_parallel(wanted, open_codec, header.gop_size, crew)
+        yield from decode_in_parallel(wanted, open_codec, crew)
 
 
 def from_first_i_frame(packets: Iterable[_Read]) -> Iterator[Packet | Lost]:

@@ -8,12 +8,13 @@ frame is coded first, then the pre-order walk of the bisection (middle, left hal
               order 0   4   3   5   2   7   6   8   1
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 # Frames from anchor to anchor, and from I frame to I frame at most, unless somebody says otherwise.
 GOP_SIZE, KEYINT = 32, 256
+PART = 7  # frames at most that are coded one after the other where several may be coded at once
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,25 @@ def _bisect(past: int, future: int, layer: int) -> Iterator[Slot]:
     yield Slot(middle, layer, intra=False, referenced=distance > 2)
     yield from _bisect(past, middle, layer + 1)
     yield from _bisect(middle, future, layer + 1)
+
+
+def parts(layers: Sequence[int]) -> Iterator[int | range]:
+    """Cut frames in coding order, of these temporal layers, into parts; gives the places, in their order.
+
+    A part (a range) is a frame with all that lies below it in the bisection, if that is no more than PART. It
+    refers to itself and to frames (each an int) of which more lies below, and which are coded before it.
+
+        poc    8 | 4 2 1 3 6 5 7 | 12 10 9 11 14 13 15
+        layer  1 | 2 3 4 4 3 4 4 |  2  3 4  4  3  4  4
+    """
+    start = 0
+    while start < len(layers):
+        end = start + 1
+        while end < len(layers) and layers[end] > layers[start]:
+            end += 1
+        if end - start <= PART:
+            yield range(start, end)
+            start = end
+        else:
+            yield start
+            start += 1

@@ -1,7 +1,8 @@
 """Work that several processes of this machine share: what they make of tasks comes in the order of these.
 
-Each process computes on one thread. They are started anew ("spawn"), so a program that uses this needs the
-usual guard: if __name__ == "__main__".
+Each process computes on one thread: small operations gain nothing from more, and lose much where others use
+the cores. The first process does tasks, too, instead of waiting. The others are started anew ("spawn"), so a
+program that uses this needs the usual guard: if __name__ == "__main__".
 
 A thread of the first process attends each other one: hands it a task, and waits for what it makes of it. They
 talk through a pipe of their own, of which each holds one end only: where one is killed in the middle of a
@@ -20,10 +21,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
@@ -40,7 +42,7 @@ GONE = 5  # seconds within which a process that is killed is gone, and forgotten
 
 @dataclass(frozen=True)
 class Processes:
-    """A crew of `size` processes of this machine."""
+    """A crew of `size` processes of this machine, this one among them."""
 
     size: int
 
@@ -54,27 +56,68 @@ def in_processes(
 ) -> Generator[R, None, None]:
     """What `make()` makes of each task, computed by `jobs` processes; `make` is called once in each of them.
 
-    Holds `jobs` + 1 tasks or results; all of these can be pickled. Close it to end the processes at once, as
-    it does when it is collected. Raises what a task raises, and ProcessKilled where a process dies.
+    This process is one of them; the others start at once. Holds `jobs` + 1 tasks or results; all of these can
+    be pickled. Close it to end the processes at once, as it does when it is collected. Raises what a task
+    raises, and ProcessKilled where a process dies.
     """
     waiting: Waiting[R, T] = SimpleQueue()
-    processes: list[SpawnProcess] = []
+    own = cache(make)
 
-    def give(task: T) -> Future[R]:
-        if len(processes) < jobs:
-            processes.append(_start(make, waiting))
+    def give(task: T) -> _Answer[R, T]:
         future = Future[R]()
         waiting.put((future, task))
-        return future
+        return _Answer(future, waiting, own)
 
+    processes: list[SpawnProcess] = []
     try:
-        yield from in_order(give, tasks, lambda: jobs)
+        with _one_thread():
+            processes.extend(_start(make, waiting) for _ in range(1, jobs))
+            yield from in_order(give, tasks, lambda: jobs)
     finally:
         for process in processes:
             process.kill()
             waiting.put(None)
         for process in processes:
             process.join(GONE)
+
+
+@dataclass(frozen=True)
+class _Answer(Generic[R, T]):
+    """What will be made of a task, by whoever takes it first."""
+
+    future: Future[R]
+    waiting: Waiting[R, T]
+    own: Callable[[], Callable[[T], R]]
+
+    def done(self) -> bool:
+        """Whether `result` need not wait."""
+        return self.future.done()
+
+    def result(self) -> R:
+        """Do tasks that nobody has taken until this one is done, and wait for it; raises what it raises."""
+        while not self.future.done():
+            try:
+                entry = self.waiting.get_nowait()
+            except Empty:
+                break
+            assert entry
+            future, task = entry
+            try:
+                future.set_result(self.own()(task))
+            except Exception as error:
+                future.set_exception(error)
+        return self.future.result()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread, as the other processes do: they need the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _start(make: Callable[[], Callable[[T], R]], waiting: Waiting[R, T]) -> SpawnProcess:

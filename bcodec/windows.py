@@ -1,25 +1,24 @@
-"""Decoding the windows of one video by a crew: the same frames as by one process, in the same order.
+"""Decoding the parts of one video by a crew: the same frames as by one process, in the same order.
 
 When an anchor is coded, the DPB lets go of all but it and the anchor before. So what follows an anchor, up to
-the next one, refers to nothing else but these two and to itself. This process decodes the anchors, one
-after the other, and gives each window, with its two anchors, to the crew:
+the next one, its window, refers to nothing else but these two and to itself. This process decodes the
+anchors, and in long windows the frames in the middle between them; each of the parts between these goes to
+the crew, with the decoded frames that it refers to:
 
-    coding order    I0  I4 | B2 B1 B3 |  B*8 | B6 B5 B7 |  I12 | B10 B9 B11 |
-    a task          I0  I4   B2 B1 B3                            decoded already: I0 I4
-    the next            I4               B*8   B6 B5 B7          decoded already: I4 B*8
+    coding order    I0 I16 | B8 | B4 B2 B1 B3 B6 B5 B7 | B12 B10 ... B15 | B*24 | B20 B18 B17 B19 ...
+    a part                        B4 B2 B1 B3 B6 B5 B7                            decoded here: I0 B8
+    the next                                             B12 B10 ... B15          decoded here: I16 B8
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain, islice
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
-
-import torch
 
 from bcodec.bitstream import FrameType, Packet
 from bcodec.codec import Decoded, FrameCodec, FrameDecoder, Lost
@@ -27,6 +26,7 @@ from bcodec.crew import Crew
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.errors import MissingReference
 from bcodec.frame import Frame
+from bcodec.gop import PART, parts
 
 
 class DecodedFrame(NamedTuple):
@@ -37,6 +37,7 @@ class DecodedFrame(NamedTuple):
 
 
 Outcome: TypeAlias = DecodedFrame | Lost
+# Decoded frames in coding order, and behind them packets that refer to these and to each other.
 Task: TypeAlias = list[Packet | Decoded | Lost]
 
 
@@ -46,137 +47,152 @@ def decode_alone(coded: Iterable[Packet | Decoded | Lost], codec: FrameCodec) ->
 
 
 def decode_in_parallel(
-    packets: Iterable[Packet | Lost],
-    open_codec: Callable[[], FrameCodec],
-    gop_size: int,
-    crew: Crew,
+    packets: Iterable[Packet | Lost], open_codec: Callable[[], FrameCodec], crew: Crew
 ) -> Generator[Outcome, None, None]:
     """What `decode_alone` gives, computed by a crew and by this process, which decodes anchors.
 
-    `open_codec` can be pickled: each of the crew has a codec of its own. Tasks are of at least `gop_size`
-    frames. Raises what the crew raises, as ProcessKilled. Close it to end the work.
+    `open_codec` can be pickled: each of the crew has a codec of its own. Raises what the crew raises, as
+    ProcessKilled. Close it to end the work.
     """
-    split = Windows(packets, open_codec(), gop_size)
+    split = Windows(packets, open_codec())
     with closing(crew.work(partial(_worker, open_codec), split.tasks())) as results:
         for result in results:
             inside = iter(result)
             for outcome in split.places.popleft():
                 yield outcome or next(inside)
+    yield from filter(None, split.places.popleft())
     yield from split.rest
 
 
-@dataclass
-class _Task:
-    """What the crew gets, and what comes of the frames among it: None for those that it decodes."""
-
-    items: Task = field(default_factory=list)
-    places: list[Outcome | None] = field(default_factory=list)
-
-    def add(self, outcome: Decoded | Lost) -> None:
-        """An anchor is decoded."""
-        self.items.append(outcome)
-        self.places.append(_outcome(outcome))
-
-    def add_window(self, window: Iterable[Packet | Lost]) -> None:
-        """Packets are still to be decoded, and what is none has no part in it."""
-        for packet in window:
-            if isinstance(packet, Packet):
-                self.items.append(packet)
-            self.places.append(None if isinstance(packet, Packet) else packet)
-
-
 class Windows:
-    """Splits packets into tasks for a crew, and decodes their anchors.
+    """Splits packets into tasks for a crew, and decodes what is in none.
 
-    places: those of each task that was given, in coding order. rest: what comes behind the last task, decoded
-    here when it is asked for; no encoder leaves any, since it is what is no window: B anchors that refer to
-    other frames than anchors, and all behind them, and windows without end.
+    places: what becomes of packets, in coding order, up to the end of each task that was given, and behind
+    the last: None for what comes of the task. rest: what comes behind that, decoded here when it is asked
+    for; no encoder leaves any, since it is what is no window: frames that refer to what is in another part,
+    and all behind them, and windows without end.
     """
 
     MOST = 256  # packets of a window; a GOP is less
 
-    def __init__(self, packets: Iterable[Packet | Lost], codec: FrameCodec, gop_size: int) -> None:
-        self.places: deque[list[Outcome | None]] = deque()
+    def __init__(self, packets: Iterable[Packet | Lost], codec: FrameCodec) -> None:
+        self.places = deque([list[Outcome | None]()])
         self.rest: Iterator[Outcome] = iter(())
-        self._packets, self._codec, self._gop_size = iter(packets), codec, gop_size
-        self._decoder = FrameDecoder(codec)
-        self._headers: DecodedPictureBuffer[None] = DecodedPictureBuffer()
+        self._packets, self._codec, self._decoder = iter(packets), codec, FrameDecoder(codec)
+        self._dpb: DecodedPictureBuffer[Decoded | Lost | None] = DecodedPictureBuffer()  # None: in a part
         self._anchors: deque[Decoded | Lost] = deque(maxlen=2)
-        self._unkept: deque[Decoded | Lost] = deque(maxlen=2)  # to these no anchor has referred
+        self._unkept: list[Decoded | Lost] = []  # decoded here, and no frame decoded here came after them
 
     def tasks(self) -> Iterator[Task]:
-        """Each as soon as it is complete: the anchors before, then packets, with the anchors among them."""
-        task = _Task()
+        """Each as soon as all that it takes is decoded."""
         window: list[Packet | Lost] = []
         for packet in self._packets:
-            if isinstance(packet, Lost):
-                window.append(packet)
+            if isinstance(packet, Packet) and _is_anchor(packet):
+                told = yield from self._split(window)
+                if told < len(window) or self._leans(packet):
+                    self.rest = self._alone([*window, packet], told)
+                    return
+                window = []
+                self._decode(packet)
+                if len(self.places[-1]) > PART:  # there is nothing but anchors
+                    yield self._given([])
                 continue
-            is_anchor = _is_anchor(packet)
-            if len(window) == self.MOST or (is_anchor and self._leans_on_window(packet)):
-                self.rest = self._alone([*window, packet])
+            window.append(packet)
+            if len(window) == self.MOST:
+                self.rest = self._alone(window, 0)
+                return
+            if len(window) >= PART and not any(map(_is_referenced, window)):
+                yield from self._split(window)
                 window = []
-                break
-            if is_anchor or (self._is_closed() and len(task.places) + len(window) >= self._gop_size):
-                task.add_window(window)
-                window = []
-                if len(task.places) >= self._gop_size:
-                    yield self._give(task)
-                    task = _Task([*self._anchors] if not is_anchor else [self._anchors[-1]])
-            if is_anchor:
-                task.add(self._decode(packet))
+        told = yield from self._split(window)
+        if told < len(window):
+            self.rest = self._alone(window, told)
+
+    def _split(self, window: list[Packet | Lost]) -> Generator[Task, None, int]:
+        """Give the parts of a window, and decode what lies between; returns how far it could be split."""
+        spots = [spot for spot, each in enumerate(window) if isinstance(each, Packet)]
+        layers = [each.header.temporal_layer for each in window if isinstance(each, Packet)]
+        done = 0
+        for place in parts(layers):
+            end = 1 + spots[place if isinstance(place, int) else place.stop - 1]
+            own = window[done:end]  # with what is lost before and among them
+            packets = [each for each in own if isinstance(each, Packet)]
+            if isinstance(place, int):
+                if self._leans(packets[0]):
+                    return done
+                self.places[-1] += _lost(own)
+                self._decode(packets[0])
             else:
-                window.append(packet)
+                known = self._known(packets)
+                if known is None:
+                    return done
+                self.places[-1] += [each if isinstance(each, Lost) else None for each in own]
+                yield self._given([*known, *packets])
+            done = end
+        self.places[-1] += _lost(window[done:])
+        return len(window)
+
+    def _known(self, part: list[Packet]) -> list[Decoded | Lost] | None:
+        """The frames decoded here that those of a part refer to; None where they refer to another part."""
+        known: dict[tuple[int, int], Decoded | Lost] = {}
+        own: set[int] = set()
+        for packet in part:
+            for held in self._references(packet):
+                if held.picture is not None:
+                    known[held.temporal_layer, held.poc] = held.picture
+                elif id(held) not in own:
+                    return None
             if packet.header.referenced:
-                self._headers.insert(HeldPicture(packet.header.poc, packet.header.temporal_layer, None))
-        task.add_window(window)
-        if task.places:
-            yield self._give(task)
+                own.add(id(self._hold(packet, None)))
+        return [outcome for _, outcome in sorted(known.items(), key=itemgetter(0))]  # in coding order
 
-    def _give(self, task: _Task) -> Task:
-        self.places.append(task.places)
-        return task.items
+    def _leans(self, packet: Packet) -> bool:
+        """Whether a frame to be decoded here refers to one that is not."""
+        return any(held.picture is None for held in self._references(packet))
 
-    def _alone(self, packets: list[Packet | Lost]) -> Iterator[Outcome]:
-        """Decode packets behind the anchors, and all that follow."""
-        known = [*self._anchors]
-        outcomes = decode_alone(chain(known, packets, self._packets), self._codec)
-        return islice(outcomes, len(known), None)
+    def _references(self, packet: Packet) -> Sequence[HeldPicture[Decoded | Lost | None]]:
+        if packet.header.frame_type is FrameType.B:
+            with suppress(MissingReference):
+                return self._dpb.references(packet.header.poc)
+        return ()
 
-    def _leans_on_window(self, anchor: Packet) -> bool:
-        """Whether it refers to a frame that is none."""
-        if anchor.header.frame_type is FrameType.I:
-            return False
-        try:
-            return any(held.temporal_layer for held in self._headers.references(anchor.header.poc))
-        except MissingReference:
-            return False
-
-    def _is_closed(self) -> bool:
-        """Whether what comes can refer to nothing but anchors."""
-        return len(self._headers) == len(self._anchors)
-
-    def _decode(self, anchor: Packet) -> Decoded | Lost:
-        if anchor.header.frame_type is FrameType.B:
+    def _decode(self, packet: Packet) -> None:
+        """Decode a frame here, behind those that it may refer to."""
+        if packet.header.frame_type is FrameType.B:
             for before in self._unkept:
                 self._decoder.keep(before)
             self._unkept.clear()
-        with _one_thread():
-            outcome = self._decoder.decode(anchor)
-        self._anchors.append(outcome)
-        self._unkept.append(outcome)
-        return outcome
+        outcome = self._decoder.decode(packet)
+        self.places[-1].append(_outcome(outcome))
+        if packet.header.referenced:
+            self._hold(packet, outcome)
+            if _is_anchor(packet):
+                self._unkept = [each for each in self._unkept if each is self._anchors[-1]]
+                self._anchors.append(outcome)
+            self._unkept.append(outcome)
+
+    def _hold(self, packet: Packet, outcome: Decoded | Lost | None) -> HeldPicture[Decoded | Lost | None]:
+        held = HeldPicture(packet.header.poc, packet.header.temporal_layer, outcome)
+        self._dpb.insert(held)
+        return held
+
+    def _given(self, task: Task) -> Task:
+        self.places.append([])
+        return task
+
+    def _alone(self, window: list[Packet | Lost], told: int) -> Iterator[Outcome]:
+        """Decode what is left of a window, behind its anchors, and all that follows."""
+        known = [*self._anchors]
+        outcomes = decode_alone(chain(known, window, self._packets), self._codec)
+        return islice(outcomes, len(known) + told, None)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread, as the other processes do: they need the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _lost(items: Iterable[Packet | Lost]) -> list[Lost]:
+    return [each for each in items if isinstance(each, Lost)]
+
+
+def _is_referenced(item: Packet | Lost) -> bool:
+    return isinstance(item, Packet) and item.header.referenced
 
 
 def _is_anchor(packet: Packet) -> bool:

@@ -22,7 +22,7 @@ from bcodec import __version__
 from bcodec.bitstream import ARITHMETIC_VERSION
 from bcodec.cli.main import main
 from bcodec.encoder.effort import Preset
-from bcodec.encoder.group import ClosedGroup, GroupCoder
+from bcodec.encoder.group import GroupCoder, Part
 from bcodec.encoder.trial import CodedFrame
 from bcodec.errors import ClusterError, CodecError
 from bcodec.networks import Networks
@@ -211,14 +211,14 @@ def test_ctrl_c_ends_the_work_in_one_line(
 
 def _deadly(
     deaths: list[Path], networks: Networks, preset: Preset, pictures: bool
-) -> Callable[[ClosedGroup], list[CodedFrame]]:
-    """What codes groups in a worker, and kills that amid the video: once for each file that is there."""
+) -> Callable[[Part], list[CodedFrame]]:
+    """What codes parts in a worker, and kills that amid the video: once for each file that is there."""
     coder = GroupCoder(networks, preset, pictures=pictures)
 
-    def code(closed: ClosedGroup) -> list[CodedFrame]:
-        coded = coder.rest(closed)
+    def code(part: Part) -> list[CodedFrame]:
+        coded = coder.part(part)
         first = list(islice(coded, 1))
-        for death in deaths if closed.group.start == 3 else ():
+        for death in deaths if part.slots[0].poc == 3 else ():
             if death.exists():
                 death.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)

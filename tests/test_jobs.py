@@ -16,7 +16,7 @@ from bcodec.errors import UsageError
 from bcodec.pipeline import jobs
 from bcodec.pipeline.jobs import FEW_TO_DECODE, bytes_of_process, free_memory, jobs_for
 
-GOP, MANY = 32, 10_000
+MANY = 10_000
 HD = replace(VIDEO, width=1920, height=1080)
 CPU = torch.device("cpu")
 
@@ -31,32 +31,32 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("frames", "expected"),
-    [(None, 8), (MANY, 8), (1, 1), (GOP + 1, 1), (GOP + 2, 2), (4 * GOP + 1, 4)],
+    [(None, 8), (MANY, 8), (1, 1), (9, 1), (10, 2), (33, 4)],
 )
-def test_as_many_help_as_there_are_gops(frames: int | None, expected: int) -> None:
-    assert jobs_for(None, CPU, HD, frames, GOP, FEW_TO_DECODE) == expected
+def test_as_many_help_as_there_are_parts(frames: int | None, expected: int) -> None:
+    assert jobs_for(None, CPU, HD, frames, FEW_TO_DECODE) == expected
 
 
 def test_few_samples_are_left_to_one() -> None:
     small = replace(VIDEO, width=64, height=48)
-    assert jobs_for(None, CPU, small, 1000, GOP, FEW_TO_DECODE) == 1
-    assert jobs_for(None, CPU, small, 6000, GOP, FEW_TO_DECODE) == 8
-    assert jobs_for(3, CPU, small, 1, GOP, FEW_TO_DECODE) == 3
+    assert jobs_for(None, CPU, small, 300, FEW_TO_DECODE) == 1
+    assert jobs_for(None, CPU, small, 6000, FEW_TO_DECODE) == 8
+    assert jobs_for(3, CPU, small, 1, FEW_TO_DECODE) == 3
 
 
 def test_threads_and_memory_are_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "free_memory", lambda: 3 * bytes_of_process(HD, GOP))
-    assert jobs_for(None, CPU, HD, MANY, GOP, FEW_TO_DECODE) == 3
+    monkeypatch.setattr(jobs, "free_memory", lambda: 3 * bytes_of_process(HD))
+    assert jobs_for(None, CPU, HD, MANY, FEW_TO_DECODE) == 3
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert jobs_for(None, CPU, HD, MANY, GOP, FEW_TO_DECODE) == 2
+    assert jobs_for(None, CPU, HD, MANY, FEW_TO_DECODE) == 2
     monkeypatch.setattr(jobs, "free_memory", lambda: 0)
-    assert jobs_for(None, CPU, HD, MANY, GOP, FEW_TO_DECODE) == 1
+    assert jobs_for(None, CPU, HD, MANY, FEW_TO_DECODE) == 1
 
 
 def test_a_gpu_is_left_to_one() -> None:
-    assert jobs_for(None, torch.device("cuda"), HD, MANY, GOP, FEW_TO_DECODE) == 1
+    assert jobs_for(None, torch.device("cuda"), HD, MANY, FEW_TO_DECODE) == 1
     with pytest.raises(UsageError, match="--jobs 2 needs the CPU"):
-        jobs_for(2, torch.device("cuda"), HD, MANY, GOP, FEW_TO_DECODE)
+        jobs_for(2, torch.device("cuda"), HD, MANY, FEW_TO_DECODE)
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("max", 8192), ("5000", 3500), (None, 8192)])

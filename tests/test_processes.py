@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -28,12 +29,25 @@ def _growing() -> partial[bytes]:
     return partial(bytes)
 
 
-def _failing() -> partial[None]:
-    return partial(_fail)
+def _others_only(first: int, taken: Path, deed: Callable[[bytes], None]) -> partial[None]:
+    return partial(_leave_to_others, first, taken, deed)
+
+
+def _leave_to_others(first: int, taken: Path, deed: Callable[[bytes], None], task: bytes) -> None:
+    """Do a deed in any process but the first, which waits until one of them has begun."""
+    if os.getpid() != first:
+        taken.touch()
+        deed(task)
+    while not taken.exists():
+        time.sleep(0.01)
 
 
 def _fail(task: bytes) -> None:
     raise ValueError(f"{len(task)} bytes are too many")
+
+
+def _die(task: bytes) -> None:
+    os._exit(len(task))
 
 
 def large(count: int) -> Iterator[bytes]:
@@ -46,16 +60,32 @@ def test_results_come_in_the_order_of_tasks() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_dies_is_told() -> None:
-    with pytest.raises(ProcessKilled, match="one of the processes was killed"):
-        list(in_processes(partial(partial, os._exit), [1, 1], 2))
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_the_first_process_works_too(jobs: int) -> None:
+    processes = list(in_processes(partial(partial, _process), range(9), jobs))
+    assert os.getpid() in processes
+    assert len(set(processes)) <= jobs
     assert multiprocessing.active_children() == []
 
 
-def test_what_a_task_raises_is_raised() -> None:
+def _process(_: int) -> int:
+    return os.getpid()
+
+
+def test_a_process_that_dies_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProcessKilled, match="one of the processes was killed"):
+        list(in_processes(partial(_others_only, os.getpid(), tmp_path / "taken", _die), [b"", b"a"], 2))
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_task_raises_is_raised(tmp_path: Path, jobs: int) -> None:
+    make = partial(partial, _fail)
+    if jobs > 1:
+        make = partial(_others_only, os.getpid(), tmp_path / "taken", _fail)
     with pytest.raises(ValueError, match="5 bytes are too many") as raised:
-        list(in_processes(_failing, [bytes(5)], 2))
-    assert "in _fail" in raised.value.__notes__[0]
+        list(in_processes(make, [bytes(5)] * jobs, jobs))
+    assert jobs == 1 or "in _fail" in raised.value.__notes__[0]
 
 
 ABANDONED = """

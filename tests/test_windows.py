@@ -118,9 +118,9 @@ def test_whatever_happens_to_a_stream_the_end_is_the_same(
         assert outcome(decode_part(ours, header, tiny_networks, crew=Processes(2))) == expected
 
 
-def tasks(packets: Iterable[Packet], networks: Networks, gop_size: int) -> list[list[Packet]]:
+def tasks(packets: Iterable[Packet], networks: Networks) -> list[list[Packet]]:
     """The packets of each task, and then those of the rest, if there is one."""
-    split = Windows(packets, FrameCodec(networks, WIDTH, HEIGHT), gop_size)
+    split = Windows(packets, FrameCodec(networks, WIDTH, HEIGHT))
     return [[item for item in task if isinstance(item, Packet)] for task in split.tasks()]
 
 
@@ -135,7 +135,7 @@ def test_every_order_of_packets_is_split_well(tiny_networks: Networks, gop_size:
     expected = outcome(decode(coded, header, tiny_networks))
     assert len(expected[0]) == len(frames)
     assert outcome(decode_part(coded, header, tiny_networks, crew=Processes(2))) == expected
-    parts = tasks(coded, tiny_networks, gop_size)
+    parts = tasks(coded, tiny_networks)
     anchors = [p for p in coded if p.header.referenced and p.header.temporal_layer == 0]
     assert [p for part in parts for p in part] == [p for p in coded if p not in anchors]
     assert len(parts) > 1
@@ -155,9 +155,21 @@ def test_windows_of_a_chain_of_anchors_are_decoded_apart(long: list[Packet], tin
     expected = outcome(decode(long, header, tiny_networks))
     assert (len(expected[0]), expected[1]) == (14, "")
     assert outcome(decode_part(long, header, tiny_networks, crew=Processes(2))) == expected
-    assert [names(part) for part in tasks(long, tiny_networks, 4)] == [
-        *("B2 B1 B3", "B6 B5 B7", "B10 B9 B11 B13")
+    assert [names(part) for part in tasks(long, tiny_networks)] == [
+        *("B2 B1 B3", "B6 B5 B7", "B10 B9 B11", "B13")
     ]
+
+
+@pytest.mark.usefixtures("alone")
+def test_long_windows_are_split_in_their_middle(tiny_networks: Networks) -> None:
+    frames = moving(17, WIDTH, HEIGHT)
+    coded = list(encode(frames, Settings(40, 16, 16, preset="fast"), tiny_networks))
+    header = header_of(frames[0], 16, tiny_networks)
+    expected = outcome(decode(coded, header, tiny_networks))
+    assert (len(expected[0]), expected[1]) == (17, "")
+    assert outcome(decode_part(coded, header, tiny_networks, crew=Processes(2))) == expected
+    halves = ["B4 B2 B1 B3 B6 B5 B7", "B12 B10 B9 B11 B14 B13 B15"]
+    assert [names(part) for part in tasks(coded, tiny_networks)] == halves
 
 
 def names(packets: Iterable[Packet]) -> str:

@@ -2,26 +2,30 @@
 
 A frame may be coded more than once: to find the qp of chroma, whether an anchor is to be I or B*, and how
 precise and how dear motion should be. Anchors make a chain, for each B* refers to the one before it; what is
-between two of them depends on nothing else.
+between two of them depends on nothing else. So do, once the frames in their middle are coded, the parts
+between these: they can be coded anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import chain
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 import torch
 
 from bcodec.codec import Decoded, FrameCodec
+from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import Source, filtered
 from bcodec.encoder.trial import CodedFrame, Dpb, Task, code_frame, rd_cost
 from bcodec.encoder.tuning import Attempt, Tuning
-from bcodec.frame import DEPTH
-from bcodec.gop import Closing, Slot, intra_anchor
+from bcodec.frame import DEPTH, Frame
+from bcodec.gop import Closing, Slot, intra_anchor, parts
 from bcodec.networks import Networks
 from bcodec.networks.motion.vectors import usual_precision
 
@@ -37,7 +41,7 @@ class Anchor(NamedTuple):
 
 
 class ClosedGroup(NamedTuple):
-    """A group whose closing anchor is coded, and what it takes to code the rest of it, on any machine."""
+    """A group whose closing anchor is coded, behind the anchor `past`."""
 
     group: Group
     qp: float
@@ -45,6 +49,20 @@ class ClosedGroup(NamedTuple):
     coded: CodedFrame
     anchor: Anchor
     effort: Effort  # what suited the anchor, if it is B*
+
+
+class Part(NamedTuple):
+    """Frames in coding order that refer to each other and to some decoded ones: all that coding them takes.
+
+    `known` are the decoded frames, in coding order; `effort` is what suited others of the group.
+    """
+
+    slots: list[Slot]
+    sources: list[Source]
+    known: list[Decoded]
+    qp: float
+    chroma_offset: int
+    effort: Effort
 
 
 class GroupCoder:
@@ -62,7 +80,7 @@ class GroupCoder:
 
         Without the anchor `past` of the group before it, that is coded as an I frame first.
         """
-        codec = self.codec_for(group)
+        codec = self.codec_for(group.frames[0].frame)
         if past is None and group.past and group.gop_size > 1:
             slot = intra_anchor(group.start - 1, group.gop_size)
             _, past, _ = self._intra(codec, self._task(slot, group.past, qp))
@@ -75,7 +93,7 @@ class GroupCoder:
             trials.append(self._intra(codec, task) if slot.intra else self._predicted(codec, task, past))
         coded, anchor, effort = min(trials, key=lambda trial: rd_cost(trial[0], task))
         coded = coded._replace(seconds=perf_counter() - began)
-        return ClosedGroup(group.between(), qp, past, coded, anchor, effort)
+        return ClosedGroup(group, qp, past, coded, anchor, effort)
 
     def chain(self, parts: Iterable[Group], qp: float, past: Anchor | None = None) -> Iterator[ClosedGroup]:
         """Close one group after the other.
@@ -88,35 +106,72 @@ class GroupCoder:
             yield closed
             past, end = closed.anchor, group.end + 1
 
-    def rest(self, closed: ClosedGroup) -> Iterator[CodedFrame]:
-        """Code the frames of a group between its anchors, in coding order."""
+    def code(
+        self, groups: Iterable[Group], qp: float, past: Anchor | None = None
+    ) -> Iterator[CodedFrame | Part]:
+        """All frames of groups, in coding order: coded, or in parts that are still to be coded."""
+        coming = iter(groups)
+        for group in coming:
+            if group.gop_size == 1:  # no frame refers to another
+                yield Part([intra_anchor(group.start, 1)], group.frames, [], qp, 0, self.preset.effort)
+                continue
+            for closed in self.chain(chain([group], coming), qp, past):
+                yield self.shown(closed.coded)
+                yield from self.split(closed)
+
+    def split(self, closed: ClosedGroup) -> Iterator[CodedFrame | Part]:
+        """What lies between a group's anchors, in coding order: frames coded here, and parts for anyone."""
         group, qp, past, _, anchor, effort = closed
         closing = Closing.INTRA if anchor.decoded.motion is None else Closing.TAIL
         slots = group.slots(closing)[1:]
         if not slots:
             return
-        codec = self.codec_for(group)
-        dpb = Dpb()
+        assert past
+        codec, dpb = self.codec_for(group.frames[0].frame), DecodedPictureBuffer[Decoded]()
         for known in (past, anchor):
-            assert known
-            codec.keep(known.decoded, dpb)
+            dpb.insert(held(known.decoded))
         tuning: _Tuning | None = Tuning(effort) if self.preset.tuned else None
-        for slot in slots:
+        for place in parts([slot.temporal_layer for slot in slots]):
+            first = slots[place] if isinstance(place, int) else slots[place.start]
+            beside = [each.picture for each in dpb.references(first.poc)]
+            if isinstance(place, int):
+                began = perf_counter()
+                task = self._task(first, group.frame(first), qp, anchor.chroma_offset)
+                coded, decoded, effort = self._best(codec, behind(codec, beside), task, tuning)
+                dpb.insert(held(decoded))
+                yield self.shown(coded._replace(seconds=perf_counter() - began))
+            else:
+                own = slots[place.start : place.stop]
+                sources = [group.frame(slot) for slot in own]
+                yield Part(own, sources, beside, qp, anchor.chroma_offset, effort)
+
+    def part(self, part: Part) -> Iterator[CodedFrame]:
+        """Code the frames of a part, in coding order."""
+        codec = self.codec_for(part.sources[0].frame)
+        dpb = behind(codec, part.known)
+        for slot, source in zip(part.slots, part.sources, strict=True):
             began = perf_counter()
-            task = self._task(slot, group.frame(slot), qp, anchor.chroma_offset)
-            coded, decoded, _ = self._best(codec, dpb, task, tuning)
-            codec.keep(decoded, dpb)
+            task = self._task(slot, source, part.qp, part.chroma_offset)
+            if slot.intra:
+                coded, *_ = self._intra(codec, task)
+            else:
+                coded, decoded = self._attempt(codec, dpb, task, part.effort).coded
+                codec.keep(decoded, dpb)
             yield self.shown(coded._replace(seconds=perf_counter() - began))
+
+    def rest(self, closed: ClosedGroup) -> Iterator[CodedFrame]:
+        """Code the frames of a group between its anchors, in coding order."""
+        for each in self.split(closed):
+            yield from self.part(each) if isinstance(each, Part) else [each]
 
     def shown(self, coded: CodedFrame) -> CodedFrame:
         """The frame without its picture, if that is not wanted."""
         return coded if self.pictures else coded._replace(picture=None)
 
-    def codec_for(self, group: Group) -> FrameCodec:
-        """What codes frames of the size of these."""
-        first = group.frames[0].frame
+    def codec_for(self, frame: Frame) -> FrameCodec:
+        """What codes frames of the size of this one."""
         if self.codec is None:
-            self.codec = FrameCodec(self.networks, first.width, first.height, first.bit_depth)
+            self.codec = FrameCodec(self.networks, frame.width, frame.height, frame.bit_depth)
         return self.codec
 
     def _task(self, slot: Slot, source: Source, qp: float, offset: int = 0) -> Task:
@@ -148,26 +203,15 @@ class GroupCoder:
     ) -> tuple[CodedFrame, Anchor, Effort]:
         """Code a B* frame behind an anchor."""
         assert past
-        dpb = Dpb()
-        codec.keep(past.decoded, dpb)
         tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
-        coded, decoded, effort = self._best(codec, dpb, task, tuning)
+        coded, decoded, effort = self._best(codec, behind(codec, [past.decoded]), task, tuning)
         return coded, Anchor(decoded, task.chroma_offset), effort
 
     def _best(
         self, codec: FrameCodec, dpb: Dpb, task: Task, tuning: _Tuning | None
     ) -> tuple[CodedFrame, Decoded, Effort]:
-        """Code a B frame; of what is tried, that with the least bits and errors, by their worth, is kept."""
-
-        def attempt(effort: Effort) -> _Attempt:
-            attempts = []
-            for price in self.preset.prices:
-                priced = effort._replace(motion_price=effort.motion_price * price)
-                coded, decoded = code_frame(codec, dpb, task, priced)
-                motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
-                attempts.append(Attempt(effort, rd_cost(coded, task), motion, (coded, decoded)))
-            return min(attempts, key=lambda made: made.cost)
-
+        """Code a B frame with the effort that suits it: the usual one or, if that is tuned, what is found."""
+        attempt = partial(self._attempt, codec, dpb, task)
         if tuning:
             coarsest = int(usual_precision(torch.tensor([task.qp])))
             best = tuning.code(task.slot.temporal_layer, coarsest, attempt)
@@ -175,3 +219,26 @@ class GroupCoder:
             best = attempt(self.preset.effort)
         coded, decoded = best.coded
         return coded, decoded, best.effort
+
+    def _attempt(self, codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> _Attempt:
+        """Code a B frame at each of the preset's prices; what has least bits and errors, by their worth."""
+        attempts = []
+        for price in self.preset.prices:
+            priced = effort._replace(motion_price=effort.motion_price * price)
+            coded, decoded = code_frame(codec, dpb, task, priced)
+            motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
+            attempts.append(Attempt(effort, rd_cost(coded, task), motion, (coded, decoded)))
+        return min(attempts, key=lambda made: made.cost)
+
+
+def held(decoded: Decoded) -> HeldPicture[Decoded]:
+    """A decoded frame in its place."""
+    return HeldPicture(decoded.header.poc, decoded.header.temporal_layer, decoded)
+
+
+def behind(codec: FrameCodec, known: Iterable[Decoded]) -> Dpb:
+    """A DPB of decoded frames, in whatever order they come; one may come twice."""
+    dpb = Dpb()
+    for _, decoded in sorted({(d.header.temporal_layer, d.header.poc): d for d in known}.items()):
+        codec.keep(decoded, dpb)
+    return dpb

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice, takewhile
 
 from bcodec.encoder.scenes import find_cuts
@@ -45,11 +45,6 @@ class Group:
     def frame(self, slot: Slot) -> Source:
         """Return the picture of a slot."""
         return self.frames[slot.poc - self.start]
-
-    def between(self) -> Group:
-        """What it takes to code the rest, once both anchors are coded: these are not filtered any more."""
-        *inner, last = self.frames
-        return replace(self, frames=[*inner, Source(last.frame)], past=self.past and Source(self.past.frame))
 
     @property
     def end(self) -> int:

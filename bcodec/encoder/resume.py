@@ -85,7 +85,7 @@ def go_on(
             _check_beginning(coder, group, packets, qp, past)
             unchecked -= types
         last = group, past, packets[0]
-        past = _anchor(coder.codec_for(group), packets[0], past)
+        past = _anchor(coder.codec_for(group.frames[0].frame), packets[0], past)
         yield from map(CodedFrame, packets)
     else:
         group = None

@@ -57,8 +57,7 @@ def fit(
             return 1.0
         if not notes.shares:
             crews = [
-                crew_for(passes.plan.jobs, device, video, n, settings.gop_size, FEW_TO_ENCODE)
-                for n in (count // every, count)
+                crew_for(passes.plan.jobs, device, video, n, FEW_TO_ENCODE) for n in (count // every, count)
             ]
             forecast_passes(
                 part, time.monotonic() - began, count, *(crew.size if crew else 1 for crew in crews)

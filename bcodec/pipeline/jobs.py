@@ -16,13 +16,15 @@ from bcodec.bitstream import VideoFormat
 from bcodec.crew import Crew, Jobs
 from bcodec.errors import UsageError
 from bcodec.frame import picture_bytes
+from bcodec.gop import PART
 from bcodec.processes import Processes
 
 # Luma samples of all frames up to which processes cost more than they save: to start one takes about 2 s of
-# CPU time; on one thread a sample takes 0.8 us to decode and at least 2 us to encode.
-FEW_TO_DECODE, FEW_TO_ENCODE = 1 << 24, 1 << 22
+# CPU time; on one thread a sample takes 0.7 us to decode and at least 2 us to encode.
+FEW_TO_DECODE, FEW_TO_ENCODE = 1 << 22, 1 << 20
 # Bytes of a process. At rest 420 MiB are resident, with torch and the weights. While it codes, 460 bytes come
-# to that for a luma sample of the picture, and its GOP: as planes and pickled, here and in the first process.
+# to that for a luma sample of the picture, and a part of a GOP: as planes and pickled, here and in the first
+# process.
 AT_REST, PER_SAMPLE, COPIES = 420 << 20, 460, 4
 
 MEMORY, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # of Linux; elsewhere memory is no bound
@@ -33,16 +35,17 @@ def crew_for(
     device: torch.device,
     video: VideoFormat,
     frames: int | None,
-    gop_size: int,
     few: int,
 ) -> Crew | None:
-    """The crew that is asked for, or one of as many processes as `jobs_for` says; None where one is enough.
+    """The crew that is asked for, or one of as many processes as `jobs_for` says.
+
+    None for a GPU, and where one process is asked for: that computes on as many threads as torch has.
 
     Raises UsageError for a device that they cannot share.
     """
     if asked is None or isinstance(asked, int):
-        jobs = jobs_for(asked, device, video, frames, gop_size, few)
-        return Processes(jobs) if jobs > 1 else None
+        jobs = jobs_for(asked, device, video, frames, few)
+        return None if asked == 1 or device.type != "cpu" else Processes(jobs)
     if device.type != "cpu":
         raise UsageError("--scheduler needs the CPU (--device cpu)")
     return asked
@@ -53,7 +56,6 @@ def jobs_for(
     device: torch.device,
     video: VideoFormat,
     frames: int | None,
-    gop_size: int,
     few: int,
 ) -> int:
     """The processes that are `asked` for or, where that is None, those that help with so many `frames`.
@@ -69,17 +71,17 @@ def jobs_for(
         return asked
     bounds = [available_cores(), torch.get_num_threads()]
     if frames is not None:
-        gops = -(-(frames - 1) // gop_size)
-        bounds.append(gops if frames * video.width * video.height > few else 1)
+        parts = -(-(frames - 1) // (PART + 1))
+        bounds.append(parts if frames * video.width * video.height > few else 1)
     if (free := free_memory()) is not None:
-        bounds.append(free // bytes_of_process(video, gop_size))
+        bounds.append(free // bytes_of_process(video))
     return max(1, min(bounds))
 
 
-def bytes_of_process(video: VideoFormat, gop_size: int) -> int:
+def bytes_of_process(video: VideoFormat) -> int:
     """The memory that one more process takes, about."""
-    gop = (gop_size + 1) * COPIES * picture_bytes(video.width, video.height, video.bit_depth)
-    return AT_REST + PER_SAMPLE * video.width * video.height + gop
+    part = (PART + 2) * COPIES * picture_bytes(video.width, video.height, video.bit_depth)
+    return AT_REST + PER_SAMPLE * video.width * video.height + part
 
 
 def available_cores() -> int:

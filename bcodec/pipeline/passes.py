@@ -114,7 +114,7 @@ class Passes:
         groups = split(frames, settings)
         if every > 1:
             groups, count = sample(groups, every), count and count // every
-        crew = crew_for(plan.jobs, networks.device, header.video, count, settings.gop_size, FEW_TO_ENCODE)
+        crew = crew_for(plan.jobs, networks.device, header.video, count, FEW_TO_ENCODE)
         how = partial(code_in_parallel, crew=crew) if crew else code_groups
         code = partial(how, qp=qp, networks=networks, preset=preset, pictures=pictures)
         if not unfinished:

@@ -53,4 +53,4 @@ def pictures_around_damage(
 def _crew(coded: CodedVideo, networks: Networks, asked: Jobs, count: int | None) -> Crew | None:
     known = [frames for frames in (count, coded.total) if frames is not None]
     header, frames = coded.header, min(known, default=None)
-    return crew_for(asked, networks.device, header.video, frames, header.gop_size, FEW_TO_DECODE)
+    return crew_for(asked, networks.device, header.video, frames, FEW_TO_DECODE)
