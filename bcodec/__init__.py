@@ -35,13 +35,14 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     networks/motion/       codec > prior shift > vectors segments > blocks
     entropy/               coder meter > tables > distributions
     coding.py              what networks are handed: SymbolCoder, Encoder
-    frame.py               one picture, and the tensor that networks see of it
+    samples.py             the tensor that networks see of a picture
     fixedpoint.py          exact layers
     int8.py                the same sums by int8 kernels
 
 What the format says, and what all stand on:
     gop.py                 coding order
     dpb.py                 decoded picture buffer, display order
+    frame.py               one picture
     metrics.py             PSNR, MS-SSIM, BD-rate
     processes.py           work that several of them share
     cluster.py             work that workers of several machines share

@@ -22,9 +22,10 @@ from bcodec.errors import (
     MissingReference,
 )
 from bcodec.fixedpoint import exact_precision
-from bcodec.frame import Frame, aligned, finish, picture_hash, to_frame, to_tensor
+from bcodec.frame import Frame, aligned, picture_hash
 from bcodec.networks import Networks
 from bcodec.networks.loopfilter import loop_filter
+from bcodec.samples import finish, to_frame, to_tensor
 
 
 def pick_device(name: str) -> str:

@@ -25,9 +25,7 @@ from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeAlias, TypeVar
-
-import torch
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from bcodec.crew import in_order
 from bcodec.errors import ProcessKilled
@@ -36,6 +34,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Waiting: TypeAlias = "SimpleQueue[tuple[Future[R], T] | None]"  # None: there is no more
+
+
+class _Other(NamedTuple):
+    """Another process, and this one's end of the pipe to it."""
+
+    process: SpawnProcess
+    pipe: Connection
+
 
 GONE = 5  # seconds within which a process that is killed is gone, and forgotten
 
@@ -71,9 +77,10 @@ def in_processes(
     processes: list[SpawnProcess] = []
     try:
         with _one_thread():
-            processes.extend(_start(make, waiting) for _ in range(1, jobs))
+            processes.extend(_attended(make, waiting) for _ in range(1, jobs))
             yield from in_order(give, tasks, lambda: jobs)
     finally:
+        processes += [_early.pop().process for _ in range(len(_early))]  # which nobody wanted
         for process in processes:
             process.kill()
             waiting.put(None)
@@ -112,6 +119,8 @@ class _Answer(Generic[R, T]):
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Compute on one thread, as the other processes do: they need the cores."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -120,16 +129,32 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _start(make: Callable[[], Callable[[T], R]], waiting: Waiting[R, T]) -> SpawnProcess:
-    """Start a process, and a thread that attends it."""
+def start_early(count: int) -> None:
+    """Start processes before there is work for them: they load torch while this one does.
+
+    The next that need some take these.
+    """
+    _early.extend(_start() for _ in range(count))
+
+
+_early: list[_Other] = []
+
+
+def _attended(make: Callable[[], Callable[[T], R]], waiting: Waiting[R, T]) -> SpawnProcess:
+    """A process, and a thread that attends it."""
+    process, ours = _early.pop() if _early else _start()
+    threading.Thread(target=_attend, args=(ours, make, waiting), daemon=True).start()
+    return process
+
+
+def _start() -> _Other:
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe()
     process = context.Process(target=_serve, args=(its,), daemon=True)
     with _interrupts_held():
         process.start()
     its.close()
-    threading.Thread(target=_attend, args=(ours, make, waiting), daemon=True).start()
-    return process
+    return _Other(process, ours)
 
 
 @contextmanager
@@ -174,6 +199,8 @@ def _attend(process: Connection, make: Callable[[], Callable[[T], R]], waiting: 
 def _serve(first: Connection) -> None:
     """Be one of the processes: make something of each task that the first process sends."""
     threading.Thread(target=_follow_parent, daemon=True).start()
+    import torch
+
     torch.set_num_threads(1)
     work: Callable[[Any], Any] = pickle.loads(first.recv_bytes())()
     while True:

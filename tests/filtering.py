@@ -4,8 +4,9 @@ import numpy as np
 from conftest import TINY
 
 from bcodec.encoder.analyst import Analyst
-from bcodec.frame import Frame, Plane, to_tensor
+from bcodec.frame import Frame, Plane
 from bcodec.networks.intra import IntraCodec
+from bcodec.samples import to_tensor
 
 STEP = 64.0
 STEPS = (STEP, STEP, STEP)

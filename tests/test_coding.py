@@ -14,8 +14,8 @@ from bcodec.dpb import DecodedPictureBuffer
 from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.rdoq import ThriftyWriter
 from bcodec.entropy.tables import Tables
-from bcodec.frame import to_tensor
 from bcodec.networks import Networks
+from bcodec.samples import to_tensor
 
 CONTENT = [part for part in Part if part not in OF_MOTION]
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bcodec.fixedpoint import PIXEL
-from bcodec.frame import Frame, finish, picture_hash, requantized, to_frame, to_tensor
+from bcodec.frame import Frame, picture_hash, requantized
+from bcodec.samples import finish, to_frame, to_tensor
 
 
 @pytest.mark.parametrize("height", range(16, 68, 7))

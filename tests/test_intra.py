@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from bcodec.encoder.analyst import Analyst
 from bcodec.entropy.meter import RateMeter, SymbolCosts
-from bcodec.frame import LEVELS, finish
+from bcodec.frame import LEVELS
 from bcodec.networks import Channels, Networks
 from bcodec.networks.blockdct import channel_planes
 from bcodec.networks.intra import IntraCodec
+from bcodec.samples import finish
 
 
 def smooth(side: int, seed: int = 0) -> Tensor:

@@ -14,7 +14,15 @@ from packets import VIDEO
 
 from bcodec.errors import UsageError
 from bcodec.pipeline import jobs
-from bcodec.pipeline.jobs import FEW_TO_DECODE, bytes_of_process, free_memory, jobs_for
+from bcodec.pipeline.jobs import (
+    FEW_TO_DECODE,
+    bytes_of_process,
+    crew_for,
+    free_memory,
+    jobs_for,
+    start_early,
+)
+from bcodec.processes import Processes
 
 MANY = 10_000
 HD = replace(VIDEO, width=1920, height=1080)
@@ -34,29 +42,57 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     [(None, 8), (MANY, 8), (1, 1), (9, 1), (10, 2), (33, 4)],
 )
 def test_as_many_help_as_there_are_parts(frames: int | None, expected: int) -> None:
-    assert jobs_for(None, CPU, HD, frames, FEW_TO_DECODE) == expected
+    assert jobs_for(8, HD, frames, FEW_TO_DECODE) == expected
 
 
 def test_few_samples_are_left_to_one() -> None:
     small = replace(VIDEO, width=64, height=48)
-    assert jobs_for(None, CPU, small, 300, FEW_TO_DECODE) == 1
-    assert jobs_for(None, CPU, small, 6000, FEW_TO_DECODE) == 8
-    assert jobs_for(3, CPU, small, 1, FEW_TO_DECODE) == 3
+    assert jobs_for(8, small, 300, FEW_TO_DECODE) == 1
+    assert jobs_for(8, small, 6000, FEW_TO_DECODE) == 8
+    assert crew_for(3, CPU, small, 1, FEW_TO_DECODE) == Processes(3)
+    assert crew_for(None, CPU, small, 1, FEW_TO_DECODE) == Processes(1)
+    assert crew_for(1, CPU, HD, MANY, FEW_TO_DECODE) is None
 
 
 def test_threads_and_memory_are_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "free_memory", lambda: 3 * bytes_of_process(HD))
-    assert jobs_for(None, CPU, HD, MANY, FEW_TO_DECODE) == 3
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert jobs_for(None, CPU, HD, MANY, FEW_TO_DECODE) == 2
+    assert jobs_for(8, HD, MANY, FEW_TO_DECODE) == 3
+    assert jobs_for(2, HD, MANY, FEW_TO_DECODE) == 2
     monkeypatch.setattr(jobs, "free_memory", lambda: 0)
-    assert jobs_for(None, CPU, HD, MANY, FEW_TO_DECODE) == 1
+    assert jobs_for(8, HD, MANY, FEW_TO_DECODE) == 1
 
 
 def test_a_gpu_is_left_to_one() -> None:
-    assert jobs_for(None, torch.device("cuda"), HD, MANY, FEW_TO_DECODE) == 1
+    assert crew_for(None, torch.device("cuda"), HD, MANY, FEW_TO_DECODE) is None
     with pytest.raises(UsageError, match="--jobs 2 needs the CPU"):
-        jobs_for(2, torch.device("cuda"), HD, MANY, FEW_TO_DECODE)
+        crew_for(2, torch.device("cuda"), HD, MANY, FEW_TO_DECODE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "threads", "gpu", "started"),
+    [
+        (None, "auto", None, False, 7),
+        (None, "auto", 4, False, 3),
+        (None, "auto", None, True, 0),
+        (None, "cuda", None, False, 0),
+        (2, "cpu", None, True, 1),
+        (1, "cpu", None, False, 0),
+    ],
+)
+def test_those_that_help_are_started_early(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    asked: int | None,
+    device: str,
+    threads: int | None,
+    gpu: bool,
+    started: int,
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr("bcodec.processes.start_early", found.append)
+    monkeypatch.setattr(jobs, "GPUS", (tmp_path if gpu else tmp_path / "none",))
+    start_early(asked, device, threads, HD, MANY, FEW_TO_DECODE)
+    assert sum(found) == started
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("max", 8192), ("5000", 3500), (None, 8192)])

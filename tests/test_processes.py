@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bcodec.errors import ProcessKilled
-from bcodec.processes import in_processes
+from bcodec.processes import in_processes, start_early
 
 LARGE = 1 << 20  # bytes, more than a pipe holds
 
@@ -70,6 +70,19 @@ def test_the_first_process_works_too(jobs: int) -> None:
 
 def _process(_: int) -> int:
     return os.getpid()
+
+
+def test_processes_that_were_started_early_are_taken() -> None:
+    start_early(1)
+    early = multiprocessing.active_children()
+    make = partial(_others_only, os.getpid(), Path(os.devnull), _nothing)
+    assert list(in_processes(make, [b"", b""], 2)) == [None, None]
+    assert len(early) == 1
+    assert multiprocessing.active_children() == []
+
+
+def _nothing(_: bytes) -> None:
+    pass
 
 
 def test_a_process_that_dies_is_told(tmp_path: Path) -> None:

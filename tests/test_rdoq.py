@@ -12,8 +12,8 @@ from torch import Tensor
 from bcodec.coding import PLACED, Part
 from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.rdoq import ThriftyWriter, shown
-from bcodec.frame import finish
 from bcodec.networks.intra import IntraCodec
+from bcodec.samples import finish
 
 
 class Keeper(ThriftyWriter):

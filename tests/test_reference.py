@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bcodec.frame import finish
 from bcodec.networks.reference import TAPS, interpolate
+from bcodec.samples import finish
 
 
 def test_interpolation_keeps_whole_samples_and_straight_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from latents import FREQUENCIES
 
 from bcodec.errors import WeightsError
 from bcodec.fixedpoint import Conv2d
-from bcodec.frame import finish
 from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.networks.weights import read_weights, to_arrays
+from bcodec.samples import finish
 
 
 def sealed(path: Path, data: bytes) -> Path:

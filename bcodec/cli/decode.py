@@ -85,6 +85,9 @@ def decode(
     with output_file(target, overwrite=overwrite) as path, open_input(source) as file:
         keep = arguments.kept(no_audio, no_subtitles)
         coded = CodedVideo.open(file, source, part, keep=keep)
+        from bcodec.pipeline.jobs import FEW_TO_DECODE, start_early
+
+        start_early(jobs, device, threads, coded.header.video, coded.total, FEW_TO_DECODE)
         from bcodec.pipeline.decode import decode_file
 
         networks = arguments.networks(device, threads)

@@ -242,8 +242,7 @@ def encode(
             output_file(target, overwrite=overwrite, resume=resume) as path,
             open_text(log_path) as log_file,
         ):
-            from bcodec.encoder.encode import Settings
-            from bcodec.pipeline.encode import encode_file
+            from bcodec.pipeline.jobs import FEW_TO_ENCODE, start_early
             from bcodec.video import VideoReader
 
             _check_raw(source, size, fps, pix_fmt)
@@ -264,6 +263,11 @@ def encode(
             keep = arguments.kept(no_audio, no_subtitles)
             open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
+                if not plan.holds_quality:
+                    start_early(jobs, device, threads, reader.format, reader.frame_count, FEW_TO_ENCODE)
+                from bcodec.encoder.encode import Settings
+                from bcodec.pipeline.encode import encode_file
+
                 encoded = encode_file(
                     reader,
                     path,

@@ -13,9 +13,10 @@ from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.effort import Effort
 from bcodec.encoder.rdoq import ThriftyWriter, shown
 from bcodec.encoder.worth import latent_worth, sample_worth
-from bcodec.frame import Frame, picture_hash, to_tensor
+from bcodec.frame import Frame, picture_hash
 from bcodec.gop import Slot
 from bcodec.metrics import Quality, mean_squared_error
+from bcodec.samples import to_tensor
 
 Dpb: TypeAlias = DecodedPictureBuffer[Reference]
 

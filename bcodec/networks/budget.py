@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from bcodec.coding import Encoder, Rounder
 from bcodec.fixedpoint import Conv2d
-from bcodec.frame import finish
 from bcodec.networks import Networks
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
+from bcodec.samples import finish
 
 DECODER_I = 40.0  # kMAC for each luma pixel of an I frame, decoding
 DECODER_B = 50.0

@@ -9,15 +9,18 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from bcodec import processes
 from bcodec.bitstream import VideoFormat
 from bcodec.crew import Crew, Jobs
 from bcodec.errors import UsageError
 from bcodec.frame import picture_bytes
 from bcodec.gop import PART
 from bcodec.processes import Processes
+
+if TYPE_CHECKING:
+    import torch
 
 # Luma samples of all frames up to which processes cost more than they save: to start one takes about 2 s of
 # CPU time; on one thread a sample takes 0.7 us to decode and at least 2 us to encode.
@@ -27,49 +30,51 @@ FEW_TO_DECODE, FEW_TO_ENCODE = 1 << 22, 1 << 20
 # process.
 AT_REST, PER_SAMPLE, COPIES = 420 << 20, 460, 4
 
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))  # what drivers of Linux make
 MEMORY, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")  # of Linux; elsewhere memory is no bound
 
 
 def crew_for(
-    asked: Jobs,
-    device: torch.device,
-    video: VideoFormat,
-    frames: int | None,
-    few: int,
+    asked: Jobs, device: torch.device, video: VideoFormat, frames: int | None, few: int
 ) -> Crew | None:
     """The crew that is asked for, or one of as many processes as `jobs_for` says.
 
-    None for a GPU, and where one process is asked for: that computes on as many threads as torch has.
-
-    Raises UsageError for a device that they cannot share.
+    None for a GPU, and where one process is asked for: that computes on as many threads as torch has. Raises
+    UsageError for a device that they cannot share.
     """
-    if asked is None or isinstance(asked, int):
-        jobs = jobs_for(asked, device, video, frames, few)
-        return None if asked == 1 or device.type != "cpu" else Processes(jobs)
+    import torch
+
     if device.type != "cpu":
-        raise UsageError("--scheduler needs the CPU (--device cpu)")
+        if isinstance(asked, int) and asked > 1:
+            raise UsageError(f"--jobs {asked} needs the CPU (--device cpu)")
+        if asked is not None and not isinstance(asked, int):
+            raise UsageError("--scheduler needs the CPU (--device cpu)")
+        return None
+    if asked is None:
+        return Processes(jobs_for(torch.get_num_threads(), video, frames, few))
+    if isinstance(asked, int):
+        return Processes(asked) if asked > 1 else None
     return asked
 
 
-def jobs_for(
-    asked: int | None,
-    device: torch.device,
-    video: VideoFormat,
-    frames: int | None,
-    few: int,
-) -> int:
-    """The processes that are `asked` for or, where that is None, those that help with so many `frames`.
+def start_early(
+    asked: Jobs, device: str, threads: int | None, video: VideoFormat, frames: int | None, few: int
+) -> None:
+    """Start the processes that `crew_for` will want, while this one loads torch; none where a GPU may be."""
+    if device == "cuda" or (device == "auto" and any(path.exists() for path in GPUS)):
+        return
+    if asked is None:
+        asked = jobs_for(threads or available_cores(), video, frames, few)
+    if isinstance(asked, int):
+        processes.start_early(asked - 1)
 
-    `frames` is None where nobody knows. `few`: luma samples that one process had better do alone. Raises
-    UsageError for several processes on a device that they cannot share.
+
+def jobs_for(threads: int, video: VideoFormat, frames: int | None, few: int) -> int:
+    """The processes that help with so many `frames`, None where nobody knows, and `threads` at most.
+
+    `few`: luma samples that one process had better do alone.
     """
-    if device.type != "cpu":
-        if asked and asked > 1:
-            raise UsageError(f"--jobs {asked} needs the CPU (--device cpu)")
-        return 1
-    if asked is not None:
-        return asked
-    bounds = [available_cores(), torch.get_num_threads()]
+    bounds = [available_cores(), threads]
     if frames is not None:
         parts = -(-(frames - 1) // (PART + 1))
         bounds.append(parts if frames * video.width * video.height > few else 1)

@@ -14,10 +14,11 @@ from bcodec.encoder.qp import LAYER_QP
 from bcodec.encoder.worth import CHROMA, LUMA, growth, lagrangian, latent_worth
 from bcodec.entropy.meter import RateMeter, SymbolCosts
 from bcodec.entropy.tables import make_tables
-from bcodec.frame import LEVELS, finish
+from bcodec.frame import LEVELS
 from bcodec.gop import Closing, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
+from bcodec.samples import finish
 from bcodec.train.batch import Batch, Stats, frame_of
 from bcodec.train.recorded import Recorded
 
