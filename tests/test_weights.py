@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from latents import FREQUENCIES
 from bcodec.errors import WeightsError
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks, save_networks
-from bcodec.networks.weights import read_weights, to_arrays
+from bcodec.networks.weights import parsed, read_weights, to_arrays
 from bcodec.samples import finish
 
 
@@ -96,8 +97,24 @@ def test_missing_weights_and_missing_or_empty_checksums_are_refused(
         load_networks(path)
 
 
+def test_networks_are_pickled_as_their_file_until_they_are_trained(
+    tiny_networks: Networks, tiny_weights: Path
+) -> None:
+    data = pickle.dumps(tiny_networks)
+    assert len(data) < tiny_weights.stat().st_size + 500
+    loaded = pickle.loads(data)
+    assert loaded.model_id == tiny_networks.model_id
+    own, others = to_arrays(tiny_networks), to_arrays(loaded)
+    assert own.keys() == others.keys()
+    assert all(np.array_equal(own[name], others[name]) for name in own)
+    loaded.requires_grad_(True)
+    with torch.no_grad():
+        loaded.reference.latent.bias += 1
+    assert torch.equal(pickle.loads(pickle.dumps(loaded)).reference.latent.bias, loaded.reference.latent.bias)
+
+
 def test_files_of_another_kind_are_refused(tmp_path: Path, tiny_weights: Path) -> None:
-    arrays, *_ = read_weights(tiny_weights)
+    arrays, *_ = parsed(read_weights(tiny_weights))
     lost = {k: v for k, v in arrays.items() if k != "reference.latent.bias"}
     reshaped = arrays | {"reference.latent.bias": np.zeros(3, np.int32)}
     channels = arrays | {"channels": np.zeros(0, np.int32)}
@@ -121,7 +138,7 @@ def test_a_damaged_archive_with_a_sound_checksum_is_refused(
 
 
 def test_weights_that_are_not_exact_are_refused(tmp_path: Path, tiny_weights: Path) -> None:
-    arrays, *_ = read_weights(tiny_weights)
+    arrays, *_ = parsed(read_weights(tiny_weights))
     name = "reference.latent.bias"
     broken = arrays | {name: np.full_like(arrays[name], 2**24)}
     with pytest.raises(WeightsError, match="not exact"):
@@ -137,7 +154,7 @@ class Bomb:
 
 
 def test_pickles_are_refused_and_not_run(tmp_path: Path, tiny_weights: Path) -> None:
-    arrays, *_ = read_weights(tiny_weights)
+    arrays, *_ = parsed(read_weights(tiny_weights))
     target = tmp_path / "executed"
     bomb = np.array([Bomb(target)], dtype=object)
     for name in ("channels", "reference.latent.bias", "unknown"):

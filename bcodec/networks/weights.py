@@ -104,23 +104,27 @@ def write_weights(path: Path, net: nn.Module, channels: Channels, tables: Sequen
     return digest.digest()
 
 
-def read_weights(path: Path) -> tuple[Arrays, Channels, list[np.ndarray], bytes]:
-    """Arrays, widths, frequency tables and SHA-256 of a weights file; raises WeightsError."""
+def read_weights(path: Path) -> bytes:
+    """A weights file that is whole; raises WeightsError."""
     try:
         data = path.read_bytes()
         expected = path.with_suffix(".sha256").read_text().split()[0]
     except (OSError, IndexError) as error:
         raise WeightsError(f"cannot read the weights {path}: {error}") from error
-    digest = hashlib.sha256(data)
-    if digest.hexdigest() != expected:
+    if hashlib.sha256(data).hexdigest() != expected:
         raise WeightsError(
             f"the weights {path} are damaged: their SHA-256 is not that in the file beside them"
         )
+    return data
+
+
+def parsed(data: bytes) -> tuple[Arrays, Channels, list[np.ndarray]]:
+    """Arrays, widths and frequency tables of a weights file; raises WeightsError."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays: Arrays = dict(archive)
         channels = Channels(*(int(c) for c in arrays["channels"]))
         tables = np.split(arrays["frequencies"], np.cumsum(arrays["lengths"])[:-1])
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(f"the weights {path} are not of a form that this bcodec knows: {error}") from error
-    return arrays, channels, tables, digest.digest()
+        raise WeightsError(f"are not of a form that this bcodec knows: {error}") from error
+    return arrays, channels, tables
