@@ -62,9 +62,10 @@ def in_processes(
 ) -> Generator[R, None, None]:
     """What `make()` makes of each task, computed by `jobs` processes; `make` is called once in each of them.
 
-    This process is one of them; the others start at once. Holds `jobs` + 1 tasks or results; all of these can
-    be pickled. Close it to end the processes at once, as it does when it is collected. Raises what a task
-    raises, and ProcessKilled where a process dies.
+    This process is one of them; the others start at once. Holds twice as many tasks or results, and one, so
+    that nobody waits while this process does one; all of these can be pickled. Close it to end the processes
+    at once, as it does when it is collected. Raises what a task raises, and ProcessKilled where a process
+    dies.
     """
     waiting: Waiting[R, T] = SimpleQueue()
     own = cache(make)
@@ -78,7 +79,7 @@ def in_processes(
     try:
         with _one_thread():
             processes.extend(_attended(make, waiting) for _ in range(1, jobs))
-            yield from in_order(give, tasks, lambda: jobs)
+            yield from in_order(give, tasks, lambda: 2 * jobs)
     finally:
         processes += [_early.pop().process for _ in range(len(_early))]  # which nobody wanted
         for process in processes:
@@ -172,15 +173,18 @@ def _interrupts_held() -> Iterator[None]:
 
 def _attend(process: Connection, make: Callable[[], Callable[[T], R]], waiting: Waiting[R, T]) -> None:
     """Let a process do one task after the other, while there are any and it lives."""
-    greeted = False
+    failure: Exception | None = None
     with process:
+        try:
+            process.send_bytes(pickle.dumps(make))  # at once: what it makes takes it a while
+        except Exception as error:
+            failure = error
         while entry := waiting.get():
             future, task = entry
             try:
-                if not greeted:
-                    process.send_bytes(pickle.dumps(make))
+                if failure:
+                    raise failure
                 process.send_bytes(pickle.dumps(task))
-                greeted = True
                 result, error = pickle.loads(process.recv_bytes())
             except (EOFError, OSError) as gone:
                 killed = ProcessKilled("one of the processes was killed (too little memory?)")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # CPU time; on one thread a sample takes 0.7 us to decode and at least 2 us to encode.
 FEW_TO_DECODE, FEW_TO_ENCODE = 1 << 22, 1 << 20
 # Bytes of a process. At rest 420 MiB are resident, with torch and the weights. While it codes, 460 bytes come
-# to that for a luma sample of the picture, and a part of a GOP: as planes and pickled, here and in the first
-# process.
+# to that for a luma sample of the picture, and two parts of a GOP: as planes and pickled, here and in the
+# first process.
 AT_REST, PER_SAMPLE, COPIES = 420 << 20, 460, 4
 
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))  # what drivers of Linux make
@@ -85,7 +85,7 @@ def jobs_for(threads: int, video: VideoFormat, frames: int | None, few: int) -> 
 
 def bytes_of_process(video: VideoFormat) -> int:
     """The memory that one more process takes, about."""
-    part = (PART + 2) * COPIES * picture_bytes(video.width, video.height, video.bit_depth)
+    part = 2 * (PART + 2) * COPIES * picture_bytes(video.width, video.height, video.bit_depth)
     return AT_REST + PER_SAMPLE * video.width * video.height + part
 
 
