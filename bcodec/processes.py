@@ -177,8 +177,8 @@ def _attend(process: Connection, make: Callable[[], Callable[[T], R]], waiting: 
     with process:
         try:
             process.send_bytes(pickle.dumps(make))  # at once: what it makes takes it a while
-        except Exception as error:
-            failure = error
+        except Exception as unfit_or_gone:
+            failure = unfit_or_gone
         while entry := waiting.get():
             future, task = entry
             try:
