@@ -37,6 +37,7 @@ from bcodec.encoder.motion.search import (
     shifts,
     window_length,
 )
+from bcodec.encoder.motion.sheet import Sheet, spread
 from bcodec.fixedpoint import upsample
 from bcodec.frame import ALIGNMENT, LEVELS, MIDDLE, Frame, Plane
 from bcodec.networks.motion.blocks import MOTION_BLOCK, sample, sample_blocks, windowed_sad
@@ -150,10 +151,12 @@ def align(frame: Frame, other: Frame) -> list[Plane]:
     current, reference, *chroma = (
         padded(plane, ALIGNMENT >> (i > 1)) / level for i, plane in enumerate((frame.y, *other.planes))
     )
-    quarters = [quarter_samples(plane) for plane in (reference, *chroma)]
-    field = motion(current, reference, quarters[0])
-    fields, sizes = (field, *[torch.round(field * 2) / 4] * 2), (MOTION_BLOCK, *[MOTION_BLOCK // 2] * 2)
-    moved = (joined(sample_blocks(*each)) for each in zip(quarters, fields, sizes, strict=True))
+    quarter_pel = spread(quarter_samples(reference), 4)
+    field = motion(current, reference, quarter_pel)
+    half = torch.round(field * 2) / 4
+    blocks = [quarter_pel.blocks(field, MOTION_BLOCK)]
+    blocks += [sample_blocks(quarter_samples(plane), half, MOTION_BLOCK // 2) for plane in chroma]
+    moved = map(joined, blocks)
     return [
         samples(plane * level, frame.bit_depth)[: like.shape[0], : like.shape[1]]
         for plane, like in zip(moved, frame.planes, strict=True)
@@ -182,8 +185,8 @@ def joined(blocks: Tensor) -> Tensor:
     return blocks[0].transpose(1, 2).reshape(rows * size, columns * size)
 
 
-def motion(current: Tensor, reference: Tensor, quarter_pel: Tensor) -> Tensor:
-    """Motion of blocks of 8x8 to quarter samples, [1, 2, H/8, W/8]; planes [1, 1, H, W] and [1, 1, 4H, 4W].
+def motion(current: Tensor, reference: Tensor, quarter_pel: Sheet) -> Tensor:
+    """Motion of blocks of 8x8 to quarter samples, [1, 2, H/8, W/8]; planes [1, 1, H, W].
 
     As the search for vectors to code, but what a vector costs is how far it is from those around it.
     """
@@ -200,10 +203,10 @@ def motion(current: Tensor, reference: Tensor, quarter_pel: Tensor) -> Tensor:
         return smooth(error, field)
 
     field = refine(cost_at, start, finest=1, rounds=2) * 2
-    cut = sample_blocks(upsample(current, 4), torch.zeros_like(field), MOTION_BLOCK)
+    cut = spread(current, 1).blocks(torch.zeros_like(field), MOTION_BLOCK)
 
     def error(vectors: Tensor) -> Tensor:
-        return sample_blocks(quarter_pel, vectors, MOTION_BLOCK).sub_(cut).abs_().sum((3, 4))[:, None]
+        return quarter_pel.blocks(vectors, MOTION_BLOCK).sub_(cut).abs_().sum((3, 4))[:, None]
 
     for step in STEPS:
         candidates = [*neighbours(field), *around(field, RING, step)]

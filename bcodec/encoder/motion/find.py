@@ -13,6 +13,7 @@ from bcodec.encoder.motion.directions import useful_directions, weigh
 from bcodec.encoder.motion.flat import flattening
 from bcodec.encoder.motion.lattice import squares_of
 from bcodec.encoder.motion.search import WORTH, Target, search, search_weight
+from bcodec.encoder.motion.sheet import spread
 from bcodec.encoder.worth import lagrangian
 from bcodec.fixedpoint import snap
 from bcodec.frame import LEVELS, MIDDLE
@@ -40,7 +41,7 @@ def find_motion(
     """
     weight = search_weight(codec.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * effort.motion_price
     current, target = (luma(x) * LEVELS + MIDDLE for x in (source, torch.cat([past.picture, future.picture])))
-    quarter_pel = torch.cat([past.quarter_pel, future.quarter_pel])
+    quarter_pel = spread(torch.cat([past.quarter_pel, future.quarter_pel]), 4)
     field = torch.cat([expected.past, expected.future])
     # Both directions at once: the search is many small operations.
     found, shifts = search(
@@ -51,7 +52,7 @@ def find_motion(
     fields = useful_directions(past, future, found.chunk(2), known, source, cost)
     seen = weigh(past, future, fields, source)
     stakes = lagrangian(qp).view(-1, 1, 1, 1) * seen.energy * (LEVELS**2 * MOTION_BLOCK**2 / 4)
-    targets = [Target(current, plane, cost) for plane in quarter_pel.chunk(2)]
+    targets = [Target(current, sheet, cost) for sheet in quarter_pel.halves()]
     # Errors count as much as the direction does in the mean of the two.
     shares = [(1 + sign * seen.preference) / (WORTH * cost) for sign in (1, -1)]
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from bcodec.encoder.motion.lattice import segment_lattice
 from bcodec.encoder.motion.pan import even, likely_shifts
+from bcodec.encoder.motion.sheet import Sheet
 from bcodec.fixedpoint import downsample, snap, upsample
-from bcodec.networks.motion.blocks import ALL, MOTION_BLOCK, Lattice, sample, sample_blocks, windowed_sad
+from bcodec.networks.motion.blocks import ALL, MOTION_BLOCK, Lattice, sample, windowed_sad
 from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_mask
 from bcodec.networks.motion.vectors import QUARTER
 
@@ -53,7 +54,7 @@ class Target:
     """
 
     current: Tensor  # [B, 1, H, W]
-    quarter_pel: Tensor  # [B, 1, 4H, 4W], the reference at quarter samples
+    quarter_pel: Sheet  # the reference at quarter samples
     weight: Tensor  # [B, 1, 1, 1], absolute differences that a bit is worth
     # Samples of the current blocks, once cut out: many candidates are compared with the same.
     cut: dict[tuple[int, Lattice], Tensor] = dataclasses.field(default_factory=dict)
@@ -65,7 +66,7 @@ class Target:
         """
         if (size, lattice) not in self.cut:
             self.cut[size, lattice] = self._blocks(vectors, size, lattice)
-        difference = sample_blocks(self.quarter_pel, vectors, size, lattice).sub_(self.cut[size, lattice])
+        difference = self.quarter_pel.blocks(vectors, size, lattice).sub_(self.cut[size, lattice])
         absolute = difference.abs().sum((3, 4))
         root = difference.square_().sum((3, 4)).sqrt_() * (GAUSSIAN * size)
         return damped((absolute + root)[:, None] / 2, self.weight, size)
@@ -91,7 +92,7 @@ def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
 def search(
     current: Tensor,
     reference: Tensor,
-    quarter_pel: Tensor,
+    quarter_pel: Sheet,
     predicted: Tensor,
     weight: Tensor,
     *,
@@ -99,9 +100,9 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4, and their common shift.
 
-    current, reference [B, 1, H, W]; quarter_pel [B, 1, 4H, 4W], the reference interpolated; `predicted` is
-    the field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift
-    [B, 2, 1, 1] is what to add to `predicted`. Blocks of 16x16 may have four vectors, with `details`.
+    current, reference [B, 1, H, W]; quarter_pel is the reference, interpolated; `predicted` is the field that
+    the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift [B, 2, 1, 1] is
+    what to add to `predicted`. Blocks of 16x16 may have four vectors, with `details`.
     """
     weight = weight.view(-1, 1, 1, 1)
     coarse, shift = coarse_search(current, reference, predicted, weight)

@@ -1,0 +1,70 @@
+"""Blocks cut out of a picture along vectors: whole rows are copied, where a gather looks up each sample.
+
+Cutting is most of a search. So the samples between samples are laid out such that a block is a window of one
+plane, whatever its vector: cutting takes a tenth of the time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bcodec.networks.motion.blocks import ALL, MACROBLOCK, Lattice
+
+MARGIN = MACROBLOCK  # samples around a plane: what is farther outside is the same as what is just outside
+
+
+class Sheet(NamedTuple):
+    """Pictures whose samples of one phase, of N x N, lie beside each other, replicated at the borders."""
+
+    phases: Tensor  # [B, N, N, H + 2 MARGIN, W + 2 MARGIN], phases down and across
+
+    def halves(self) -> tuple[Sheet, Sheet]:
+        """The first and the other half of the batch."""
+        one, other = self.phases.chunk(2)
+        return Sheet(one), Sheet(other)
+
+    def blocks(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
+        """Samples along one vector for each block of size x size in the cells of a lattice.
+
+        vectors [B, 2, h, w] in samples, multiples of 1/N -> float32 [B, h, w, size, size].
+        """
+        batch, fineness, _, height, width = self.phases.shape
+        x, y = torch.round(vectors * fineness).long().unbind(1)
+        down, across = (lattice.origins(side, size, vectors.device) for side in vectors.shape[2:])
+        place = torch.arange(batch, device=vectors.device).view(-1, 1, 1)
+        for vector in (y, x):
+            place = place * fineness + vector % fineness
+        for vector, origin, side in ((y, down[:, None], height), (x, across, width)):
+            place = place * side + (vector // fineness + origin + MARGIN).clamp_(0, side - MARGIN)
+        return self._windows(place.view(-1), size).view(*place.shape, size, size).float()
+
+    def _windows(self, begin: Tensor, size: int) -> Tensor:
+        """Windows that begin at some samples [N], counted through all of them: N x size x size values."""
+        width, count = self.phases.shape[-1], self.phases.numel()
+        starts = count - (size - 1) * (width + 1)
+        if begin.device.type != "cpu":
+            return self.phases.reshape(-1).as_strided((starts, size, size), (1, width, 1))[begin]
+        # NumPy copies a row at once if that is one element, wherever it begins.
+        samples, unit = self.phases.numpy(), self.phases.element_size()
+        rows = np.ndarray((starts, size), f"V{size * unit}", samples, strides=(unit, width * unit))
+        return torch.from_numpy(rows[begin.numpy()].view(samples.dtype))
+
+
+@torch.no_grad()
+def spread(planes: Tensor, fineness: int) -> Sheet:
+    """The sheet of planes [B, 1, N H, N W] of N x N samples, the fineness, for each of a picture."""
+    batch, _, height, width = planes.shape
+    height, width, last = height // fineness, width // fineness, fineness - 1
+    phases = planes.new_empty(batch, fineness, fineness, height + 2 * MARGIN, width + 2 * MARGIN)
+    middle = phases[..., MARGIN:-MARGIN, :]
+    inside = middle[..., MARGIN:-MARGIN]
+    inside.copy_(planes.view(batch, height, fineness, width, fineness).permute(0, 2, 4, 1, 3))
+    middle[..., :MARGIN] = inside[:, :, :1, :, :1]
+    middle[..., -MARGIN:] = inside[:, :, last:, :, -1:]
+    phases[..., :MARGIN, :] = middle[:, :1, :, :1]
+    phases[..., -MARGIN:, :] = middle[:, last:, :, -1:]
+    return Sheet(phases)
