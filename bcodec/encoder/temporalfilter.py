@@ -24,23 +24,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bcodec.encoder.motion.matching import Cost, windowed_errors
 from bcodec.encoder.motion.search import (
     PYRAMID,
     RING,
-    Cost,
     around,
     best,
     full_search,
     neighbours,
     pyramid,
     refine,
-    shifts,
     window_length,
 )
-from bcodec.encoder.motion.sheet import Sheet, spread
-from bcodec.fixedpoint import upsample
+from bcodec.encoder.motion.sheet import Sheet, origins_of, spread
 from bcodec.frame import ALIGNMENT, LEVELS, MIDDLE, Frame, Plane
-from bcodec.networks.motion.blocks import MOTION_BLOCK, sample, sample_blocks, windowed_sad
+from bcodec.networks.motion.blocks import MOTION_BLOCK, sample_blocks
 from bcodec.networks.reference import interpolate
 
 NEARNESS = (27 / 32, 0.6)  # by how far away a neighbour is, on either side; more of them gain nothing
@@ -154,7 +152,7 @@ def align(frame: Frame, other: Frame) -> list[Plane]:
     quarter_pel = spread(quarter_samples(reference), 4)
     field = motion(current, reference, quarter_pel)
     half = torch.round(field * 2) / 4
-    blocks = [quarter_pel.blocks(field, MOTION_BLOCK)]
+    blocks = [quarter_pel.blocks(origins_of(field, MOTION_BLOCK), field, MOTION_BLOCK)]
     blocks += [sample_blocks(quarter_samples(plane), half, MOTION_BLOCK // 2) for plane in chroma]
     moved = map(joined, blocks)
     return [
@@ -191,22 +189,19 @@ def motion(current: Tensor, reference: Tensor, quarter_pel: Sheet) -> Tensor:
     As the search for vectors to code, but what a vector costs is how far it is from those around it.
     """
     targets, references = pyramid(current), pyramid(reference)
-    start = full_search(shifts(references[PYRAMID]) - targets[PYRAMID], window_length())
+    start = full_search(targets[PYRAMID], references[PYRAMID], window_length())
+    errors = windowed_errors(targets, references)
 
     def cost_at(level: int, field: Tensor) -> Cost:
-        size = MOTION_BLOCK >> level
-
-        def error(vectors: Tensor) -> Tensor:
-            difference = sample(references[level], upsample(vectors, size)) - targets[level]
-            return windowed_sad(difference, size, size) / 16
-
-        return smooth(error, field)
+        return smooth(lambda vectors: errors[level](vectors) / 16, field)
 
     field = refine(cost_at, start, finest=1, rounds=2) * 2
-    cut = spread(current, 1).blocks(torch.zeros_like(field), MOTION_BLOCK)
+    origins = origins_of(field, MOTION_BLOCK)
+    samples = spread(current, 1).blocks(origins, torch.zeros_like(field), MOTION_BLOCK)
 
     def error(vectors: Tensor) -> Tensor:
-        return quarter_pel.blocks(vectors, MOTION_BLOCK).sub_(cut).abs_().sum((3, 4))[:, None]
+        difference = quarter_pel.blocks(origins, vectors, MOTION_BLOCK).sub_(samples)
+        return difference.abs_().flatten(3).sum(3)[:, None]
 
     for step in STEPS:
         candidates = [*neighbours(field), *around(field, RING, step)]

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.coding import Reference
-from bcodec.encoder.motion.search import WHOLE, damped, least_bits, neighbours
+from bcodec.encoder.motion.matching import damped
+from bcodec.encoder.motion.search import WHOLE, least_bits, neighbours
 from bcodec.encoder.worth import CHROMA, LUMA
 from bcodec.fixedpoint import downsample, upsample
 from bcodec.frame import LEVELS

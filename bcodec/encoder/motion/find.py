@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.coding import ExpectedMotion, Reference
 from bcodec.encoder.effort import Effort
+from bcodec.encoder.motion.cells import Cells
 from bcodec.encoder.motion.choose import PayingMotion
 from bcodec.encoder.motion.directions import useful_directions, weigh
 from bcodec.encoder.motion.flat import flattening
-from bcodec.encoder.motion.lattice import squares_of
-from bcodec.encoder.motion.search import WORTH, Target, search, search_weight
+from bcodec.encoder.motion.matching import Target
+from bcodec.encoder.motion.search import WORTH, search, search_weight
 from bcodec.encoder.motion.sheet import spread
 from bcodec.encoder.worth import lagrangian
 from bcodec.fixedpoint import snap
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.networks.bframe import BFrameCodec
-from bcodec.networks.motion.blocks import ALL, MOTION_BLOCK, Lattice
+from bcodec.networks.motion.blocks import MOTION_BLOCK
 from bcodec.networks.motion.vectors import QUARTER, usual_precision
 from bcodec.networks.reference import luma
 
@@ -52,15 +55,17 @@ def find_motion(
     fields = useful_directions(past, future, found.chunk(2), known, source, cost)
     seen = weigh(past, future, fields, source)
     stakes = lagrangian(qp).view(-1, 1, 1, 1) * seen.energy * (LEVELS**2 * MOTION_BLOCK**2 / 4)
-    targets = [Target(current, sheet, cost) for sheet in quarter_pel.halves()]
+    plane = spread(current, 1)
+    targets = [Target(plane, sheet, cost) for sheet in quarter_pel.halves()]
     # Errors count as much as the direction does in the mean of the two.
     shares = [(1 + sign * seen.preference) / (WORTH * cost) for sign in (1, -1)]
 
-    def price(direction: int, field: Tensor, lattice: Lattice) -> Tensor:
-        distortion = targets[direction].distortion(field, MOTION_BLOCK, lattice)
-        return F.avg_pool2d(distortion * squares_of(shares[direction], lattice), 2) * 4
+    def price(direction: int, cells: Cells | None = None) -> Callable[[Tensor], Tensor]:
+        blocks, share = targets[direction].blocks(MOTION_BLOCK, expected.past, cells), shares[direction]
+        share = cells.squares_of(share) if cells else share
+        return lambda vectors: F.avg_pool2d(blocks.distortion(vectors) * share, 2) * 4
 
-    rounding = [price(i, v, ALL) - price(i, torch.round(v), ALL) for i, v in enumerate(fields)]
+    rounding = [loss(v) - loss(torch.round(v)) for loss, v in zip(map(price, (0, 1)), fields, strict=True)]
     full_pel = rounding[0] + rounding[1]
     never = torch.full_like(full_pel, NEVER)
     flat = flattening(codec, source, seen.mean, qp) if effort.details else never

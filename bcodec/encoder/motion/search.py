@@ -4,16 +4,13 @@ A coarse search over smooth windows finds where things went; then each block tak
 
     error + weight x bits
 
-at full, half and quarter samples, with the interpolation that the prediction will use. The error is half the
-sum of absolute differences, and half what that is for normal errors of as much energy (measured: E140,
-against E137). The bits are those of the vector's distance from what the decoder knows: its
-own prediction, or the vectors around. Vectors are (x, y) in luma samples; luma planes are [B, 1, H, W] in
-units of one 8-bit level.
+at full, half and quarter samples, with the interpolation that the prediction will use. The bits are those of
+the vector's distance from what the decoder knows: its own prediction, or the vectors around. Vectors are
+(x, y) in luma samples; luma planes are [B, 1, H, W] in units of one 8-bit level.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable
 
@@ -21,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.encoder.motion.lattice import segment_lattice
+from bcodec.encoder.motion.cells import cells_where
+from bcodec.encoder.motion.matching import Cost, Matching, Target, overlapped, windowed_errors
 from bcodec.encoder.motion.pan import even, likely_shifts
-from bcodec.encoder.motion.sheet import Sheet
+from bcodec.encoder.motion.sheet import Sheet, spread
 from bcodec.fixedpoint import downsample, snap, upsample
-from bcodec.networks.motion.blocks import ALL, MOTION_BLOCK, Lattice, sample, windowed_sad
+from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample
 from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_mask
 from bcodec.networks.motion.vectors import QUARTER
 
@@ -38,55 +36,7 @@ SUBPEL_STEPS = (1.0, 0.5, 0.25)
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
 FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
-GAUSSIAN = 0.8  # mean absolute deviation of a normal distribution of deviation 1
 WORTH = 0.8  # of a bit really spent, in the choice while coding
-KNEE = 60.0  # bits in a block of 8x8 from which on its errors count less and less
-
-Cost = Callable[[Tensor], Tensor]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Target:
-    """What is to be matched: the current luma, and the reference.
-
-    All samples are compared: with every other one fine texture is found in wrong places (measured:
-    E132).
-    """
-
-    current: Tensor  # [B, 1, H, W]
-    quarter_pel: Sheet  # the reference at quarter samples
-    weight: Tensor  # [B, 1, 1, 1], absolute differences that a bit is worth
-    # Samples of the current blocks, once cut out: many candidates are compared with the same.
-    cut: dict[tuple[int, Lattice], Tensor] = dataclasses.field(default_factory=dict)
-
-    def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
-        """What is wrong in each block of size x size, in absolute differences: [B, 2, h, w] -> [B, 1, h, w].
-
-        The blocks are those in the macroblocks of the lattice; what is wrong is damped.
-        """
-        if (size, lattice) not in self.cut:
-            self.cut[size, lattice] = self._blocks(vectors, size, lattice)
-        difference = self.quarter_pel.blocks(vectors, size, lattice).sub_(self.cut[size, lattice])
-        absolute = difference.abs().sum((3, 4))
-        root = difference.square_().sum((3, 4)).sqrt_() * (GAUSSIAN * size)
-        return damped((absolute + root)[:, None] / 2, self.weight, size)
-
-    def _blocks(self, vectors: Tensor, size: int, lattice: Lattice) -> Tensor:
-        """The current samples of blocks, [B, h, w, size, size]."""
-        side = torch.arange(size, device=vectors.device)
-        origins = (lattice.origins(count, size, vectors.device) for count in vectors.shape[2:])
-        rows, columns = ((origin[:, None] + side).view(-1) for origin in origins)
-        samples = self.current[:, 0].index_select(1, rows).index_select(2, columns)
-        return samples.view(len(samples), -1, size, vectors.shape[3], size).transpose(2, 3)
-
-
-def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
-    """Absolute differences [B, 1, h, w] of blocks of size x size, large ones counted by their logarithm.
-
-    So do the bits of a residual grow: else, where nothing matches, much motion is coded for little.
-    """
-    knee = weight * (KNEE * (size / MOTION_BLOCK) ** 2)
-    return torch.log1p(differences / knee) * knee
 
 
 def search(
@@ -107,7 +57,7 @@ def search(
     weight = weight.view(-1, 1, 1, 1)
     coarse, shift = coarse_search(current, reference, predicted, weight)
     known = snap(predicted + shift, QUARTER)
-    target = Target(current, quarter_pel, weight)
+    target = Target(spread(current, 1), quarter_pel, weight)
     field = upsample(search_whole(target, coarse, known, weight))
     if details:
         field = split(target, field, [coarse, known], weight)
@@ -128,6 +78,7 @@ def coarse_search(
     Of the shifts that are likely the one beside which the field costs least.
     """
     targets, references = pyramid(current), pyramid(reference)
+    errors = windowed_errors(targets, references)
     starts = far_starts(targets[1], references[1])
     fields = wide_search(targets[PYRAMID], references[PYRAMID], starts, weight)
     middle = predicted.flatten(2).median(2).values[:, :, None, None]
@@ -136,15 +87,10 @@ def coarse_search(
         anchored = snap(predicted + shift, QUARTER)
 
         def cost_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
-            size, anchors = MOTION_BLOCK >> level, (anchored / (1 << level), surroundings(field))
-
-            def cost(field: Tensor) -> Tensor:
-                difference = sample(references[level], upsample(field, size)) - targets[level]
-                # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
-                rate = weight * COARSE * least_bits(field, anchors) * 4.0**-level
-                return windowed_sad(difference, size, size) + rate
-
-            return cost
+            anchors = (anchored / (1 << level), surroundings(field))
+            # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
+            price = weight * (COARSE * 4.0**-level)
+            return lambda field: errors[level](field) + price * least_bits(field, anchors)
 
         field = fields[0]
         if starts:
@@ -163,11 +109,11 @@ def wide_search(target: Tensor, reference: Tensor, starts: list[Tensor], weight:
     """Fields of the coarsest level by full searches around 0 and each start, [B, 2, 1, 1] in luma samples."""
     scale = 1 << PYRAMID
     penalty = weight * COARSE / scale**2 * torch.log2(1 + 4 * scale * window_length().to(target.device))
-    fields = [full_search(shifts(reference) - target, penalty)]
+    fields = [full_search(target, reference, penalty)]
     for start in starts:
         nearest = torch.round(start / scale)
         moved = sample(reference, nearest.expand(-1, -1, *target.shape[2:]))
-        fields.append(full_search(shifts(moved) - target, penalty) + nearest)
+        fields.append(full_search(target, moved, penalty) + nearest)
     return fields
 
 
@@ -181,52 +127,65 @@ def far_starts(current: Tensor, reference: Tensor) -> list[Tensor]:
 def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
     """One vector for each block of 16x16, [B, 2, H/16, W/16], from those of its quarters."""
     weight, known = weight * WHOLE, snap(downsample(predicted), QUARTER)
+    blocks = target.blocks(MACROBLOCK, known)
 
-    def improve(field: Tensor, candidates: Iterable[Tensor]) -> Tensor:
+    def improve(field: Tensor, wrong: Tensor, candidates: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         anchors = (known, surroundings(field))
+        lowest = wrong + weight * least_bits(field, anchors)
+        for candidate in candidates:
+            error = blocks.distortion(candidate)
+            value = error + weight * least_bits(candidate, anchors)
+            better = value < lowest
+            field, wrong, lowest = (
+                torch.where(better, *pair) for pair in ((candidate, field), (error, wrong), (value, lowest))
+            )
+        return field, wrong
 
-        def cost(vectors: Tensor) -> Tensor:
-            return target.distortion(vectors, 2 * MOTION_BLOCK) + weight * least_bits(vectors, anchors)
-
-        return best(cost, field, candidates)[0]
-
-    first, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
-    field = improve(first, [*others, known, torch.zeros_like(first)])
+    field, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    field, wrong = improve(field, blocks.distortion(field), [*others, known, torch.zeros_like(field)])
     for step in SUBPEL_STEPS:
-        field = improve(field, neighbours(field))
-        field = improve(field, around(field, RING, step))
+        field, wrong = improve(field, wrong, neighbours(field))
+        field, wrong = improve(field, wrong, around(field, RING, step))
     # What costs little more as its neighbours do had better be like them.
-    field = improve(field, [snap(surroundings(field), QUARTER), *neighbours(field)])
+    field, _ = improve(field, wrong, [snap(surroundings(field), QUARTER), *neighbours(field)])
     return settle(target, field, known, weight)
 
 
 def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
     """Decide once more, segment by segment, with what the decoder will expect, [B, 2, H/16, W/16]."""
+    field = field.clone()
     for part in range(SEGMENTS):
-        lattice = segment_lattice(part)
+        mask = segment_mask(part, field.shape[2:], field.device)
+        cells = cells_where(mask.expand(len(field), -1, -1, -1))
+        if not len(cells.row):
+            continue
         expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
-        expected, here = lattice.of(expected), lattice.of(field)
+        expected, here = cells.of(expected), cells.of(field)
+        blocks, price = (
+            target.blocks(MACROBLOCK, field, cells),
+            cells.of(weight.expand_as(field[:, :1])) * 1.5,
+        )
 
-        def cost(vectors: Tensor, expected: Tensor = expected, lattice: Lattice = lattice) -> Tensor:
-            rate = least_bits(vectors, (expected,))
-            return target.distortion(vectors, 2 * MOTION_BLOCK, lattice) + weight * 1.5 * rate
+        def cost(
+            vectors: Tensor, expected: Tensor = expected, blocks: Matching = blocks, price: Tensor = price
+        ) -> Tensor:
+            return blocks.distortion(vectors) + price * least_bits(vectors, (expected,))
 
         nearest = snap(expected, QUARTER)
         between = snap((nearest + here) / 2, QUARTER)
         settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, SUBPEL_STEPS[-1])])
-        mask = lattice.of(segment_mask(part, field.shape[2:], field.device))
-        field = field.clone()
-        lattice.of(field).copy_(torch.where(mask, settled, here))
+        cells.put(settled, field)
     return field
 
 
 def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tensor) -> Tensor:
     """Four vectors for a block of 16x16 where they save more than their bits; `parent` [B, 2, H/8, W/8]."""
+    blocks = target.blocks(MOTION_BLOCK, parent)
 
     def cost(field: Tensor) -> Tensor:
-        return target.distortion(field, MOTION_BLOCK) + weight * PART * least_bits(field, (parent,))
+        return blocks.distortion(field) + weight * PART * least_bits(field, (parent,))
 
-    together = target.distortion(parent, MOTION_BLOCK)  # at no bits
+    together = blocks.distortion(parent)  # at no bits
     field, lowest = best(cost, parent, [*candidates, *neighbours(parent)], together)
     for step in SUBPEL_STEPS:
         field, lowest = best(cost, field, around(field, RING, step), lowest)
@@ -264,33 +223,29 @@ def neighbours(field: Tensor) -> Iterable[Tensor]:
         yield padded[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
 
 
-def full_search(values: Tensor, penalty: Tensor) -> Tensor:
-    """The best vector within REACH at the coarsest level, [B, 2, h, w], in its samples.
+def full_search(target: Tensor, reference: Tensor, penalty: Tensor) -> Tensor:
+    """The best vector within REACH at the coarsest level, [B, 2, h, w], for planes [B, 1, h, w].
 
-    `values` are the differences, [B, (2 REACH + 1)^2, h, w], for the window in raster order, overwritten;
-    `penalty` [B or 1, (2 REACH + 1)^2, h or 1, w or 1] is added to the cost. Of equal costs the shorter
-    vector wins, then the first.
+    `penalty` [B or 1, (2 REACH + 1)^2, 1, 1] is added to the cost, for the window in raster order. Of equal
+    costs the shorter vector wins, then the first.
     """
-    _, count, height, width = values.shape
-    cost = windowed_sad(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
-    side = torch.arange(-REACH, REACH + 1, device=values.device)
-    window = torch.stack([side.repeat(2 * REACH + 1), side.repeat_interleave(2 * REACH + 1)])
+    count = 2 * REACH + 1
+    side = torch.arange(-REACH, REACH + 1, device=target.device)
+    window = torch.stack([side.repeat(count), side.repeat_interleave(count)])
     order = torch.argsort(window.square().sum(0), stable=True)
     # A key of integers, costs in units of 1/64 before ranks, makes ties the same on every machine.
-    rank = torch.arange(count, device=values.device).view(1, -1, 1, 1)
-    key = torch.round(cost[:, order] * 64).long() * count + rank
-    chosen = order[key.amin(1) % count]
-    return window[:, chosen].transpose(0, 1).float()
-
-
-def shifts(plane: Tensor) -> Tensor:
-    """All shifts of a plane [B, 1, h, w] within REACH, borders replicated.
-
-    [B, (2 REACH + 1)^2, h, w], in raster order.
-    """
-    height, width = plane.shape[2:]
-    padded = F.pad(plane, (REACH,) * 4, mode="replicate")
-    return padded.unfold(2, height, 1).unfold(3, width, 1).reshape(len(plane), -1, height, width)
+    ranks = 1 << (count**2).bit_length()
+    keys = torch.round(penalty * 64).to(torch.int32) * ranks
+    keys = keys + torch.argsort(order).to(torch.int32).view(1, -1, 1, 1)
+    here, there = (torch.round(plane * 64).to(torch.int32) * ranks for plane in (target, reference))
+    rows = F.pad(there.float(), (REACH,) * 4, mode="replicate").to(torch.int32)
+    height, width = target.shape[2:]
+    found = []
+    for row in range(count):  # of the window: what is looked at at once stays in a cache
+        shifted = rows[:, 0, row : row + height].unfold(2, width, 1).transpose(1, 2)
+        key = overlapped((shifted - here).abs_()) + keys[:, row * count : (row + 1) * count]
+        found.append(key.amin(1))
+    return window[:, order[torch.stack(found).amin(0).long() % ranks]].transpose(0, 1).float()
 
 
 def window_length() -> Tensor:

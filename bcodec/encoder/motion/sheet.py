@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.networks.motion.blocks import ALL, MACROBLOCK, Lattice
+from bcodec.networks.motion.blocks import MACROBLOCK
 
 MARGIN = MACROBLOCK  # samples around a plane: what is farther outside is the same as what is just outside
 
@@ -20,26 +20,26 @@ MARGIN = MACROBLOCK  # samples around a plane: what is farther outside is the sa
 class Sheet(NamedTuple):
     """Pictures whose samples of one phase, of N x N, lie beside each other, replicated at the borders."""
 
-    phases: Tensor  # [B, N, N, H + 2 MARGIN, W + 2 MARGIN], phases down and across
+    phases: Tensor  # [B, N, N, H + 2 MARGIN, W + 2 MARGIN], phases down and across; N is a power of 2
 
     def halves(self) -> tuple[Sheet, Sheet]:
         """The first and the other half of the batch."""
         one, other = self.phases.chunk(2)
         return Sheet(one), Sheet(other)
 
-    def blocks(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
-        """Samples along one vector for each block of size x size in the cells of a lattice.
+    def blocks(self, origins: Tensor, vectors: Tensor, size: int) -> Tensor:
+        """Samples along one vector for each of some blocks of size x size, up to MARGIN, as of `origins_of`.
 
-        vectors [B, 2, h, w] in samples, multiples of 1/N -> float32 [B, h, w, size, size].
+        vectors [b, 2, h, w] in samples, multiples of 1/N -> float32 [b, h, w, size, size].
         """
-        batch, fineness, _, height, width = self.phases.shape
+        _, fineness, _, height, width = self.phases.shape
+        octaves = fineness.bit_length() - 1
         x, y = torch.round(vectors * fineness).long().unbind(1)
-        down, across = (lattice.origins(side, size, vectors.device) for side in vectors.shape[2:])
-        place = torch.arange(batch, device=vectors.device).view(-1, 1, 1)
+        across, down, place = origins.unbind(1)
         for vector in (y, x):
-            place = place * fineness + vector % fineness
-        for vector, origin, side in ((y, down[:, None], height), (x, across, width)):
-            place = place * side + (vector // fineness + origin + MARGIN).clamp_(0, side - MARGIN)
+            place = (place << octaves) + (vector & fineness - 1)
+        for vector, origin, side in ((y, down, height), (x, across, width)):
+            place = place * side + ((vector >> octaves) + origin + MARGIN).clamp_(0, side - MARGIN)
         return self._windows(place.view(-1), size).view(*place.shape, size, size).float()
 
     def _windows(self, begin: Tensor, size: int) -> Tensor:
@@ -52,6 +52,17 @@ class Sheet(NamedTuple):
         samples, unit = self.phases.numpy(), self.phases.element_size()
         rows = np.ndarray((starts, size), f"V{size * unit}", samples, strides=(unit, width * unit))
         return torch.from_numpy(rows[begin.numpy()].view(samples.dtype))
+
+
+def origins_of(vectors: Tensor, size: int) -> Tensor:
+    """First column, first line and picture of each block of size x size, int64 [B, 3, h, w].
+
+    For vectors [B, 2, h, w] of all blocks of pictures.
+    """
+    batch, _, rows, columns = vectors.shape
+    picture, down, across = (torch.arange(n, device=vectors.device) for n in (batch, rows, columns))
+    sides = across * size, down[:, None] * size, picture.view(-1, 1, 1)
+    return torch.stack([side.expand(batch, rows, columns) for side in sides], 1)
 
 
 @torch.no_grad()
