@@ -14,5 +14,5 @@ def test_blocks_are_the_samples_along_vectors_far_outside_the_picture_too(size: 
     quarter_pel = (torch.randint(0, 1024, (2, 1, 4 * rows, 4 * columns)) / 4).half()
     vectors = torch.randint(-600, 600, (2, 2, rows // size, columns // size)) / 4
     vectors[0] = torch.round(vectors[0]) / 4
-    cut = spread(quarter_pel, 4).blocks(origins_of(vectors, size), vectors, size)
+    cut = spread(4, quarter_pel).blocks(origins_of(vectors, size), vectors, size)
     assert torch.equal(cut, sample_blocks(quarter_pel, vectors, size))

@@ -36,10 +36,9 @@ from bcodec.encoder.motion.search import (
     refine,
     window_length,
 )
-from bcodec.encoder.motion.sheet import Sheet, origins_of, spread
-from bcodec.frame import ALIGNMENT, LEVELS, MIDDLE, Frame, Plane
-from bcodec.networks.motion.blocks import MOTION_BLOCK, sample_blocks
-from bcodec.networks.reference import interpolate
+from bcodec.encoder.motion.sheet import Sheet, interpolated, origins_of, spread
+from bcodec.frame import ALIGNMENT, Frame, Plane
+from bcodec.networks.motion.blocks import MOTION_BLOCK
 
 NEARNESS = (27 / 32, 0.6)  # by how far away a neighbour is, on either side; more of them gain nothing
 REACH = len(NEARNESS)
@@ -149,12 +148,13 @@ def align(frame: Frame, other: Frame) -> list[Plane]:
     current, reference, *chroma = (
         padded(plane, ALIGNMENT >> (i > 1)) / level for i, plane in enumerate((frame.y, *other.planes))
     )
-    quarter_pel = spread(quarter_samples(reference), 4)
-    field = motion(current, reference, quarter_pel)
-    half = torch.round(field * 2) / 4
-    blocks = [quarter_pel.blocks(origins_of(field, MOTION_BLOCK), field, MOTION_BLOCK)]
-    blocks += [sample_blocks(quarter_samples(plane), half, MOTION_BLOCK // 2) for plane in chroma]
-    moved = map(joined, blocks)
+    sheets = [interpolated(plane) for plane in (reference, *chroma)]
+    field = motion(current, reference, sheets[0])
+    fields, sizes = (field, *[torch.round(field * 2) / 4] * 2), (MOTION_BLOCK, *[MOTION_BLOCK // 2] * 2)
+    moved = (
+        joined(sheet.blocks(origins_of(vectors, size), vectors, size))
+        for sheet, vectors, size in zip(sheets, fields, sizes, strict=True)
+    )
     return [
         samples(plane * level, frame.bit_depth)[: like.shape[0], : like.shape[1]]
         for plane, like in zip(moved, frame.planes, strict=True)
@@ -170,11 +170,6 @@ def samples(plane: Tensor, bits: int) -> Plane:
 def padded(plane: Plane, unit: int) -> Tensor:
     """float32 [1, 1, H, W], the last row and column repeated to multiples of `unit`."""
     return torch.from_numpy(whole_blocks(plane.astype(np.int32), unit))[None, None].float()
-
-
-def quarter_samples(plane: Tensor) -> Tensor:
-    """8-bit levels [1, 1, H, W] -> [1, 1, 4 H, 4 W], multiples of 1/4."""
-    return interpolate((plane - MIDDLE) / LEVELS)
 
 
 def joined(blocks: Tensor) -> Tensor:
@@ -197,7 +192,7 @@ def motion(current: Tensor, reference: Tensor, quarter_pel: Sheet) -> Tensor:
 
     field = refine(cost_at, start, finest=1, rounds=2) * 2
     origins = origins_of(field, MOTION_BLOCK)
-    samples = spread(current, 1).blocks(origins, torch.zeros_like(field), MOTION_BLOCK)
+    samples = spread(1, current).blocks(origins, torch.zeros_like(field), MOTION_BLOCK)
 
     def error(vectors: Tensor) -> Tensor:
         difference = quarter_pel.blocks(origins, vectors, MOTION_BLOCK).sub_(samples)

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.coding import ExpectedMotion, Reference
+from bcodec.encoder.cells import Cells
 from bcodec.encoder.effort import Effort
-from bcodec.encoder.motion.cells import Cells
 from bcodec.encoder.motion.choose import PayingMotion
-from bcodec.encoder.motion.directions import useful_directions, weigh
+from bcodec.encoder.motion.directions import View, useful_directions, weigh
 from bcodec.encoder.motion.flat import flattening
 from bcodec.encoder.motion.matching import Target
 from bcodec.encoder.motion.search import WORTH, search, search_weight
@@ -44,7 +44,7 @@ def find_motion(
     """
     weight = search_weight(codec.step(qp)[0].mean((1, 2, 3)) * LEVELS, qp) * effort.motion_price
     current, target = (luma(x) * LEVELS + MIDDLE for x in (source, torch.cat([past.picture, future.picture])))
-    quarter_pel = spread(torch.cat([past.quarter_pel, future.quarter_pel]), 4)
+    quarter_pel = spread(4, past.quarter_pel, future.quarter_pel)
     field = torch.cat([expected.past, expected.future])
     # Both directions at once: the search is many small operations.
     found, shifts = search(
@@ -52,11 +52,13 @@ def find_motion(
     )
     cost = weight.view(-1, 1, 1, 1)
     known = snap(field + shifts, QUARTER).chunk(2)
-    fields = useful_directions(past, future, found.chunk(2), known, source, cost)
-    seen = weigh(past, future, fields, source)
+    sheets = quarter_pel.halves()
+    views = [View(x.picture[:, 4:], sheet) for x, sheet in zip((past, future), sheets, strict=True)]
+    fields = useful_directions(views, found.chunk(2), known, source, cost)
+    seen = weigh(views, fields, source)
     stakes = lagrangian(qp).view(-1, 1, 1, 1) * seen.energy * (LEVELS**2 * MOTION_BLOCK**2 / 4)
-    plane = spread(current, 1)
-    targets = [Target(plane, sheet, cost) for sheet in quarter_pel.halves()]
+    plane = spread(1, current)
+    targets = [Target(plane, sheet, cost) for sheet in sheets]
     # Errors count as much as the direction does in the mean of the two.
     shares = [(1 + sign * seen.preference) / (WORTH * cost) for sign in (1, -1)]
 

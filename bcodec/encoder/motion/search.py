@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.encoder.motion.cells import cells_where
+from bcodec.encoder.cells import cells_where
 from bcodec.encoder.motion.matching import Cost, Matching, Target, overlapped, windowed_errors
 from bcodec.encoder.motion.pan import even, likely_shifts
 from bcodec.encoder.motion.sheet import Sheet, spread
@@ -57,7 +57,7 @@ def search(
     weight = weight.view(-1, 1, 1, 1)
     coarse, shift = coarse_search(current, reference, predicted, weight)
     known = snap(predicted + shift, QUARTER)
-    target = Target(spread(current, 1), quarter_pel, weight)
+    target = Target(spread(1, current), quarter_pel, weight)
     field = upsample(search_whole(target, coarse, known, weight))
     if details:
         field = split(target, field, [coarse, known], weight)
