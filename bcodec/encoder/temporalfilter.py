@@ -187,24 +187,23 @@ def motion(current: Tensor, reference: Tensor, quarter_pel: Sheet) -> Tensor:
     start = full_search(targets[PYRAMID], references[PYRAMID], window_length())
     errors = windowed_errors(targets, references)
 
-    def cost_at(level: int, field: Tensor) -> Cost:
-        return smooth(lambda vectors: errors[level](vectors) / 16, field)
-
-    field = refine(cost_at, start, finest=1, rounds=2) * 2
+    field = refine(errors, lambda _, near: smooth(near, 16), start, finest=1, rounds=2) * 2
     origins = origins_of(field, MOTION_BLOCK)
     samples = spread(1, current).blocks(origins, torch.zeros_like(field), MOTION_BLOCK)
 
     def error(vectors: Tensor) -> Tensor:
         difference = quarter_pel.blocks(origins, vectors, MOTION_BLOCK).sub_(samples)
-        return difference.abs_().flatten(3).sum(3)[:, None]
+        return difference.abs_().flatten(-2).sum(-1).unsqueeze(-3)
 
+    wrong = error(field)
     for step in STEPS:
         candidates = [*neighbours(field), *around(field, RING, step)]
-        field, _ = best(smooth(error, field), field, candidates)
+        field, wrong = best(error, smooth(field), field, wrong, candidates)
     return field
 
 
-def smooth(error: Cost, field: Tensor) -> Cost:
-    """The error of vectors, and the price of being unlike those around them in a field [B, 2, h, w]."""
+def smooth(field: Tensor, windows: int = 1) -> Cost:
+    """The price of vectors unlike those around them in a field [B, 2, h, w], where errors count so often."""
     nearest = torch.stack(list(neighbours(field))).mean(0)
-    return lambda vectors: error(vectors) + SMOOTH * (vectors - nearest).abs().sum(1, keepdim=True)
+    price = SMOOTH * windows
+    return lambda vectors: price * (vectors - nearest).abs().sum(-3, keepdim=True)

@@ -19,7 +19,7 @@ from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK
 GAUSSIAN = 0.8  # mean absolute deviation of a normal distribution of deviation 1
 KNEE = 60.0  # bits in a block of 8x8 from which on its errors count less and less
 
-Cost = Callable[[Tensor], Tensor]  # of vectors [B, 2, h, w] in each block, [B, 1, h, w]
+Cost = Callable[[Tensor], Tensor]  # of vectors [.., B, 2, h, w] in each block, [.., B, 1, h, w]
 
 
 class Target(NamedTuple):
@@ -47,11 +47,11 @@ class Matching(NamedTuple):
     weight: Tensor  # [B, 1, h, w], absolute differences that a bit is worth
 
     def distortion(self, vectors: Tensor) -> Tensor:
-        """What is wrong in each block, damped: [B, 2, h, w] -> [B, 1, h, w]."""
+        """What is wrong in each block, damped: [.., B, 2, h, w] -> [.., B, 1, h, w]."""
         size = self.samples.shape[-1]
         difference = self.quarter_pel.blocks(self.origins, vectors, size).sub_(self.samples)
-        root = torch.linalg.vector_norm(difference.flatten(3), dim=3) * (GAUSSIAN * size)
-        return damped(root[:, None], self.weight, size)
+        root = torch.linalg.vector_norm(difference.flatten(-2), dim=-1) * (GAUSSIAN * size)
+        return damped(root.unsqueeze(-3), self.weight, size)
 
 
 def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
@@ -80,14 +80,14 @@ def _windowed_error(current: Tensor, reference: Tensor, size: int) -> Cost:
 
     def error(vectors: Tensor) -> Tensor:
         difference = sheet.blocks(origins, vectors, size).sub_(samples)
-        return overlapped(difference.abs_().flatten(3).sum(3)[:, None])
+        return overlapped(difference.abs_().flatten(-2).sum(-1).unsqueeze(-3))
 
     return error
 
 
 def overlapped(errors: Tensor) -> Tensor:
-    """Errors of blocks [B, C, h, w] and, less, of those around each: weights 4, 2, 1 keep a field smooth."""
-    for dim in (2, 3):
+    """Errors of blocks [.., h, w] and, less, of those around each: weights 4, 2, 1 keep a field smooth."""
+    for dim in (-2, -1):
         size = errors.shape[dim]
         total = errors * 2
         total.narrow(dim, 1, size - 1).add_(errors.narrow(dim, 0, size - 1))

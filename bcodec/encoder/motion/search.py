@@ -12,14 +12,14 @@ the vector's distance from what the decoder knows: its own prediction, or the ve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.encoder.cells import cells_where
-from bcodec.encoder.motion.matching import Cost, Matching, Target, overlapped, windowed_errors
+from bcodec.encoder.motion.matching import Cost, Target, overlapped, windowed_errors
 from bcodec.encoder.motion.pan import even, likely_shifts
 from bcodec.encoder.motion.sheet import Sheet, spread
 from bcodec.fixedpoint import downsample, snap, upsample
@@ -36,6 +36,7 @@ SUBPEL_STEPS = (1.0, 0.5, 0.25)
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
 FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
+TOGETHER = 8192  # vectors whose blocks are compared at once
 WORTH = 0.8  # of a bit really spent, in the choice while coding
 
 
@@ -86,18 +87,21 @@ def coarse_search(
     for shift in [torch.zeros_like(middle), *(even(start - middle) for start in starts)]:
         anchored = snap(predicted + shift, QUARTER)
 
-        def cost_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
+        def rate_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
             anchors = (anchored / (1 << level), surroundings(field))
             # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
             price = weight * (COARSE * 4.0**-level)
-            return lambda field: errors[level](field) + price * least_bits(field, anchors)
+            return lambda field: price * least_bits(field, anchors)
 
         field = fields[0]
         if starts:
             near = torch.round(anchored / (1 << PYRAMID))
-            field, _ = best(cost_at(PYRAMID, near), near, fields)
-        field = within_reach(refine(cost_at, field, finest=1, rounds=2), torch.round(anchored / 2), 2)
-        results.append((field * 2, shift, cost_at(1, field)(field).sum((1, 2, 3), keepdim=True)))
+            error = errors[PYRAMID]
+            field, _ = best(error, rate_at(PYRAMID, near), near, error(near), fields)
+        field = refine(errors, rate_at, field, finest=1, rounds=2)
+        field = within_reach(field, torch.round(anchored / 2), 2)
+        total = errors[1](field) + rate_at(1, field)(field)
+        results.append((field * 2, shift, total.sum((1, 2, 3), keepdim=True)))
     field, shift, least = results[0]
     for other, moved, total in results[1:]:
         shift, field = torch.where(total < least, moved, shift), torch.where(total < least, other, field)
@@ -131,15 +135,7 @@ def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tens
 
     def improve(field: Tensor, wrong: Tensor, candidates: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         anchors = (known, surroundings(field))
-        lowest = wrong + weight * least_bits(field, anchors)
-        for candidate in candidates:
-            error = blocks.distortion(candidate)
-            value = error + weight * least_bits(candidate, anchors)
-            better = value < lowest
-            field, wrong, lowest = (
-                torch.where(better, *pair) for pair in ((candidate, field), (error, wrong), (value, lowest))
-            )
-        return field, wrong
+        return best(blocks.distortion, lambda v: weight * least_bits(v, anchors), field, wrong, candidates)
 
     field, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
     field, wrong = improve(field, blocks.distortion(field), [*others, known, torch.zeros_like(field)])
@@ -147,12 +143,15 @@ def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tens
         field, wrong = improve(field, wrong, neighbours(field))
         field, wrong = improve(field, wrong, around(field, RING, step))
     # What costs little more as its neighbours do had better be like them.
-    field, _ = improve(field, wrong, [snap(surroundings(field), QUARTER), *neighbours(field)])
-    return settle(target, field, known, weight)
+    field, wrong = improve(field, wrong, [snap(surroundings(field), QUARTER), *neighbours(field)])
+    return settle(target, field, wrong, known, weight)
 
 
-def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
-    """Decide once more, segment by segment, with what the decoder will expect, [B, 2, H/16, W/16]."""
+def settle(target: Target, field: Tensor, wrong: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Decide once more, segment by segment, with what the decoder will expect, [B, 2, H/16, W/16].
+
+    `wrong` [B, 1, H/16, W/16] is the distortion of the field.
+    """
     field = field.clone()
     for part in range(SEGMENTS):
         mask = segment_mask(part, field.shape[2:], field.device)
@@ -161,19 +160,16 @@ def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tens
             continue
         expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
         expected, here = cells.of(expected), cells.of(field)
-        blocks, price = (
-            target.blocks(MACROBLOCK, field, cells),
-            cells.of(weight.expand_as(field[:, :1])) * 1.5,
-        )
+        blocks = target.blocks(MACROBLOCK, field, cells)
+        price = cells.of(weight.expand_as(wrong)) * 1.5
 
-        def cost(
-            vectors: Tensor, expected: Tensor = expected, blocks: Matching = blocks, price: Tensor = price
-        ) -> Tensor:
-            return blocks.distortion(vectors) + price * least_bits(vectors, (expected,))
+        def rate(vectors: Tensor, expected: Tensor = expected, price: Tensor = price) -> Tensor:
+            return price * least_bits(vectors, (expected,))
 
         nearest = snap(expected, QUARTER)
         between = snap((nearest + here) / 2, QUARTER)
-        settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, SUBPEL_STEPS[-1])])
+        candidates = [nearest, between, *around(nearest, RING, SUBPEL_STEPS[-1])]
+        settled, _ = best(blocks.distortion, rate, here, cells.of(wrong), candidates)
         cells.put(settled, field)
     return field
 
@@ -182,31 +178,38 @@ def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tens
     """Four vectors for a block of 16x16 where they save more than their bits; `parent` [B, 2, H/8, W/8]."""
     blocks = target.blocks(MOTION_BLOCK, parent)
 
-    def cost(field: Tensor) -> Tensor:
-        return blocks.distortion(field) + weight * PART * least_bits(field, (parent,))
+    def rate(field: Tensor) -> Tensor:
+        return weight * PART * least_bits(field, (parent,))
 
     together = blocks.distortion(parent)  # at no bits
-    field, lowest = best(cost, parent, [*candidates, *neighbours(parent)], together)
+    field, wrong = best(blocks.distortion, rate, parent, together, [*candidates, *neighbours(parent)])
     for step in SUBPEL_STEPS:
-        field, lowest = best(cost, field, around(field, RING, step), lowest)
-    pays = F.avg_pool2d(together - lowest, 2) * 4 > SPLIT * weight
+        field, wrong = best(blocks.distortion, rate, field, wrong, around(field, RING, step))
+    pays = F.avg_pool2d(together - (wrong + rate(field)), 2) * 4 > SPLIT * weight
     return torch.where(upsample(pays), field, parent)
 
 
 def best(
-    cost: Cost, start: Tensor, candidates: Iterable[Tensor], so_far: Tensor | None = None
+    error: Cost, rate: Cost, field: Tensor, wrong: Tensor, candidates: Iterable[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The cheapest of `start` and the candidates in each block [B, 2, h, w], and its cost [B, 1, h, w].
+    """The cheapest of a field and candidates in each block [B, 2, h, w], and its error [B, 1, h, w].
 
-    The first wins a tie.
+    What costs is error and rate; `wrong` is the field's error. The first wins a tie.
     """
-    field, lowest = start, cost(start) if so_far is None else so_far
-    for candidate in candidates:
-        value = cost(candidate)
-        better = value < lowest
-        lowest = torch.where(better, value, lowest)
-        field = torch.where(better, candidate, field)
-    return field, lowest
+    lowest = wrong + rate(field)
+    for some in batches(list(candidates), max(1, TOGETHER // wrong.numel())):
+        errors = error(some)
+        values, which = (errors + rate(some)).min(0, keepdim=True)
+        better = values[0] < lowest
+        lowest = torch.where(better, values[0], lowest)
+        wrong = torch.where(better, errors.gather(0, which)[0], wrong)
+        field = torch.where(better, some.gather(0, which.expand(1, *field.shape))[0], field)
+    return field, wrong
+
+
+def batches(fields: list[Tensor], size: int) -> Iterable[Tensor]:
+    """Fields [B, 2, h, w] as [K, B, 2, h, w], K up to a size: small pictures take many calls."""
+    return (torch.stack(fields[first : first + size]) for first in range(0, len(fields), size))
 
 
 def around(field: Tensor, offsets: Iterable[tuple[int, int]], step: float = 1.0) -> Iterable[Tensor]:
@@ -254,18 +257,22 @@ def window_length() -> Tensor:
     return (side[:, None] + side[None, :]).view(1, -1, 1, 1)
 
 
-def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int) -> Tensor:
+def refine(
+    errors: Sequence[Cost], rate_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int
+) -> Tensor:
     """Take the neighbours' vectors, then a ring of one sample, so many times at each level down to `finest`.
 
-    Fields are [B, 2, h, w]. `cost_at(level, field)` gives the cost near one, in samples of that level; so is
+    Fields are [B, 2, h, w]. `rate_at(level, field)` gives the rate near one, in samples of that level; so is
     the result, of level `finest`.
     """
     for level in range(PYRAMID - 1, finest - 1, -1):
         field = field * 2
         for _ in range(rounds):
-            cost = cost_at(level, field)
-            field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
-            field, lowest = best(cost, field, around(field, RING), lowest)
+            # Anew, for windows overlap: what is wrong in a block depends on the vectors of others.
+            rate, wrong = rate_at(level, field), errors[level](field)
+            near = [torch.zeros_like(field), *neighbours(field)]
+            field, wrong = best(errors[level], rate, field, wrong, near)
+            field, wrong = best(errors[level], rate, field, wrong, around(field, RING))
     return field
 
 
@@ -278,8 +285,8 @@ def pyramid(luma: Tensor) -> list[Tensor]:
 
 
 def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
-    """About the bits [B, 1, h, w] of vectors coded by their distance from the nearest of some anchors."""
-    each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(1, keepdim=True) for anchor in anchors]
+    """About the bits [.., 1, h, w] of vectors coded by their distance from the nearest of some anchors."""
+    each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(-3, keepdim=True) for anchor in anchors]
     return torch.stack(each).amin(0)
 
 

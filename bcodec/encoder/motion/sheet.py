@@ -34,12 +34,12 @@ class Sheet(NamedTuple):
     def blocks(self, origins: Tensor, vectors: Tensor, size: int) -> Tensor:
         """Samples along one vector for each of some blocks of size x size, up to MARGIN, as of `origins_of`.
 
-        vectors [b, 2, h, w] in samples, multiples of 1/N -> float32 [b, h, w, size, size].
+        vectors [.., b, 2, h, w] in samples, multiples of 1/N -> float32 [.., b, h, w, size, size].
         """
         _, fineness, _, height, width = self.phases.shape
         octaves = fineness.bit_length() - 1
-        x, y = torch.round(vectors * fineness).to(torch.int32).unbind(1)
-        across, down, place = origins.unbind(1)
+        x, y = torch.round(vectors * fineness).to(torch.int32).unbind(-3)
+        across, down, place = origins.unbind(-3)
         if octaves:
             place = (((place << octaves) + (y & fineness - 1)) << octaves) + (x & fineness - 1)
         for vector, origin, side in ((y, down, height), (x, across, width)):
