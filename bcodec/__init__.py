@@ -23,7 +23,8 @@ Files and pictures, without a screen:
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
                            > temporalfilter analyst rdoq > motion filters > blocksizes worth effort qp scenes
-    encoder/motion/        find > choose directions flat > search > lattice pan
+                           > cells
+    encoder/motion/        find > choose directions flat > search > matching pan > sheet
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
     decoder.py             packets to frames in display order

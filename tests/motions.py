@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from bcodec.coding import CollocatedMotion, Reference
-from bcodec.networks.reference import interpolate, luma
 
 
 def texture(x: Tensor, y: Tensor, seed: int = 0) -> Tensor:
@@ -45,8 +44,3 @@ def reference(motion: CollocatedMotion | None = None) -> Reference:
     return Reference(
         torch.zeros(1, 6, 64, 96), empty, (empty, empty, empty), empty, torch.tensor([32]), motion
     )
-
-
-def shown(picture: Tensor) -> Reference:
-    """A reference of which only the picture matters."""
-    return reference(None)._replace(picture=picture, quarter_pel=interpolate(luma(picture)))

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from bcodec.encoder.blocksizes import costs, in_all_sizes
+from bcodec.encoder.blocksizes import CheapestSizes
 from bcodec.networks.blockdct import COEFFICIENTS, block_transform
 from bcodec.networks.prior import SpatialPrior
 
@@ -23,5 +23,5 @@ def test_a_spot_is_coded_with_small_blocks_and_a_wave_with_a_large_one() -> None
     transform = block_transform(COEFFICIENTS)[:, :, None, None]
     y = torch.round(F.conv2d(F.pixel_unshuffle(picture, 8), transform) * 64) / 64
     step = torch.full((1, COEFFICIENTS, 1, 1), 0.3), torch.full((1, COEFFICIENTS, 1, 1), 10.0)
-    bits = costs(prior, in_all_sizes(prior.sizes, y), torch.zeros(1, 8, 1, 2), step)
-    assert torch.cat(bits, 1).argmin(1).flatten().tolist() == [2, 0]
+    choices = CheapestSizes(prior, y, torch.zeros(1, 8, 1, 2), step).choices
+    assert torch.cat([choices[0][0], *choices[2]], 1).argmin(1).flatten().tolist() == [2, 0]

@@ -11,7 +11,7 @@ from latents import CODER
 from torch import Tensor
 
 from bcodec.coding import PRIOR_STEPS, Encoder
-from bcodec.encoder.blocksizes import CheapestSizes, in_all_sizes
+from bcodec.encoder.blocksizes import CheapestSizes, turned
 from bcodec.entropy.coder import RangeReader, RangeWriter
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks.blockdct import COEFFICIENTS
@@ -38,8 +38,8 @@ def test_steps_code_each_coefficient_once_and_all_channels_everywhere() -> None:
 def test_a_latent_turned_to_any_size_and_back_is_the_same_to_half_an_8_bit_level() -> None:
     sizes = BlockSizes(8, COEFFICIENTS).requires_grad_(False)
     y = torch.round(torch.randn(1, COEFFICIENTS, 4, 4, generator=torch.Generator().manual_seed(0)) * 32) / 64
-    for number, turned in enumerate(in_all_sizes(sizes, y)):
-        back = sizes.back(turned, torch.full((1, 1, 4, 4), number))
+    for number in (1, 2):
+        back = sizes.back(turned(sizes, y, number), torch.full((1, 1, 4, 4), number))
         assert (back - y).square().mean().sqrt() < 0.5 / 64
 
 

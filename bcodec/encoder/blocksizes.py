@@ -9,57 +9,63 @@ import torch
 from torch import Tensor
 
 from bcodec.coding import deviation
+from bcodec.encoder.cells import Cells, cells_where
 from bcodec.entropy.distributions import information
 from bcodec.fixedpoint import LATENT, snap
 from bcodec.networks.latent import Parameters, table_index
 from bcodec.networks.prior import BlockSizes, SpatialPrior, one_hot
 
+BUSY = 1  # symbols in a block from which on it may be divided
+NEVER = 1e6  # bits
 SURE = 2.0  # bits that smaller transforms must save by this estimate (measured: E284, E285)
 SLOPE = 6 / math.log(2)  # bits that a squared error of one quantization step is worth, at high rates
 
 
-def in_all_sizes(sizes: BlockSizes, y: Tensor) -> list[Tensor]:
-    """A latent [B, Y, H/16, W/16] with the coefficients of blocks of each size.
+def turned(sizes: BlockSizes, y: Tensor, number: int) -> Tensor:
+    """A latent [B, Y, H, W] with the coefficients of blocks of the smaller size `number`, 1 or 2.
 
     Weights are rounded: what turning back would miss is turned once more.
     """
-    sized = [y]
+    forth, back = (sizes.layers(way)[number - 1] for way in ("forth", "back"))
     with torch.autocast(y.device.type, enabled=False):
-        for forth, back in zip(sizes.layers("forth"), sizes.layers("back"), strict=True):
-            there = forth(y.float())
-            sized.append(snap(there + forth(snap(y - back(there), LATENT)), LATENT))
-    return sized
-
-
-@torch.no_grad()
-def costs(
-    network: SpatialPrior, sized: list[Tensor], prior: Tensor, qstep: tuple[Tensor, Tensor]
-) -> list[Tensor]:
-    """About the bits that each size takes, with the worth of what is lost: [B, 1, H/16, W/16] each.
-
-    As if all were coded in the first step.
-    """
-    step, offset = qstep
-    found = []
-    for number, y in enumerate(sized):
-        kinds = one_hot(torch.full_like(prior[:, :1], number)).to(prior.dtype)
-        mean, scale = cast(Parameters, network.steps[0])(network.spread(kinds, residual=prior), kinds)
-        index = table_index(scale, offset)
-        ratio = (y.float() - mean) / step
-        symbol = torch.where(torch.round(index) > 0, torch.round(ratio), 0.0)
-        bits = information(symbol, deviation(index)) + SLOPE * (ratio - symbol).square()
-        found.append(bits.sum(1, keepdim=True))
-    return found
+        there = forth(y.float())
+        return snap(there + forth(snap(y - back(there), LATENT)), LATENT)
 
 
 class CheapestSizes:
-    """The sizes by which the blocks of a latent take least bits; see bcodec.coding.ChosenSizes."""
+    """The sizes by which the blocks of a latent take least bits; see bcodec.coding.ChosenSizes.
 
+    Smaller ones are tried where there is something to code.
+    """
+
+    @torch.no_grad()
     def __init__(self, network: SpatialPrior, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> None:
-        self.sized = in_all_sizes(network.sizes, y)
-        large, medium, small = costs(network, self.sized, prior, qstep)
+        self.network, self.y, self.prior, self.qstep = network, y, prior, qstep
+        everything = cells_where(torch.ones_like(y[:, :1], dtype=torch.bool))
+        large, symbols = (x.view_as(y[:, :1]) for x in self._costs(0, everything.of(y), everything))
+        self.cells = cells_where(symbols >= BUSY)
+        self.sized = [turned(network.sizes, self.cells.of(y), number) for number in (1, 2)]
+        medium, small = (torch.full_like(large, NEVER) for _ in self.sized)
+        for number, (each, cost) in enumerate(zip(self.sized, (medium, small), strict=True), 1):
+            self.cells.put(self._costs(number, each, self.cells)[0], cost)
         divided = torch.minimum(medium, small) + SURE
         self.choices = (large, divided), (large, divided), (medium, small)  # bits without and with each flag
+
+    def _costs(self, number: int, y: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
+        """About the bits that y [1, Y, 1, N] of a size takes, and its symbols, [1, 1, 1, N] each.
+
+        As if all were coded in the first step; with the worth of what is lost.
+        """
+        prior, parameters = self.prior, cast(Parameters, self.network.steps[0])
+        kinds = one_hot(torch.full_like(prior[:, :1], number)).to(prior.dtype)
+        hidden = parameters.hidden(self.network.spread(kinds, residual=prior))
+        seen = cells.of(torch.cat([hidden, kinds], 1))
+        step, offset = (cells.of(x.expand_as(self.y)) for x in self.qstep)
+        index = torch.round(table_index(parameters.scale(seen), offset))
+        ratio = (y.float() - parameters.mean(seen).float()) / step
+        symbol = torch.where(index > 0, torch.round(ratio), 0.0)
+        bits = information(symbol, deviation(index)) + SLOPE * (ratio - symbol).square()
+        return bits.sum(1, keepdim=True), symbol.count_nonzero(1)[:, None]
 
     @torch.no_grad()
     def flag(self, number: int, mean: Tensor, index: Tensor) -> Tensor:
@@ -72,7 +78,8 @@ class CheapestSizes:
 
     def turned(self, size: Tensor) -> Tensor:
         """The latent [B, Y, H/16, W/16] with each block's coefficients of its size [B, 1, H/16, W/16]."""
-        y = self.sized[0]
-        for number, other in enumerate(self.sized[1:], 1):
-            y = torch.where(size == number, other, y)
+        y, here, own = self.y.clone(), self.cells.of(self.y), self.cells.of(size)
+        for number, each in enumerate(self.sized, 1):
+            here = torch.where(own == number, each, here)
+        self.cells.put(here, y)
         return y

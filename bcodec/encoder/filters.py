@@ -22,6 +22,7 @@ STEADINESS = 1e-2  # of the sums' diagonal, added to it: shares of what never di
 Sums = npt.NDArray[np.float64]
 Fitted = tuple[int, Tensor]  # the number of a shape among those of the plane, and the shares [classes, width]
 
+ENOUGH = 1 << 18  # samples to fit a filter to
 LEVEL = 4  # ten-bit levels in an 8-bit one
 
 NOTHING: Fitted = (0, torch.zeros(0, 0))
@@ -61,16 +62,18 @@ def correlate(plane: FilteredPlane, shape: FilterShape, original: Tensor) -> Cor
     width = shape.width
     sums = torch.zeros(shape.classes, width + 1, width + 1, dtype=torch.float64)
     classes = plane.classes(shape.classes)
+    # Of a large picture some rows say as much as all.
+    every = max(1, round(original.numel() / ENOUGH))
     for rows, differences in plane.strips(shape):
         error = original[rows] - plane.plane[rows]
-        values = torch.cat([differences, error[None]]).flatten(1)
+        values = torch.cat([differences[:, ::every], error[None, ::every]]).flatten(1)
         for number in range(shape.classes):
             # Sums of whole numbers, exact in any order. By torch: NumPy's matrices have threads of their own,
             # which spin beside torch's.
-            where = (classes[rows] == number).flatten()
-            picked = (values[:, where] if shape.classes > 1 else values).double()
+            where = (classes[rows][::every] == number).flatten().nonzero()[:, 0]
+            picked = (values.index_select(1, where) if shape.classes > 1 else values).double()
             sums[number] += picked @ picked.mT
-    both = sums.numpy()
+    both = sums.numpy() * every
     return Correlations(shape, both[:, :width, :width], both[:, :width, width])
 
 
@@ -98,9 +101,9 @@ def solve(squares: Sums, products: Sums) -> Sums:
     rows = np.concatenate([squares + steady * np.eye(size), products[:, None]], 1)
     for i in range(size):
         rows[i] /= rows[i, i]
-        for j in range(size):
-            if j != i:
-                rows[j] -= rows[j, i] * rows[i]
+        shares = rows[:, i].copy()
+        shares[i] = 0
+        rows -= shares[:, None] * rows[i]
     return rows[:, -1]
 
 

@@ -24,23 +24,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bcodec.encoder.motion.matching import Cost, windowed_errors
 from bcodec.encoder.motion.search import (
     PYRAMID,
     RING,
-    Cost,
     around,
     best,
     full_search,
     neighbours,
     pyramid,
     refine,
-    shifts,
     window_length,
 )
-from bcodec.fixedpoint import upsample
-from bcodec.frame import ALIGNMENT, LEVELS, MIDDLE, Frame, Plane
-from bcodec.networks.motion.blocks import MOTION_BLOCK, sample, sample_blocks, windowed_sad
-from bcodec.networks.reference import interpolate
+from bcodec.encoder.motion.sheet import Sheet, interpolated, origins_of, spread
+from bcodec.frame import ALIGNMENT, Frame, Plane
+from bcodec.networks.motion.blocks import MOTION_BLOCK
 
 NEARNESS = (27 / 32, 0.6)  # by how far away a neighbour is, on either side; more of them gain nothing
 REACH = len(NEARNESS)
@@ -150,10 +148,13 @@ def align(frame: Frame, other: Frame) -> list[Plane]:
     current, reference, *chroma = (
         padded(plane, ALIGNMENT >> (i > 1)) / level for i, plane in enumerate((frame.y, *other.planes))
     )
-    quarters = [quarter_samples(plane) for plane in (reference, *chroma)]
-    field = motion(current, reference, quarters[0])
+    sheets = [interpolated(plane) for plane in (reference, *chroma)]
+    field = motion(current, reference, sheets[0])
     fields, sizes = (field, *[torch.round(field * 2) / 4] * 2), (MOTION_BLOCK, *[MOTION_BLOCK // 2] * 2)
-    moved = (joined(sample_blocks(*each)) for each in zip(quarters, fields, sizes, strict=True))
+    moved = (
+        joined(sheet.blocks(origins_of(vectors, size), vectors, size))
+        for sheet, vectors, size in zip(sheets, fields, sizes, strict=True)
+    )
     return [
         samples(plane * level, frame.bit_depth)[: like.shape[0], : like.shape[1]]
         for plane, like in zip(moved, frame.planes, strict=True)
@@ -171,47 +172,38 @@ def padded(plane: Plane, unit: int) -> Tensor:
     return torch.from_numpy(whole_blocks(plane.astype(np.int32), unit))[None, None].float()
 
 
-def quarter_samples(plane: Tensor) -> Tensor:
-    """8-bit levels [1, 1, H, W] -> [1, 1, 4 H, 4 W], multiples of 1/4."""
-    return interpolate((plane - MIDDLE) / LEVELS)
-
-
 def joined(blocks: Tensor) -> Tensor:
     """The plane [H, W] of blocks [1, h, w, size, size]."""
     _, rows, columns, size, _ = blocks.shape
     return blocks[0].transpose(1, 2).reshape(rows * size, columns * size)
 
 
-def motion(current: Tensor, reference: Tensor, quarter_pel: Tensor) -> Tensor:
-    """Motion of blocks of 8x8 to quarter samples, [1, 2, H/8, W/8]; planes [1, 1, H, W] and [1, 1, 4H, 4W].
+def motion(current: Tensor, reference: Tensor, quarter_pel: Sheet) -> Tensor:
+    """Motion of blocks of 8x8 to quarter samples, [1, 2, H/8, W/8]; planes [1, 1, H, W].
 
     As the search for vectors to code, but what a vector costs is how far it is from those around it.
     """
     targets, references = pyramid(current), pyramid(reference)
-    start = full_search(shifts(references[PYRAMID]) - targets[PYRAMID], window_length())
+    start = full_search(targets[PYRAMID], references[PYRAMID], window_length())
+    errors = windowed_errors(targets, references)
 
-    def cost_at(level: int, field: Tensor) -> Cost:
-        size = MOTION_BLOCK >> level
-
-        def error(vectors: Tensor) -> Tensor:
-            difference = sample(references[level], upsample(vectors, size)) - targets[level]
-            return windowed_sad(difference, size, size) / 16
-
-        return smooth(error, field)
-
-    field = refine(cost_at, start, finest=1, rounds=2) * 2
-    cut = sample_blocks(upsample(current, 4), torch.zeros_like(field), MOTION_BLOCK)
+    field = refine(errors, lambda _, near: smooth(near, 16), start, finest=1, rounds=2) * 2
+    origins = origins_of(field, MOTION_BLOCK)
+    samples = spread(1, current).blocks(origins, torch.zeros_like(field), MOTION_BLOCK)
 
     def error(vectors: Tensor) -> Tensor:
-        return sample_blocks(quarter_pel, vectors, MOTION_BLOCK).sub_(cut).abs_().sum((3, 4))[:, None]
+        difference = quarter_pel.blocks(origins, vectors, MOTION_BLOCK).sub_(samples)
+        return difference.abs_().flatten(-2).sum(-1).unsqueeze(-3)
 
+    wrong = error(field)
     for step in STEPS:
         candidates = [*neighbours(field), *around(field, RING, step)]
-        field, _ = best(smooth(error, field), field, candidates)
+        field, wrong = best(error, smooth(field), field, wrong, candidates)
     return field
 
 
-def smooth(error: Cost, field: Tensor) -> Cost:
-    """The error of vectors, and the price of being unlike those around them in a field [B, 2, h, w]."""
+def smooth(field: Tensor, windows: int = 1) -> Cost:
+    """The price of vectors unlike those around them in a field [B, 2, h, w], where errors count so often."""
     nearest = torch.stack(list(neighbours(field))).mean(0)
-    return lambda vectors: error(vectors) + SMOOTH * (vectors - nearest).abs().sum(1, keepdim=True)
+    price = SMOOTH * windows
+    return lambda vectors: price * (vectors - nearest).abs().sum(-3, keepdim=True)

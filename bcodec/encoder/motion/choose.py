@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcodec.coding import Latents, Prediction, deviation
-from bcodec.encoder.motion.lattice import segment_lattice, squares_of
+from bcodec.encoder.cells import Cells, cells_where
 from bcodec.entropy.distributions import HEAVY, PLAIN, Family, information
 from bcodec.fixedpoint import upsample
-from bcodec.networks.motion.blocks import Lattice
 from bcodec.networks.motion.segments import segment_mask
 from bcodec.networks.motion.vectors import (
     FLAGS,
@@ -27,9 +26,9 @@ from bcodec.networks.motion.vectors import (
 COUPLING = 1.0  # bits that a flag saves for each neighbour that is alike
 TIE = 0.3  # bits that count as no loss in a choice between two values of a flag
 
-# What motion loses, in bits, [B, 1, H/16, W/16]: for direction (0 past, 1 future), field [B, 2, H/8, W/8] of
-# some macroblocks, and which they are.
-Price = Callable[[int, Tensor, Lattice], Tensor]
+Loss = Callable[[Tensor], Tensor]  # in bits, [K, 1, 1, N], of choices [K, ..] in each of N macroblocks
+# What vectors [K, 2, 2, 2 N] lose, for a direction (0 past, 1 future) and the macroblocks.
+Price = Callable[[int, Cells], Loss]
 
 
 @dataclass(eq=False)
@@ -61,60 +60,74 @@ class PayingMotion:
         step: Tensor,
     ) -> Tensor:
         """A direction's latent [B, C, H/16, W/16], with what does not pay for its bits left out."""
-        lattice = segment_lattice(segment)
+        own = segment_mask(segment, mean.shape[2:], mean.device)
         if direction == 0:
             wanted = choose_flags(self.gains, latents[0][:, FLAGS], mean[:, FLAGS], scale[:, FLAGS])
-            own = segment_mask(segment, mean.shape[2:], mean.device)
             latents[0][:, FLAGS] = torch.where(own, wanted, latents[0][:, FLAGS])
-        flags = lattice.of(latents[0][:, FLAGS])
-        full_pel, textured = upsample(flags[:, :1] > 0.5), 1 - flags[:, 1:]
-        known = squares_of(prediction.future if direction else prediction.past, lattice)
-        y, expected, deviations = (
-            lattice.of(x).float() for x in (latents[direction], mean, deviation(torch.round(scale)))
-        )
-        symbol = torch.round((y - expected) / step) * (lattice.of(torch.round(scale)) > 0)
-
-        def lost_motion(symbols: Tensor) -> Tensor:
-            field = latent_to_vectors(expected[:, :VECTORS] + symbols * step[:, :VECTORS]) + known
-            field = torch.where(full_pel, torch.round(field), field)
-            return self.price(direction, field, lattice) * textured
-
-        def lost_preference(symbols: Tensor) -> Tensor:
-            coded = latent_to_preference(expected[:, PREFERENCE] + symbols * step[:, PREFERENCE])
-            off = coded - squares_of(self.preference, lattice)
-            return F.avg_pool2d(squares_of(self.stakes, lattice) * off.square(), 2) * 4 * textured
-
-        picked = y.clone()
-        groups = [(slice(0, VECTORS), MEANS, lost_motion, HEAVY), (PREFERENCE, 1, lost_preference, PLAIN)]
-        for group, means, loss, family in groups[: 2 - direction]:
-            best = symbols_that_pay(symbol[:, group], deviations[:, group], means, loss, family)
-            picked[:, group] = expected[:, group] + best * step[:, group]
-        chosen = mean.to(y.dtype).clone()
-        lattice.of(chosen).copy_(picked)
+        chosen = latents[direction].float().clone()
+        groups = [(slice(0, VECTORS), MEANS, HEAVY), (PREFERENCE, 1, PLAIN)]
+        for group, means, family in groups[: 2 - direction]:
+            expected, index, unit = (x[:, group].float() for x in (mean, torch.round(scale), step))
+            symbol = torch.round((chosen[:, group] - expected) / unit) * (index > 0)
+            chosen[:, group] = expected
+            # Only where there is something to code is there a choice.
+            cells = cells_where(own & symbol.any(1, keepdim=True))
+            if not len(cells.row):
+                continue
+            symbol, expected, index, unit = (
+                cells.of(x.expand_as(symbol)) for x in (symbol, expected, index, unit)
+            )
+            full_pel, flat = cells.of(latents[0][:, FLAGS]).chunk(2, 1)
+            if group == PREFERENCE:
+                lost = self._lost_preference(cells)
+            else:
+                known = cells.squares_of(prediction.future if direction else prediction.past)
+                lost = self._lost_motion(direction, cells, known, full_pel)
+            loss = _of_symbols(lost, expected, unit, flat)
+            best = symbols_that_pay(symbol, deviation(index), means, loss, family)
+            cells.put(expected + best * unit, chosen[:, group])
         return chosen
+
+    def _lost_motion(self, direction: int, cells: Cells, known: Tensor, full_pel: Tensor) -> Loss:
+        """What vectors lose beside those `known` [1, 2, 2, 2 N], for their channels of a latent.
+
+        They are whole where `full_pel` [1, 1, 1, N] is.
+        """
+        price, whole = self.price(direction, cells), upsample(full_pel > 0.5)
+
+        def loss(latent: Tensor) -> Tensor:
+            field = latent_to_vectors(latent) + known
+            return price(torch.where(whole, torch.round(field), field))
+
+        return loss
+
+    def _lost_preference(self, cells: Cells) -> Loss:
+        """What preferences lose, for their channels of a latent."""
+        stakes, wanted = cells.squares_of(self.stakes), cells.squares_of(self.preference)
+        return lambda latent: F.avg_pool2d(stakes * (latent_to_preference(latent) - wanted).square(), 2) * 4
+
+
+def _of_symbols(lost: Loss, expected: Tensor, step: Tensor, flat: Tensor) -> Loss:
+    """The loss for symbols of that for a latent; what is `flat` loses nothing."""
+    return lambda symbols: lost(expected + symbols * step) * (1 - flat)
 
 
 @torch.no_grad()
-def symbols_that_pay(
-    symbols: Tensor, deviations: Tensor, means: int, loss: Callable[[Tensor], Tensor], family: Family
-) -> Tensor:
-    """The symbols to code in place of [B, C, H, W]: all of a block's, its first `means`, the rest, or none.
+def symbols_that_pay(symbols: Tensor, deviations: Tensor, means: int, loss: Loss, family: Family) -> Tensor:
+    """The symbols to code in place of [1, C, H, W]: all of a block's, its first `means`, the rest, or none.
 
     Or the means, some of them one nearer to zero. What costs least bits, and loses least: `loss` gives that
-    in bits, [B, 1, H, W], for symbols.
+    in bits, [K, 1, H, W], for symbols [K, C, H, W].
     """
     number = torch.arange(symbols.shape[1], device=symbols.device).view(1, -1, 1, 1)
     first = number < means
     nearer = symbols - torch.sign(symbols)
-    candidates = [symbols, symbols * first, symbols * ~first, torch.zeros_like(symbols)]
-    candidates += [torch.where(number == i, nearer, symbols) * first for i in range(means)]
-    candidates += [nearer * first] * (means > 1)
-    costs = [
-        information(candidate, deviations, family).sum(1, keepdim=True) + loss(candidate)
-        for candidate in candidates
-    ]
-    best = torch.stack(costs).argmin(0, keepdim=True).expand(-1, -1, symbols.shape[1], -1, -1)
-    return torch.stack(candidates).gather(0, best)[0]
+    options = [symbols, symbols * first, symbols * ~first, torch.zeros_like(symbols)]
+    options += [torch.where(number == i, nearer, symbols) * first for i in range(means)]
+    options += [nearer * first] * (means > 1)
+    candidates = torch.cat(options)
+    costs = information(candidates, deviations, family).sum(1, keepdim=True) + loss(candidates)
+    return candidates.gather(0, costs.argmin(0, keepdim=True).expand_as(symbols))
 
 
 @torch.no_grad()

@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.coding import Reference
-from bcodec.encoder.motion.search import WHOLE, damped, least_bits, neighbours
+from bcodec.encoder.motion.matching import damped
+from bcodec.encoder.motion.search import WHOLE, least_bits, neighbours
+from bcodec.encoder.motion.sheet import Sheet, origins_of
 from bcodec.encoder.worth import CHROMA, LUMA
-from bcodec.fixedpoint import downsample, upsample
-from bcodec.frame import LEVELS
-from bcodec.networks.context import warp_picture
+from bcodec.fixedpoint import PICTURE, downsample, snap, upsample, warp
+from bcodec.frame import LEVELS, MIDDLE
+from bcodec.networks.context import SIXTEENTH
 from bcodec.networks.layers import fuse
 from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK
 
@@ -40,9 +41,27 @@ class Weighed(NamedTuple):
         return fuse(2 * upsample(self.preference, MOTION_BLOCK // 2), *self.pictures)
 
 
-def weigh(past: Reference, future: Reference, fields: Sequence[Tensor], source: Tensor) -> Weighed:
-    """The references along their fields [B, 2, H/8, W/8], weighed to be near the source [B, 6, H/2, W/2]."""
-    first, second = (warp_picture(r, v) for r, v in zip((past, future), fields, strict=True))
+class View(NamedTuple):
+    """A reference, as vectors are chosen by it."""
+
+    chroma: Tensor  # [B, 2, H/2, W/2]
+    quarter_pel: Sheet
+
+    def along(self, field: Tensor) -> Tensor:
+        """Its samples along a field [B, 2, H/8, W/8], [B, 6, H/2, W/2].
+
+        As the decoder will see them, but that blocks do not overlap: that is nearly as good, and takes less.
+        """
+        blocks = self.quarter_pel.blocks(origins_of(field, MOTION_BLOCK), field, MOTION_BLOCK)
+        rows = blocks.transpose(2, 3).flatten(3).flatten(1, 2)[:, None]
+        bright = F.pixel_unshuffle((rows - MIDDLE) / LEVELS, 2)
+        chroma = warp(self.chroma, snap(upsample(field, MOTION_BLOCK // 2) * 0.5, SIXTEENTH), PICTURE)
+        return torch.cat([bright, chroma], 1)
+
+
+def weigh(views: Sequence[View], fields: Sequence[Tensor], source: Tensor) -> Weighed:
+    """Past and future along their fields [B, 2, H/8, W/8], weighed to be near the source [B, 6, H/2, W/2]."""
+    first, second = (view.along(field) for view, field in zip(views, fields, strict=True))
     return Weighed((first, second), *preference(first, second, source))
 
 
@@ -63,8 +82,7 @@ def preference(past: Tensor, future: Tensor, source: Tensor) -> tuple[Tensor, Te
 
 
 def useful_directions(
-    past: Reference,
-    future: Reference,
+    views: Sequence[View],
     found: Sequence[Tensor],
     known: Sequence[Tensor],
     source: Tensor,
@@ -75,7 +93,7 @@ def useful_directions(
     `weight` [B, 1, 1, 1] are the absolute differences that a bit is worth. By iterated conditional modes:
     what a vector costs depends on its neighbours.
     """
-    seen = weigh(past, future, found, source)
+    seen = weigh(views, found, source)
     both, first, second = (error_bits(p, source, weight) for p in (seen.mean, *seen.pictures))
     whole, expected = ([downsample(field) for field in pair] for pair in (found, known))
     current = whole

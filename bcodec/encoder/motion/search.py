@@ -4,27 +4,26 @@ A coarse search over smooth windows finds where things went; then each block tak
 
     error + weight x bits
 
-at full, half and quarter samples, with the interpolation that the prediction will use. The error is half the
-sum of absolute differences, and half what that is for normal errors of as much energy (measured: E140,
-against E137). The bits are those of the vector's distance from what the decoder knows: its
-own prediction, or the vectors around. Vectors are (x, y) in luma samples; luma planes are [B, 1, H, W] in
-units of one 8-bit level.
+at full, half and quarter samples, with the interpolation that the prediction will use. The bits are those of
+the vector's distance from what the decoder knows: its own prediction, or the vectors around. Vectors are
+(x, y) in luma samples; luma planes are [B, 1, H, W] in units of one 8-bit level.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.encoder.motion.lattice import segment_lattice
+from bcodec.encoder.cells import cells_where
+from bcodec.encoder.motion.matching import Cost, Target, overlapped, windowed_errors
 from bcodec.encoder.motion.pan import even, likely_shifts
+from bcodec.encoder.motion.sheet import Sheet, spread
 from bcodec.fixedpoint import downsample, snap, upsample
-from bcodec.networks.motion.blocks import ALL, MOTION_BLOCK, Lattice, sample, sample_blocks, windowed_sad
+from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample
 from bcodec.networks.motion.segments import SEGMENTS, interpolate_segments, segment_mask
 from bcodec.networks.motion.vectors import QUARTER
 
@@ -37,61 +36,14 @@ SUBPEL_STEPS = (1.0, 0.5, 0.25)
 # whose windows count 16 times; of a vector of 16x16; of one that differs from its block's; of the split.
 COARSE, WHOLE, PART, SPLIT = 24.0, 1.5, 4.0, 24.0
 FARTHEST = 120  # luma samples from what is expected that the latent of a vector reaches
-GAUSSIAN = 0.8  # mean absolute deviation of a normal distribution of deviation 1
+TOGETHER = 8192  # vectors whose blocks are compared at once
 WORTH = 0.8  # of a bit really spent, in the choice while coding
-KNEE = 60.0  # bits in a block of 8x8 from which on its errors count less and less
-
-Cost = Callable[[Tensor], Tensor]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Target:
-    """What is to be matched: the current luma, and the reference.
-
-    All samples are compared: with every other one fine texture is found in wrong places (measured:
-    E132).
-    """
-
-    current: Tensor  # [B, 1, H, W]
-    quarter_pel: Tensor  # [B, 1, 4H, 4W], the reference at quarter samples
-    weight: Tensor  # [B, 1, 1, 1], absolute differences that a bit is worth
-    # Samples of the current blocks, once cut out: many candidates are compared with the same.
-    cut: dict[tuple[int, Lattice], Tensor] = dataclasses.field(default_factory=dict)
-
-    def distortion(self, vectors: Tensor, size: int, lattice: Lattice = ALL) -> Tensor:
-        """What is wrong in each block of size x size, in absolute differences: [B, 2, h, w] -> [B, 1, h, w].
-
-        The blocks are those in the macroblocks of the lattice; what is wrong is damped.
-        """
-        if (size, lattice) not in self.cut:
-            self.cut[size, lattice] = self._blocks(vectors, size, lattice)
-        difference = sample_blocks(self.quarter_pel, vectors, size, lattice).sub_(self.cut[size, lattice])
-        absolute = difference.abs().sum((3, 4))
-        root = difference.square_().sum((3, 4)).sqrt_() * (GAUSSIAN * size)
-        return damped((absolute + root)[:, None] / 2, self.weight, size)
-
-    def _blocks(self, vectors: Tensor, size: int, lattice: Lattice) -> Tensor:
-        """The current samples of blocks, [B, h, w, size, size]."""
-        side = torch.arange(size, device=vectors.device)
-        origins = (lattice.origins(count, size, vectors.device) for count in vectors.shape[2:])
-        rows, columns = ((origin[:, None] + side).view(-1) for origin in origins)
-        samples = self.current[:, 0].index_select(1, rows).index_select(2, columns)
-        return samples.view(len(samples), -1, size, vectors.shape[3], size).transpose(2, 3)
-
-
-def damped(differences: Tensor, weight: Tensor, size: int) -> Tensor:
-    """Absolute differences [B, 1, h, w] of blocks of size x size, large ones counted by their logarithm.
-
-    So do the bits of a residual grow: else, where nothing matches, much motion is coded for little.
-    """
-    knee = weight * (KNEE * (size / MOTION_BLOCK) ** 2)
-    return torch.log1p(differences / knee) * knee
 
 
 def search(
     current: Tensor,
     reference: Tensor,
-    quarter_pel: Tensor,
+    quarter_pel: Sheet,
     predicted: Tensor,
     weight: Tensor,
     *,
@@ -99,14 +51,14 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Motion from `current` to `reference`, [B, 2, H/8, W/8], multiples of 1/4, and their common shift.
 
-    current, reference [B, 1, H, W]; quarter_pel [B, 1, 4H, 4W], the reference interpolated; `predicted` is
-    the field that the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift
-    [B, 2, 1, 1] is what to add to `predicted`. Blocks of 16x16 may have four vectors, with `details`.
+    current, reference [B, 1, H, W]; quarter_pel is the reference, interpolated; `predicted` is the field that
+    the decoder knows; `weight` [B] is the cost of a bit in absolute differences. The shift [B, 2, 1, 1] is
+    what to add to `predicted`. Blocks of 16x16 may have four vectors, with `details`.
     """
     weight = weight.view(-1, 1, 1, 1)
     coarse, shift = coarse_search(current, reference, predicted, weight)
     known = snap(predicted + shift, QUARTER)
-    target = Target(current, quarter_pel, weight)
+    target = Target(spread(1, current), quarter_pel, weight)
     field = upsample(search_whole(target, coarse, known, weight))
     if details:
         field = split(target, field, [coarse, known], weight)
@@ -127,6 +79,7 @@ def coarse_search(
     Of the shifts that are likely the one beside which the field costs least.
     """
     targets, references = pyramid(current), pyramid(reference)
+    errors = windowed_errors(targets, references)
     starts = far_starts(targets[1], references[1])
     fields = wide_search(targets[PYRAMID], references[PYRAMID], starts, weight)
     middle = predicted.flatten(2).median(2).values[:, :, None, None]
@@ -134,23 +87,21 @@ def coarse_search(
     for shift in [torch.zeros_like(middle), *(even(start - middle) for start in starts)]:
         anchored = snap(predicted + shift, QUARTER)
 
-        def cost_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
-            size, anchors = MOTION_BLOCK >> level, (anchored / (1 << level), surroundings(field))
-
-            def cost(field: Tensor) -> Tensor:
-                difference = sample(references[level], upsample(field, size)) - targets[level]
-                # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
-                rate = weight * COARSE * least_bits(field, anchors) * 4.0**-level
-                return windowed_sad(difference, size, size) + rate
-
-            return cost
+        def rate_at(level: int, field: Tensor, anchored: Tensor = anchored) -> Cost:
+            anchors = (anchored / (1 << level), surroundings(field))
+            # A block of a coarse level has fewer samples, whose noise is averaged out: rate counts less.
+            price = weight * (COARSE * 4.0**-level)
+            return lambda field: price * least_bits(field, anchors)
 
         field = fields[0]
         if starts:
             near = torch.round(anchored / (1 << PYRAMID))
-            field, _ = best(cost_at(PYRAMID, near), near, fields)
-        field = within_reach(refine(cost_at, field, finest=1, rounds=2), torch.round(anchored / 2), 2)
-        results.append((field * 2, shift, cost_at(1, field)(field).sum((1, 2, 3), keepdim=True)))
+            error = errors[PYRAMID]
+            field, _ = best(error, rate_at(PYRAMID, near), near, error(near), fields)
+        field = refine(errors, rate_at, field, finest=1, rounds=2)
+        field = within_reach(field, torch.round(anchored / 2), 2)
+        total = errors[1](field) + rate_at(1, field)(field)
+        results.append((field * 2, shift, total.sum((1, 2, 3), keepdim=True)))
     field, shift, least = results[0]
     for other, moved, total in results[1:]:
         shift, field = torch.where(total < least, moved, shift), torch.where(total < least, other, field)
@@ -162,11 +113,11 @@ def wide_search(target: Tensor, reference: Tensor, starts: list[Tensor], weight:
     """Fields of the coarsest level by full searches around 0 and each start, [B, 2, 1, 1] in luma samples."""
     scale = 1 << PYRAMID
     penalty = weight * COARSE / scale**2 * torch.log2(1 + 4 * scale * window_length().to(target.device))
-    fields = [full_search(shifts(reference) - target, penalty)]
+    fields = [full_search(target, reference, penalty)]
     for start in starts:
         nearest = torch.round(start / scale)
         moved = sample(reference, nearest.expand(-1, -1, *target.shape[2:]))
-        fields.append(full_search(shifts(moved) - target, penalty) + nearest)
+        fields.append(full_search(target, moved, penalty) + nearest)
     return fields
 
 
@@ -180,73 +131,85 @@ def far_starts(current: Tensor, reference: Tensor) -> list[Tensor]:
 def search_whole(target: Target, coarse: Tensor, predicted: Tensor, weight: Tensor) -> Tensor:
     """One vector for each block of 16x16, [B, 2, H/16, W/16], from those of its quarters."""
     weight, known = weight * WHOLE, snap(downsample(predicted), QUARTER)
+    blocks = target.blocks(MACROBLOCK, known)
 
-    def improve(field: Tensor, candidates: Iterable[Tensor]) -> Tensor:
+    def improve(field: Tensor, wrong: Tensor, candidates: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         anchors = (known, surroundings(field))
+        return best(blocks.distortion, lambda v: weight * least_bits(v, anchors), field, wrong, candidates)
 
-        def cost(vectors: Tensor) -> Tensor:
-            return target.distortion(vectors, 2 * MOTION_BLOCK) + weight * least_bits(vectors, anchors)
-
-        return best(cost, field, candidates)[0]
-
-    first, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
-    field = improve(first, [*others, known, torch.zeros_like(first)])
+    field, *others = (coarse[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    field, wrong = improve(field, blocks.distortion(field), [*others, known, torch.zeros_like(field)])
     for step in SUBPEL_STEPS:
-        field = improve(field, neighbours(field))
-        field = improve(field, around(field, RING, step))
+        field, wrong = improve(field, wrong, neighbours(field))
+        field, wrong = improve(field, wrong, around(field, RING, step))
     # What costs little more as its neighbours do had better be like them.
-    field = improve(field, [snap(surroundings(field), QUARTER), *neighbours(field)])
-    return settle(target, field, known, weight)
+    field, wrong = improve(field, wrong, [snap(surroundings(field), QUARTER), *neighbours(field)])
+    return settle(target, field, wrong, known, weight)
 
 
-def settle(target: Target, field: Tensor, known: Tensor, weight: Tensor) -> Tensor:
-    """Decide once more, segment by segment, with what the decoder will expect, [B, 2, H/16, W/16]."""
+def settle(target: Target, field: Tensor, wrong: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Decide once more, segment by segment, with what the decoder will expect, [B, 2, H/16, W/16].
+
+    `wrong` [B, 1, H/16, W/16] is the distortion of the field.
+    """
+    field = field.clone()
     for part in range(SEGMENTS):
-        lattice = segment_lattice(part)
+        mask = segment_mask(part, field.shape[2:], field.device)
+        cells = cells_where(mask.expand(len(field), -1, -1, -1))
+        if not len(cells.row):
+            continue
         expected = known + interpolate_segments(field - known, part) if part else surroundings(field)
-        expected, here = lattice.of(expected), lattice.of(field)
+        expected, here = cells.of(expected), cells.of(field)
+        blocks = target.blocks(MACROBLOCK, field, cells)
+        price = cells.of(weight.expand_as(wrong)) * 1.5
 
-        def cost(vectors: Tensor, expected: Tensor = expected, lattice: Lattice = lattice) -> Tensor:
-            rate = least_bits(vectors, (expected,))
-            return target.distortion(vectors, 2 * MOTION_BLOCK, lattice) + weight * 1.5 * rate
+        def rate(vectors: Tensor, expected: Tensor = expected, price: Tensor = price) -> Tensor:
+            return price * least_bits(vectors, (expected,))
 
         nearest = snap(expected, QUARTER)
         between = snap((nearest + here) / 2, QUARTER)
-        settled, _ = best(cost, here, [nearest, between, *around(nearest, RING, SUBPEL_STEPS[-1])])
-        mask = lattice.of(segment_mask(part, field.shape[2:], field.device))
-        field = field.clone()
-        lattice.of(field).copy_(torch.where(mask, settled, here))
+        candidates = [nearest, between, *around(nearest, RING, SUBPEL_STEPS[-1])]
+        settled, _ = best(blocks.distortion, rate, here, cells.of(wrong), candidates)
+        cells.put(settled, field)
     return field
 
 
 def split(target: Target, parent: Tensor, candidates: list[Tensor], weight: Tensor) -> Tensor:
     """Four vectors for a block of 16x16 where they save more than their bits; `parent` [B, 2, H/8, W/8]."""
+    blocks = target.blocks(MOTION_BLOCK, parent)
 
-    def cost(field: Tensor) -> Tensor:
-        return target.distortion(field, MOTION_BLOCK) + weight * PART * least_bits(field, (parent,))
+    def rate(field: Tensor) -> Tensor:
+        return weight * PART * least_bits(field, (parent,))
 
-    together = target.distortion(parent, MOTION_BLOCK)  # at no bits
-    field, lowest = best(cost, parent, [*candidates, *neighbours(parent)], together)
+    together = blocks.distortion(parent)  # at no bits
+    field, wrong = best(blocks.distortion, rate, parent, together, [*candidates, *neighbours(parent)])
     for step in SUBPEL_STEPS:
-        field, lowest = best(cost, field, around(field, RING, step), lowest)
-    pays = F.avg_pool2d(together - lowest, 2) * 4 > SPLIT * weight
+        field, wrong = best(blocks.distortion, rate, field, wrong, around(field, RING, step))
+    pays = F.avg_pool2d(together - (wrong + rate(field)), 2) * 4 > SPLIT * weight
     return torch.where(upsample(pays), field, parent)
 
 
 def best(
-    cost: Cost, start: Tensor, candidates: Iterable[Tensor], so_far: Tensor | None = None
+    error: Cost, rate: Cost, field: Tensor, wrong: Tensor, candidates: Iterable[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The cheapest of `start` and the candidates in each block [B, 2, h, w], and its cost [B, 1, h, w].
+    """The cheapest of a field and candidates in each block [B, 2, h, w], and its error [B, 1, h, w].
 
-    The first wins a tie.
+    What costs is error and rate; `wrong` is the field's error. The first wins a tie.
     """
-    field, lowest = start, cost(start) if so_far is None else so_far
-    for candidate in candidates:
-        value = cost(candidate)
-        better = value < lowest
-        lowest = torch.where(better, value, lowest)
-        field = torch.where(better, candidate, field)
-    return field, lowest
+    lowest = wrong + rate(field)
+    for some in batches(list(candidates), max(1, TOGETHER // wrong.numel())):
+        errors = error(some)
+        values, which = (errors + rate(some)).min(0, keepdim=True)
+        better = values[0] < lowest
+        lowest = torch.where(better, values[0], lowest)
+        wrong = torch.where(better, errors.gather(0, which)[0], wrong)
+        field = torch.where(better, some.gather(0, which.expand(1, *field.shape))[0], field)
+    return field, wrong
+
+
+def batches(fields: list[Tensor], size: int) -> Iterable[Tensor]:
+    """Fields [B, 2, h, w] as [K, B, 2, h, w], K up to a size: small pictures take many calls."""
+    return (torch.stack(fields[first : first + size]) for first in range(0, len(fields), size))
 
 
 def around(field: Tensor, offsets: Iterable[tuple[int, int]], step: float = 1.0) -> Iterable[Tensor]:
@@ -263,33 +226,29 @@ def neighbours(field: Tensor) -> Iterable[Tensor]:
         yield padded[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
 
 
-def full_search(values: Tensor, penalty: Tensor) -> Tensor:
-    """The best vector within REACH at the coarsest level, [B, 2, h, w], in its samples.
+def full_search(target: Tensor, reference: Tensor, penalty: Tensor) -> Tensor:
+    """The best vector within REACH at the coarsest level, [B, 2, h, w], for planes [B, 1, h, w].
 
-    `values` are the differences, [B, (2 REACH + 1)^2, h, w], for the window in raster order, overwritten;
-    `penalty` [B or 1, (2 REACH + 1)^2, h or 1, w or 1] is added to the cost. Of equal costs the shorter
-    vector wins, then the first.
+    `penalty` [B or 1, (2 REACH + 1)^2, 1, 1] is added to the cost, for the window in raster order. Of equal
+    costs the shorter vector wins, then the first.
     """
-    _, count, height, width = values.shape
-    cost = windowed_sad(values.view(-1, 1, height, width), 1, 1).view(values.shape) + penalty
-    side = torch.arange(-REACH, REACH + 1, device=values.device)
-    window = torch.stack([side.repeat(2 * REACH + 1), side.repeat_interleave(2 * REACH + 1)])
+    count = 2 * REACH + 1
+    side = torch.arange(-REACH, REACH + 1, device=target.device)
+    window = torch.stack([side.repeat(count), side.repeat_interleave(count)])
     order = torch.argsort(window.square().sum(0), stable=True)
     # A key of integers, costs in units of 1/64 before ranks, makes ties the same on every machine.
-    rank = torch.arange(count, device=values.device).view(1, -1, 1, 1)
-    key = torch.round(cost[:, order] * 64).long() * count + rank
-    chosen = order[key.amin(1) % count]
-    return window[:, chosen].transpose(0, 1).float()
-
-
-def shifts(plane: Tensor) -> Tensor:
-    """All shifts of a plane [B, 1, h, w] within REACH, borders replicated.
-
-    [B, (2 REACH + 1)^2, h, w], in raster order.
-    """
-    height, width = plane.shape[2:]
-    padded = F.pad(plane, (REACH,) * 4, mode="replicate")
-    return padded.unfold(2, height, 1).unfold(3, width, 1).reshape(len(plane), -1, height, width)
+    ranks = 1 << (count**2).bit_length()
+    keys = torch.round(penalty * 64).to(torch.int32) * ranks
+    keys = keys + torch.argsort(order).to(torch.int32).view(1, -1, 1, 1)
+    here, there = (torch.round(plane * 64).to(torch.int32) * ranks for plane in (target, reference))
+    rows = F.pad(there.float(), (REACH,) * 4, mode="replicate").to(torch.int32)
+    height, width = target.shape[2:]
+    found = []
+    for row in range(count):  # of the window: what is looked at at once stays in a cache
+        shifted = rows[:, 0, row : row + height].unfold(2, width, 1).transpose(1, 2)
+        key = overlapped((shifted - here).abs_()) + keys[:, row * count : (row + 1) * count]
+        found.append(key.amin(1))
+    return window[:, order[torch.stack(found).amin(0).long() % ranks]].transpose(0, 1).float()
 
 
 def window_length() -> Tensor:
@@ -298,18 +257,22 @@ def window_length() -> Tensor:
     return (side[:, None] + side[None, :]).view(1, -1, 1, 1)
 
 
-def refine(cost_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int) -> Tensor:
+def refine(
+    errors: Sequence[Cost], rate_at: Callable[[int, Tensor], Cost], field: Tensor, finest: int, rounds: int
+) -> Tensor:
     """Take the neighbours' vectors, then a ring of one sample, so many times at each level down to `finest`.
 
-    Fields are [B, 2, h, w]. `cost_at(level, field)` gives the cost near one, in samples of that level; so is
+    Fields are [B, 2, h, w]. `rate_at(level, field)` gives the rate near one, in samples of that level; so is
     the result, of level `finest`.
     """
     for level in range(PYRAMID - 1, finest - 1, -1):
         field = field * 2
         for _ in range(rounds):
-            cost = cost_at(level, field)
-            field, lowest = best(cost, field, [torch.zeros_like(field), *neighbours(field)])
-            field, lowest = best(cost, field, around(field, RING), lowest)
+            # Anew, for windows overlap: what is wrong in a block depends on the vectors of others.
+            rate, wrong = rate_at(level, field), errors[level](field)
+            near = [torch.zeros_like(field), *neighbours(field)]
+            field, wrong = best(errors[level], rate, field, wrong, near)
+            field, wrong = best(errors[level], rate, field, wrong, around(field, RING))
     return field
 
 
@@ -322,8 +285,8 @@ def pyramid(luma: Tensor) -> list[Tensor]:
 
 
 def least_bits(field: Tensor, anchors: Iterable[Tensor]) -> Tensor:
-    """About the bits [B, 1, h, w] of vectors coded by their distance from the nearest of some anchors."""
-    each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(1, keepdim=True) for anchor in anchors]
+    """About the bits [.., 1, h, w] of vectors coded by their distance from the nearest of some anchors."""
+    each = [torch.log2(1 + 4 * (field - anchor).abs()).sum(-3, keepdim=True) for anchor in anchors]
     return torch.stack(each).amin(0)
 
 
