@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -26,8 +27,15 @@ class Crew(Protocol):
         """
 
 
-# So many processes of this machine, None for as many as help, or a crew that stands ready.
-Jobs: TypeAlias = int | Crew | None
+@dataclass(frozen=True)
+class Auto:
+    """As many processes of this machine as help, `threads` at most (None: as there are cores)."""
+
+    threads: int | None = None
+
+
+# So many processes of this machine, as many as help, or a crew that stands ready.
+Jobs: TypeAlias = int | Auto | Crew
 
 
 class Answer(Protocol[Made_co]):

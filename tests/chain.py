@@ -30,9 +30,9 @@ def chained(frames: list[Frame], gop_size: int, intra_period: int, networks: Net
     packets = []
     for slot in slots(len(frames), gop_size, intra_period):
         frame = frames[slot.poc]
-        coded, decoded = code_frame(codec, dpb, Task(slot, frame, frame, 40), PRESETS["fast"].effort)
-        codec.keep(decoded, dpb)
-        packets.append(coded.packet)
+        trial = code_frame(codec, dpb, Task(slot, frame, frame, 40), PRESETS["fast"].effort)
+        codec.keep(trial.decoded, dpb)
+        packets.append(trial.coded.packet)
     return packets
 
 

@@ -26,8 +26,7 @@ from commands import (
 
 import bcodec
 from bcodec.bitstream import BitstreamReader, FrameType, Packet
-from bcodec.codec import Decoded
-from bcodec.encoder.trial import CodedFrame, code_frame
+from bcodec.encoder.trial import Trial, code_frame
 from bcodec.errors import UsageError
 from bcodec.frame import Frame
 from bcodec.pipeline.encode import encode_file
@@ -274,7 +273,7 @@ class Interrupted:
     coded: int = 0
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        def code(*arguments: Any) -> tuple[CodedFrame, Decoded]:
+        def code(*arguments: Any) -> Trial:
             if self.frames_left == 0:
                 raise KeyboardInterrupt
             self.frames_left -= 1

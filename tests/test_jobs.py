@@ -12,6 +12,7 @@ from clips import moving, write
 from commands import FAST, Command, feed, flipped, pictures
 from packets import VIDEO
 
+from bcodec.crew import Auto
 from bcodec.errors import UsageError
 from bcodec.pipeline import jobs
 from bcodec.pipeline.jobs import (
@@ -25,6 +26,7 @@ from bcodec.pipeline.jobs import (
 from bcodec.processes import Processes
 
 MANY = 10_000
+AUTO = Auto()
 HD = replace(VIDEO, width=1920, height=1080)
 CPU = torch.device("cpu")
 
@@ -34,7 +36,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of eight cores and much memory."""
     monkeypatch.setattr(jobs, "available_cores", lambda: 8)
     monkeypatch.setattr(jobs, "free_memory", lambda: 1 << 40)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
 
 
 @pytest.mark.parametrize(
@@ -42,56 +43,55 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     [(None, 8), (MANY, 8), (1, 1), (9, 1), (10, 2), (33, 4)],
 )
 def test_as_many_help_as_there_are_parts(frames: int | None, expected: int) -> None:
-    assert jobs_for(8, HD, frames, FEW_TO_DECODE) == expected
+    assert jobs_for(AUTO, HD, frames, FEW_TO_DECODE) == expected
 
 
 def test_few_samples_are_left_to_one() -> None:
     small = replace(VIDEO, width=64, height=48)
-    assert jobs_for(8, small, 300, FEW_TO_DECODE) == 1
-    assert jobs_for(8, small, 6000, FEW_TO_DECODE) == 8
+    assert jobs_for(AUTO, small, 300, FEW_TO_DECODE) == 1
+    assert jobs_for(AUTO, small, 6000, FEW_TO_DECODE) == 8
     assert crew_for(3, CPU, small, 1, FEW_TO_DECODE) == Processes(3)
-    assert crew_for(None, CPU, small, 1, FEW_TO_DECODE) == Processes(1)
+    assert crew_for(AUTO, CPU, small, 1, FEW_TO_DECODE) is None
     assert crew_for(1, CPU, HD, MANY, FEW_TO_DECODE) is None
 
 
 def test_threads_and_memory_are_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "free_memory", lambda: 3 * bytes_of_process(HD))
-    assert jobs_for(8, HD, MANY, FEW_TO_DECODE) == 3
-    assert jobs_for(2, HD, MANY, FEW_TO_DECODE) == 2
+    assert jobs_for(AUTO, HD, MANY, FEW_TO_DECODE) == 3
+    assert jobs_for(Auto(2), HD, MANY, FEW_TO_DECODE) == 2
     monkeypatch.setattr(jobs, "free_memory", lambda: 0)
-    assert jobs_for(8, HD, MANY, FEW_TO_DECODE) == 1
+    assert jobs_for(AUTO, HD, MANY, FEW_TO_DECODE) == 1
 
 
 def test_a_gpu_is_left_to_one() -> None:
-    assert crew_for(None, torch.device("cuda"), HD, MANY, FEW_TO_DECODE) is None
+    assert crew_for(AUTO, torch.device("cuda"), HD, MANY, FEW_TO_DECODE) is None
     with pytest.raises(UsageError, match="--jobs 2 needs the CPU"):
         crew_for(2, torch.device("cuda"), HD, MANY, FEW_TO_DECODE)
 
 
 @pytest.mark.parametrize(
-    ("asked", "device", "threads", "gpu", "started"),
+    ("asked", "device", "gpu", "started"),
     [
-        (None, "auto", None, False, 7),
-        (None, "auto", 4, False, 3),
-        (None, "auto", None, True, 0),
-        (None, "cuda", None, False, 0),
-        (2, "cpu", None, True, 1),
-        (1, "cpu", None, False, 0),
+        (AUTO, "auto", False, 7),
+        (Auto(4), "auto", False, 3),
+        (AUTO, "auto", True, 0),
+        (AUTO, "cuda", False, 0),
+        (2, "cpu", True, 1),
+        (1, "cpu", False, 0),
     ],
 )
 def test_those_that_help_are_started_early(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    asked: int | None,
+    asked: int | Auto,
     device: str,
-    threads: int | None,
     gpu: bool,
     started: int,
 ) -> None:
     found: list[int] = []
     monkeypatch.setattr("bcodec.processes.start_early", found.append)
     monkeypatch.setattr(jobs, "GPUS", (tmp_path if gpu else tmp_path / "none",))
-    start_early(asked, device, threads, HD, MANY, FEW_TO_DECODE)
+    start_early(asked, device, HD, MANY, FEW_TO_DECODE)
     assert sum(found) == started
 
 

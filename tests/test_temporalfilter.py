@@ -153,5 +153,5 @@ def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Netw
     assert not same(seen, frames[0])
     task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp)
     codec = FrameCodec(tiny_networks, 40, 24)
-    coded, _ = code_frame(codec, DecodedPictureBuffer(), task, FAST.effort)
+    coded = code_frame(codec, DecodedPictureBuffer(), task, FAST.effort).coded
     assert coded.packet == packet

@@ -199,9 +199,9 @@ def behind_each_other(frames: list[Frame], layers: list[int], networks: Networks
     packets = []
     for poc, (frame, layer) in enumerate(zip(frames, layers, strict=True)):
         task = Task(Slot(poc, layer, intra=poc == 0, referenced=True), frame, frame, 40)
-        coded, decoded = code_frame(codec, dpb, task, PRESETS["fast"].effort)
-        codec.keep(decoded, dpb)
-        packets.append(coded.packet)
+        trial = code_frame(codec, dpb, task, PRESETS["fast"].effort)
+        codec.keep(trial.decoded, dpb)
+        packets.append(trial.coded.packet)
     return packets
 
 

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from bcodec.bitstream import MAX_AREA, MAX_SIDE, MIN_SIDE
 from bcodec.bitstream.sidecar import StreamKind
 from bcodec.cli.console import log
-from bcodec.crew import Jobs
+from bcodec.crew import Auto, Jobs
 from bcodec.errors import UsageError
 from bcodec.pipeline.moments import Part, Seconds
 
@@ -103,7 +103,8 @@ def jobs(help: str) -> Callable[[T], T]:
     def add(command: T) -> T:
         @wraps(command)
         def with_crew(*words: object, jobs: int | None, scheduler: str | None, **options: object) -> object:
-            with _crew(jobs, scheduler) as crew:
+            threads = cast("int | None", options["threads"])
+            with _crew(jobs or Auto(threads), scheduler) as crew:
                 return command(*words, jobs=crew, **options)
 
         count = click.option("--jobs", type=JobCount(), default="auto", metavar="N", help=f"{help} {auto}")
@@ -119,7 +120,7 @@ def jobs(help: str) -> Callable[[T], T]:
     return add
 
 
-def _crew(jobs: int | None, scheduler: str | None) -> AbstractContextManager[Jobs]:
+def _crew(jobs: int | Auto, scheduler: str | None) -> AbstractContextManager[Jobs]:
     """Those that are to do the work, other machines only within the context; raises UsageError."""
     if scheduler is None:
         return nullcontext(jobs)
@@ -165,7 +166,7 @@ def computing(command: T) -> T:
             "--threads",
             type=click.IntRange(1, MOST_THREADS),
             metavar="N",
-            help="CPU threads.  [default: one a core]",
+            help="CPU threads.  [default: one a core for --jobs auto, which need one each; else one]",
         ),
         click.option(
             "--log-level",
@@ -280,6 +281,7 @@ def networks(device: str, threads: int | None) -> Networks:
     from bcodec.codec import pick_device
     from bcodec.networks import load_networks
 
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(
+        threads or 1
+    )  # small operations gain nothing from more, and lose much on busy cores
     return load_networks(device=pick_device(device))

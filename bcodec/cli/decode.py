@@ -87,7 +87,7 @@ def decode(
         coded = CodedVideo.open(file, source, part, keep=keep)
         from bcodec.pipeline.jobs import FEW_TO_DECODE, start_early
 
-        start_early(jobs, device, threads, coded.header.video, coded.total, FEW_TO_DECODE)
+        start_early(jobs, device, coded.header.video, coded.total, FEW_TO_DECODE)
         from bcodec.pipeline.decode import decode_file
 
         networks = arguments.networks(device, threads)

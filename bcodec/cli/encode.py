@@ -264,7 +264,7 @@ def encode(
             open_video = partial(whole, start=first, frames=count, keep=keep)
             with open_video() as reader, Progress() as progress:
                 if not plan.holds_quality:
-                    start_early(jobs, device, threads, reader.format, reader.frame_count, FEW_TO_ENCODE)
+                    start_early(jobs, device, reader.format, reader.frame_count, FEW_TO_ENCODE)
                 from bcodec.encoder.encode import Settings
                 from bcodec.pipeline.encode import encode_file
 

@@ -28,7 +28,7 @@ def verify(*, source: str, jobs: Jobs, device: str, threads: int | None) -> None
         coded = CodedVideo.open(file, source)
         from bcodec.pipeline.jobs import FEW_TO_DECODE, start_early
 
-        start_early(jobs, device, threads, coded.header.video, coded.total, FEW_TO_DECODE)
+        start_early(jobs, device, coded.header.video, coded.total, FEW_TO_DECODE)
         from bcodec.pipeline.verify import verify_file
 
         networks = arguments.networks(device, threads)

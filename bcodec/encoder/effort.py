@@ -27,18 +27,20 @@ class Preset(NamedTuple):
 
     `chroma`: I frames are coded twice, to find the qp of chroma that suits them. `tuned`: so are the first B
     frames of each temporal layer, and more often, to find how precise and how dear motion should be there.
-    `prices`: times the motion price, at each of which B frames are coded; the best is kept.
+    `prices`: times the motion price, at each of which B frames are coded; the best is kept. `again`: how
+    often, at most, a frame that others refer to is coded again, by temporal layer.
     """
 
     effort: Effort = PLAIN
     chroma: bool = False
     tuned: bool = True
     prices: tuple[float, ...] = (1.0,)
+    again: tuple[int, ...] = ()
 
 
 # Each on the hull of time against bits (measured: E626 to E643).
 PRESETS = {
-    "fast": Preset(Effort(details=False), tuned=False),
-    "medium": Preset(),
-    "slow": Preset(chroma=True, prices=(1.0, 0.5, 8.0)),
+    "fast": Preset(Effort(details=False), tuned=False, again=(1, 1, 1)),
+    "medium": Preset(again=(2, 2, 2, 2)),
+    "slow": Preset(chroma=True, prices=(1.0, 0.5, 8.0), again=(3, 3, 3, 3, 3)),
 }

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self
 
 import torch
 
@@ -22,15 +22,12 @@ from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
 from bcodec.encoder.qp import chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import Source, filtered
-from bcodec.encoder.trial import CodedFrame, Dpb, Task, code_frame, rd_cost
+from bcodec.encoder.trial import CodedFrame, Dpb, Task, Trial, code_again, code_frame, rd_cost
 from bcodec.encoder.tuning import Attempt, Tuning
 from bcodec.frame import DEPTH, Frame
 from bcodec.gop import Closing, Slot, intra_anchor, parts
 from bcodec.networks import Networks
 from bcodec.networks.motion.vectors import usual_precision
-
-_Attempt: TypeAlias = Attempt[tuple[CodedFrame, Decoded]]
-_Tuning: TypeAlias = Tuning[tuple[CodedFrame, Decoded]]
 
 
 class Anchor(NamedTuple):
@@ -38,6 +35,11 @@ class Anchor(NamedTuple):
 
     decoded: Decoded
     chroma_offset: int = 0
+
+    @classmethod
+    def of(cls, trial: Trial) -> Self:
+        """As it was coded at last."""
+        return cls(trial.decoded, trial.task.chroma_offset)
 
 
 class ClosedGroup(NamedTuple):
@@ -83,17 +85,21 @@ class GroupCoder:
         codec = self.codec_for(group.frames[0].frame)
         if past is None and group.past and group.gop_size > 1:
             slot = intra_anchor(group.start - 1, group.gop_size)
-            _, past, _ = self._intra(codec, self._task(slot, group.past, qp))
+            past = Anchor.of(self._again(codec, self._intra(codec, self._task(slot, group.past, qp))))
         began = perf_counter()
         first, *others = (group.slots(closing)[0] for closing in group.closings)
         task = self._task(first, group.frame(first), qp, past.chroma_offset if past else 0)
         trials = []
         for slot in (first, *others):
             task = task._replace(slot=slot)
-            trials.append(self._intra(codec, task) if slot.intra else self._predicted(codec, task, past))
-        coded, anchor, effort = min(trials, key=lambda trial: rd_cost(trial[0], task))
-        coded = coded._replace(seconds=perf_counter() - began)
-        return ClosedGroup(group, qp, past, coded, anchor, effort)
+            if slot.intra:
+                trials.append((self._intra(codec, task), self.preset.effort))
+            else:
+                trials.append(self._predicted(codec, task, past))
+        trial, effort = min(trials, key=lambda made: rd_cost(made[0].coded, task))
+        trial = self._again(codec, trial)
+        coded = trial.coded._replace(seconds=perf_counter() - began)
+        return ClosedGroup(group, qp, past, coded, Anchor.of(trial), effort)
 
     def chain(self, parts: Iterable[Group], qp: float, past: Anchor | None = None) -> Iterator[ClosedGroup]:
         """Close one group after the other.
@@ -130,16 +136,17 @@ class GroupCoder:
         codec, dpb = self.codec_for(group.frames[0].frame), DecodedPictureBuffer[Decoded]()
         for known in (past, anchor):
             dpb.insert(held(known.decoded))
-        tuning: _Tuning | None = Tuning(effort) if self.preset.tuned else None
+        tuning: Tuning[Trial] | None = Tuning(effort) if self.preset.tuned else None
         for place in parts([slot.temporal_layer for slot in slots]):
             first = slots[place] if isinstance(place, int) else slots[place.start]
             beside = [each.picture for each in dpb.references(first.poc)]
             if isinstance(place, int):
                 began = perf_counter()
                 task = self._task(first, group.frame(first), qp, anchor.chroma_offset)
-                coded, decoded, effort = self._best(codec, behind(codec, beside), task, tuning)
-                dpb.insert(held(decoded))
-                yield self.shown(coded._replace(seconds=perf_counter() - began))
+                trial, effort = self._best(codec, behind(codec, beside), task, tuning)
+                trial = self._again(codec, trial)
+                dpb.insert(held(trial.decoded))
+                yield self.shown(trial.coded._replace(seconds=perf_counter() - began))
             else:
                 own = slots[place.start : place.stop]
                 sources = [group.frame(slot) for slot in own]
@@ -153,11 +160,11 @@ class GroupCoder:
             began = perf_counter()
             task = self._task(slot, source, part.qp, part.chroma_offset)
             if slot.intra:
-                coded, *_ = self._intra(codec, task)
+                trial = self._intra(codec, task)
             else:
-                coded, decoded = self._attempt(codec, dpb, task, part.effort).coded
-                codec.keep(decoded, dpb)
-            yield self.shown(coded._replace(seconds=perf_counter() - began))
+                trial = self._again(codec, self._attempt(codec, dpb, task, part.effort).coded)
+            codec.keep(trial.decoded, dpb)
+            yield self.shown(trial.coded._replace(seconds=perf_counter() - began))
 
     def rest(self, closed: ClosedGroup) -> Iterator[CodedFrame]:
         """Code the frames of a group between its anchors, in coding order."""
@@ -186,30 +193,24 @@ class GroupCoder:
             seen = filtered(source, luma / (1 << DEPTH - 8), layer)
         return Task(slot, source.frame, seen, own, offset)
 
-    def _intra(self, codec: FrameCodec, task: Task) -> tuple[CodedFrame, Anchor, Effort]:
+    def _intra(self, codec: FrameCodec, task: Task) -> Trial:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""
-        effort = self.preset.effort
-        task = task._replace(chroma_offset=0)
-        coded, decoded = code_frame(codec, Dpb(), task, effort)
-        assert coded.quality
-        offset = chroma_offset(coded.quality) if self.preset.chroma and task.slot.referenced else 0
+        trial = code_frame(codec, Dpb(), task._replace(chroma_offset=0), self.preset.effort)
+        assert trial.coded.quality
+        offset = chroma_offset(trial.coded.quality) if self.preset.chroma and task.slot.referenced else 0
         if offset:
-            task = task._replace(chroma_offset=offset)
-            coded, decoded = code_frame(codec, Dpb(), task, effort)
-        return coded, Anchor(decoded, offset), effort
+            trial = code_frame(codec, Dpb(), task._replace(chroma_offset=offset), self.preset.effort)
+        return trial
 
-    def _predicted(
-        self, codec: FrameCodec, task: Task, past: Anchor | None
-    ) -> tuple[CodedFrame, Anchor, Effort]:
+    def _predicted(self, codec: FrameCodec, task: Task, past: Anchor | None) -> tuple[Trial, Effort]:
         """Code a B* frame behind an anchor."""
         assert past
-        tuning: _Tuning | None = Tuning(self.preset.effort) if self.preset.tuned else None
-        coded, decoded, effort = self._best(codec, behind(codec, [past.decoded]), task, tuning)
-        return coded, Anchor(decoded, task.chroma_offset), effort
+        tuning: Tuning[Trial] | None = Tuning(self.preset.effort) if self.preset.tuned else None
+        return self._best(codec, behind(codec, [past.decoded]), task, tuning)
 
     def _best(
-        self, codec: FrameCodec, dpb: Dpb, task: Task, tuning: _Tuning | None
-    ) -> tuple[CodedFrame, Decoded, Effort]:
+        self, codec: FrameCodec, dpb: Dpb, task: Task, tuning: Tuning[Trial] | None
+    ) -> tuple[Trial, Effort]:
         """Code a B frame with the effort that suits it: the usual one or, if that is tuned, what is found."""
         attempt = partial(self._attempt, codec, dpb, task)
         if tuning:
@@ -217,18 +218,23 @@ class GroupCoder:
             best = tuning.code(task.slot.temporal_layer, coarsest, attempt)
         else:
             best = attempt(self.preset.effort)
-        coded, decoded = best.coded
-        return coded, decoded, best.effort
+        return best.coded, best.effort
 
-    def _attempt(self, codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> _Attempt:
+    def _attempt(self, codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> Attempt[Trial]:
         """Code a B frame at each of the preset's prices; what has least bits and errors, by their worth."""
         attempts = []
         for price in self.preset.prices:
             priced = effort._replace(motion_price=effort.motion_price * price)
-            coded, decoded = code_frame(codec, dpb, task, priced)
-            motion = coded.motion_bits / max(1, 8 * len(coded.packet.payload))
-            attempts.append(Attempt(effort, rd_cost(coded, task), motion, (coded, decoded)))
+            trial = code_frame(codec, dpb, task, priced)
+            motion = trial.coded.motion_bits / max(1, 8 * len(trial.coded.packet.payload))
+            attempts.append(Attempt(effort, trial.cost, motion, trial))
         return min(attempts, key=lambda made: made.cost)
+
+    def _again(self, codec: FrameCodec, trial: Trial) -> Trial:
+        """What many frames inherit is coded again."""
+        slot, again = trial.task.slot, self.preset.again
+        rounds = again[slot.temporal_layer] if slot.referenced and slot.temporal_layer < len(again) else 0
+        return code_again(codec, trial, rounds)
 
 
 def held(decoded: Decoded) -> HeldPicture[Decoded]:

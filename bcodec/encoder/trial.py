@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
@@ -56,25 +57,59 @@ class Task(NamedTuple):
         return PacketHeader(slot.poc, kind, slot.temporal_layer, self.qp, slot.referenced, self.chroma_offset)
 
 
-def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> tuple[CodedFrame, Decoded]:
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A frame as it was coded, with references from `dpb`, and the analyst who decided how."""
+
+    task: Task
+    dpb: Dpb
+    analyst: Analyst
+    coded: CodedFrame
+    decoded: Decoded
+
+    @property
+    def cost(self) -> float:
+        """See `rd_cost`."""
+        return rd_cost(self.coded, self.task)
+
+
+def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> Trial:
     """Code one frame with references from the DPB, which stays as it is."""
+    header = task.header
+    analyst = Analyst(
+        codec.networks.intra if task.slot.intra else codec.networks.bframe,
+        to_tensor(task.source).to(codec.networks.device),
+        effort,
+        task.frame,
+        # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
+        sample_worth(header.qp, header.chroma_qp),
+    )
+    return _code(codec, dpb, task, analyst)
+
+
+def code_again(codec: FrameCodec, trial: Trial, rounds: int) -> Trial:
+    """Code a frame by what the decoder made of it, so many times at most, as long as that costs less."""
+    for _ in range(rounds):
+        picture = to_tensor(trial.decoded.picture).to(codec.networks.device)
+        trial.analyst.correct(trial.decoded.y_hat, picture)
+        other = _code(codec, trial.dpb, trial.task, trial.analyst)
+        if other.cost >= trial.cost:
+            break
+        trial = other
+    return trial
+
+
+def _code(codec: FrameCodec, dpb: Dpb, task: Task, analyst: Analyst) -> Trial:
     began = perf_counter()
     networks, header, frame = codec.networks, task.header, task.frame
     worth = latent_worth(*codec.qps(header), networks.channels.y, referenced=header.referenced)
     symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
-    analyst = Analyst(
-        networks.intra if task.slot.intra else networks.bframe,
-        to_tensor(task.source).to(networks.device),
-        effort,
-        frame,
-        # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
-        sample_worth(header.qp, header.chroma_qp),
-    )
     decoded = codec.code(symbols, header, dpb, analyst)
     packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
     quality = Quality.of(frame.planes, decoded.frame.planes)
     seconds = perf_counter() - began
-    return CodedFrame(packet, quality, symbols.motion_bits, seconds, decoded.frame), decoded
+    coded = CodedFrame(packet, quality, symbols.motion_bits, seconds, decoded.frame)
+    return Trial(task, dpb, analyst, coded, decoded)
 
 
 def rd_cost(coded: CodedFrame, task: Task) -> float:

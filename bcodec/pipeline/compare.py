@@ -155,7 +155,7 @@ def compare(
 ) -> Comparison:
     """Compare a video with its source, `frames` frames at most; `tick` is called after each.
 
-    `networks` is called once there is a .bcv file to decode, by `jobs` processes (None: as many as
+    `networks` is called once there is a .bcv file to decode, by `jobs` processes (Auto: as many as
     help) or a crew. Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the
     reference, and so it is with `raw_depth` (8 or 10 bits). Where one has 8 bits and the other 10, both are
     compared in 10. Raises VideoError, Unreadable, CodecError, ProcessKilled.

@@ -47,7 +47,7 @@ def decode_file(
 
     `frame_rate`, in Hz: the pictures are written at this constant rate instead of at their times.
     `bit_depth`: they are written in 8 or 10 bits (None: as they were coded).
-    `jobs`: processes that decode at the same time, None for as many as help, or a crew.
+    `jobs`: processes that decode at the same time, Auto for as many as help, or a crew.
     Frames that are lost by damage are told, each gap in a line, and left out; if `strict`, nothing comes
     behind the first. Raises Unreadable if no frame came, VideoError, and ProcessKilled.
     """

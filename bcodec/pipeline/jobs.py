@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bcodec import processes
 from bcodec.bitstream import VideoFormat
-from bcodec.crew import Crew, Jobs
+from bcodec.crew import Auto, Crew, Jobs
 from bcodec.errors import UsageError
 from bcodec.frame import picture_bytes
 from bcodec.gop import PART
@@ -39,42 +39,37 @@ def crew_for(
 ) -> Crew | None:
     """The crew that is asked for, or one of as many processes as `jobs_for` says.
 
-    None for a GPU, and where one process is asked for: that computes on as many threads as torch has. Raises
-    UsageError for a device that they cannot share.
+    None for a GPU, and where one process does it alone. Raises UsageError for a device that they cannot share.
     """
-    import torch
-
     if device.type != "cpu":
         if isinstance(asked, int) and asked > 1:
             raise UsageError(f"--jobs {asked} needs the CPU (--device cpu)")
-        if asked is not None and not isinstance(asked, int):
+        if not isinstance(asked, int | Auto):
             raise UsageError("--scheduler needs the CPU (--device cpu)")
         return None
-    if asked is None:
-        return Processes(jobs_for(torch.get_num_threads(), video, frames, few))
+    if isinstance(asked, Auto):
+        asked = jobs_for(asked, video, frames, few)
     if isinstance(asked, int):
         return Processes(asked) if asked > 1 else None
     return asked
 
 
-def start_early(
-    asked: Jobs, device: str, threads: int | None, video: VideoFormat, frames: int | None, few: int
-) -> None:
+def start_early(asked: Jobs, device: str, video: VideoFormat, frames: int | None, few: int) -> None:
     """Start the processes that `crew_for` will want, while this one loads torch; none where a GPU may be."""
     if device == "cuda" or (device == "auto" and any(path.exists() for path in GPUS)):
         return
-    if asked is None:
-        asked = jobs_for(threads or available_cores(), video, frames, few)
+    if isinstance(asked, Auto):
+        asked = jobs_for(asked, video, frames, few)
     if isinstance(asked, int):
         processes.start_early(asked - 1)
 
 
-def jobs_for(threads: int, video: VideoFormat, frames: int | None, few: int) -> int:
-    """The processes that help with so many `frames`, None where nobody knows, and `threads` at most.
+def jobs_for(auto: Auto, video: VideoFormat, frames: int | None, few: int) -> int:
+    """The processes that help with so many `frames`, None where nobody knows.
 
     `few`: luma samples that one process had better do alone.
     """
-    bounds = [available_cores(), threads]
+    bounds = [available_cores(), auto.threads or available_cores()]
     if frames is not None:
         parts = -(-(frames - 1) // (PART + 1))
         bounds.append(parts if frames * video.width * video.height > few else 1)

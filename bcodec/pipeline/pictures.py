@@ -24,7 +24,7 @@ def pictures(
 ) -> Generator[DecodedFrame, None, None]:
     """Decode `packets`, those of `coded`, of which `count` frames are wanted at most (None: all).
 
-    `bit_depth` as for `decode`. `jobs`: how many processes, None for as many as help, or a crew. Raises what
+    `bit_depth` as for `decode`. `jobs`: how many processes, Auto for as many as help, or a crew. Raises what
     `decode_part` raises, and UsageError for a device that they cannot share. Close it to end their work.
     """
     crew = _crew(coded, networks, jobs, count)

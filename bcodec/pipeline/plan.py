@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bcodec.crew import Jobs
+from bcodec.crew import Auto, Jobs
 from bcodec.errors import UsageError
 
 GOALS = {
@@ -23,7 +23,7 @@ class Plan:
     One goal at most: `bitrate` in bits per second, of the pictures; `max_size` in bytes, of the file;
     `target_psnr` in dB (YUV 6:1:1) or `target_xpsnr` in dB (luma), the mean of each GOP. Without one, quality
     is constant: that of Settings.qp.
-    `jobs`: processes that code GOPs at the same time, None for as many as help, or a crew. `resume`: go on
+    `jobs`: processes that code GOPs at the same time, Auto for as many as help, or a crew. `resume`: go on
     with the unfinished file that is there. `verify`: decode the file at the end. `filters`: measure SSIM
     and XPSNR, by FFmpeg's filters. Raises UsageError where these contradict each other.
     """
@@ -52,7 +52,7 @@ class Plan:
         if by_group and self.resume:
             only = "--resume goes on where all GOPs have one quality (-q, --bitrate, --max-size), not with"
             raise UsageError(f"{only} {by_group[0]}")
-        if by_group and self.jobs not in (None, 1):
+        if by_group and self.jobs != 1 and not isinstance(self.jobs, Auto):
             option = "--jobs" if jobs else "--scheduler"
             raise UsageError(f"{by_group[0]} takes one GOP after the other: it cannot use {option}")
 

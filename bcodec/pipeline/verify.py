@@ -17,7 +17,7 @@ def verify_file(
 ) -> Tally:
     """Decode all of it without output; every picture is compared with its hash.
 
-    `jobs`: processes that decode at the same time, None for as many as help, or a crew. Raises Unreadable
+    `jobs`: processes that decode at the same time, Auto for as many as help, or a crew. Raises Unreadable
     and ProcessKilled.
     """
     tally = Tally(coded.header.video, coded.total, follow)

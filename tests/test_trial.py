@@ -1,0 +1,80 @@
+"""What many frames inherit is coded again by what the decoder made of it, as long as that pays."""
+
+from typing import Any
+
+import pytest
+from clips import moving
+
+from bcodec.codec import FrameCodec
+from bcodec.coding import Reference
+from bcodec.dpb import DecodedPictureBuffer
+from bcodec.encoder.effort import PLAIN, Preset
+from bcodec.encoder.encode import Settings, code_groups, split
+from bcodec.encoder.motion.find import find_motion
+from bcodec.encoder.trial import Task, Trial, code_again, code_frame
+from bcodec.gop import Slot, intra_anchor, window
+from bcodec.networks import Networks
+
+FRAMES = moving(5, 64, 48, grain=3)
+MIDDLE, *_ = window(0, 4, 4)[1:]
+
+
+def task(slot: Slot) -> Task:
+    return Task(slot, FRAMES[slot.poc], FRAMES[slot.poc], 40)
+
+
+def coded(slot: Slot, networks: Networks, rounds: int = 3) -> Trial:
+    """A frame of a window between two anchors, or one of these."""
+    codec = FrameCodec(networks, 64, 48)
+    dpb: DecodedPictureBuffer[Reference] = DecodedPictureBuffer()
+    if not slot.intra:
+        for poc in (0, 4):
+            codec.keep(code_frame(codec, dpb, task(intra_anchor(poc, 4)), PLAIN).decoded, dpb)
+    return code_again(codec, code_frame(codec, dpb, task(slot), PLAIN), rounds)
+
+
+def test_coding_again_never_costs_more(tiny_networks: Networks) -> None:
+    """Each round is kept only where it saves."""
+    costs = [coded(intra_anchor(0, 4), tiny_networks, rounds).cost for rounds in range(4)]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[1] < costs[0]
+
+
+def test_motion_is_found_once(tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not depend on what is decoded: searched for again, it would be the same."""
+    searches: list[None] = []
+    original = find_motion
+
+    def find(*arguments: Any) -> Any:
+        searches.append(None)
+        return original(*arguments)
+
+    monkeypatch.setattr("bcodec.encoder.analyst.find_motion", find)
+    coded(MIDDLE, tiny_networks)
+    assert len(searches) == 1
+
+
+@pytest.mark.parametrize(
+    ("gop_size", "again", "expected"),
+    [(4, (2,), [0, 4]), (4, (2, 1), [0, 4, 2]), (4, (2, 2, 2, 2), [0, 4, 2]), (1, (2,), [])],
+)
+def test_frames_of_some_layers_are_coded_again_where_others_refer_to_them(
+    tiny_networks: Networks,
+    monkeypatch: pytest.MonkeyPatch,
+    gop_size: int,
+    again: tuple[int, ...],
+    expected: list[int],
+) -> None:
+    seen: list[int] = []
+
+    def code_again(_: FrameCodec, trial: Trial, rounds: int) -> Trial:
+        assert rounds in (0, 1, 2)
+        if rounds:
+            seen.append(trial.task.slot.poc)
+        return trial
+
+    monkeypatch.setattr("bcodec.encoder.group.code_again", code_again)
+    groups = split(FRAMES, Settings(40, gop_size, gop_size, temporal_filter=False))
+    preset = Preset(tuned=False, again=again)
+    assert len(list(code_groups(groups, 40, tiny_networks, preset))) == len(FRAMES)
+    assert seen == expected
