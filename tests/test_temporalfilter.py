@@ -12,7 +12,7 @@ from bcodec.codec import FrameCodec
 from bcodec.dpb import DecodedPictureBuffer
 from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_groups, split
-from bcodec.encoder.group import GroupCoder
+from bcodec.encoder.group import GroupCoder, Part
 from bcodec.encoder.groups import groups, sources
 from bcodec.encoder.resume import go_on
 from bcodec.encoder.temporalfilter import REACH, Source, align, filtered, samples
@@ -116,14 +116,15 @@ def test_groups_know_neighbours_beyond_their_ends() -> None:
     assert all(not each.beside for part in groups(frames, 4, 4, scene_cut=False) for each in part.frames)
 
 
-def test_a_closed_group_holds_few_frames_but_its_own(tiny_networks: Networks) -> None:
+def test_a_part_takes_the_neighbours_that_are_needed_and_no_others(tiny_networks: Networks) -> None:
     frames = moving(13, 40, 24)
     _, _, middle, _ = groups(frames, 4, 4, scene_cut=False, temporal_filter=True)
-    kept = GroupCoder(tiny_networks, FAST).close(middle, 8).group
-    assert [source.frame for source in kept.frames] == [source.frame for source in middle.frames]
-    held = [kept.past, *kept.frames]
-    pictures = {id(near.frame) for each in held if each for near in each.beside}
-    assert pictures == {id(frame) for frame in frames[3:10]}  # and one before and behind for their neighbours
+    coder = GroupCoder(tiny_networks, FAST)
+    (part,) = coder.split(coder.close(middle, 8))
+    assert isinstance(part, Part)
+    assert [source.frame for source in part.sources] == [frames[poc] for poc in (6, 5, 7)]
+    beside = [[id(near.frame) for near in source.beside] for source in part.sources]
+    assert beside == [[id(frames[poc]) for poc in (5, 4, 7, 8)], [], []]
 
 
 def test_quality_is_told_by_the_source_as_it_was(tiny_networks: Networks) -> None:
@@ -147,7 +148,8 @@ def test_an_encode_that_was_ended_goes_on_with_the_same_bytes(tiny_networks: Net
 
 def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Networks) -> None:
     frames = moving(3, 40, 24, grain=3)
-    packet = next(iter(code_groups(split(frames, FILTERED), 8, tiny_networks, FAST))).packet
+    once = FAST._replace(again=())
+    packet = next(iter(code_groups(split(frames, FILTERED), 8, tiny_networks, once))).packet
     luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=False)
     seen = filtered(source(frames, 0), luma / (1 << DEPTH - 8), 0)
     assert not same(seen, frames[0])

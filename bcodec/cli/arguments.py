@@ -166,7 +166,8 @@ def computing(command: T) -> T:
             "--threads",
             type=click.IntRange(1, MOST_THREADS),
             metavar="N",
-            help="CPU threads.  [default: one a core for --jobs auto, which need one each; else one]",
+            help="CPU threads: processes of --jobs auto at most, or the threads of a single one.  [default: a"
+            " process a core, on one thread each]",
         ),
         click.option(
             "--log-level",

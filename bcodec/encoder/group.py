@@ -149,7 +149,9 @@ class GroupCoder:
                 yield self.shown(trial.coded._replace(seconds=perf_counter() - began))
             else:
                 own = slots[place.start : place.stop]
-                sources = [group.frame(slot) for slot in own]
+                frames = [group.frame(slot) for slot in own]
+                # Where no frame refers to it, it is not filtered by its neighbours.
+                sources = [f if s.referenced else Source(f.frame) for s, f in zip(own, frames, strict=True)]
                 yield Part(own, sources, beside, qp, anchor.chroma_offset, effort)
 
     def part(self, part: Part) -> Iterator[CodedFrame]:

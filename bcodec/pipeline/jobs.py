@@ -39,7 +39,8 @@ def crew_for(
 ) -> Crew | None:
     """The crew that is asked for, or one of as many processes as `jobs_for` says.
 
-    None for a GPU, and where one process does it alone. Raises UsageError for a device that they cannot share.
+    None for a GPU, and where one process does it alone. Raises UsageError for a device that they cannot
+    share.
     """
     if device.type != "cpu":
         if isinstance(asked, int) and asked > 1:
