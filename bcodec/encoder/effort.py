@@ -41,6 +41,6 @@ class Preset(NamedTuple):
 # Each on the hull of time against bits (measured: E626 to E643).
 PRESETS = {
     "fast": Preset(Effort(details=False), tuned=False, again=(1, 1, 1)),
-    "medium": Preset(again=(2, 2, 2, 2)),
+    "medium": Preset(again=(2, 2, 2, 1, 1)),
     "slow": Preset(chroma=True, prices=(1.0, 0.5, 8.0), again=(3, 3, 3, 3, 3)),
 }
