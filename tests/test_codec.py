@@ -270,9 +270,10 @@ def test_another_model_is_refused(
 
 
 def test_pictures_of_ten_bits_round_trip_and_those_of_eight_are_the_same_rounded(
-    frames: list[Frame], tiny_networks: Networks
+    frames: list[Frame], tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sources of equal levels are coded alike at either depth, unless by how near the shown pictures are."""
+    monkeypatch.setattr("bcodec.encoder.group.code_again", lambda codec, trial, rounds: trial)
     both = [frame.at_depth(10) for frame in frames[:5]], frames[:5]
     deep, plain = (check_round_trip(each, tiny_networks, filtering=False) for each in both)
     assert [packet.payload for packet in deep] == [packet.payload for packet in plain]
@@ -392,13 +393,13 @@ def test_frames_that_are_referred_to_more_get_no_less_quality() -> None:
 @pytest.mark.parametrize(
     ("u", "v", "offset"),
     [
-        (36, 36, 0),
-        (30, 39, 0),
-        (37.1, 37.1, 4),
-        (42.1, 42.1, 8),
-        (40, 45, 8),
-        (47.1, 47.1, 12),
-        (100, 100, 12),
+        (36, 36, -4),
+        (30, 38.5, -4),
+        (36.5, 36.5, 0),
+        (41.5, 41.5, 4),
+        (39.5, 44.5, 4),
+        (46.5, 46.5, 8),
+        (100, 100, 8),
     ],
 )
 def test_chroma_that_is_easier_to_code_gets_a_higher_qp(u: float, v: float, offset: int) -> None:
@@ -408,10 +409,10 @@ def test_chroma_that_is_easier_to_code_gets_a_higher_qp(u: float, v: float, offs
 def test_frames_before_an_i_frame_share_the_offset_of_its_chroma(
     frames: list[Frame], tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = iter([0, 12, 4])
+    chosen = iter([-4, 8, 0])
     monkeypatch.setattr("bcodec.encoder.group.chroma_offset", lambda quality: next(chosen))
     packets = check_round_trip(frames[:5], tiny_networks, gop_size=2, preset="slow")
-    assert [packet.header.chroma_offset for packet in packets] == [0, 12, 12, 4, 4]
+    assert [packet.header.chroma_offset for packet in packets] == [-4, 8, 8, 0, 0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -424,7 +425,7 @@ def test_of_an_i_frame_and_one_that_is_predicted_the_cheaper_closes_a_group(
     tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = [moving(1, 64, 48)[0]] * 3
-    changed = [*still[:2], moving(1, 64, 48, seed=7)[0]]
+    changed = [*still[:2], moving(1, 64, 48, seed=9)[0]]
     settings = Settings(40, 2, scene_cut=False, preset="fast")
     types = [
         [packet.header.frame_type.name for packet in encode(frames, settings, tiny_networks)][1]

@@ -12,7 +12,7 @@ MAX_AREA = 8192 * 4320
 MAX_GOP_SIZE = 64
 MAX_TEMPORAL_LAYER = 7
 MAX_QP = 63
-CHROMA_OFFSETS = range(0, 32, 4)  # from a frame's qp to that of its chroma
+CHROMA_OFFSETS = range(-12, 20, 4)  # from a frame's qp to that of its chroma
 MAX_FRAMES = 1 << 24  # in one file; 77 hours at 60 frames a second
 MAX_PAYLOAD = 1 << 26  # bytes in one frame or auxiliary packet
 MAX_DELAY = 1 << 40  # units of the time base; 12 days at a nanosecond each
@@ -110,7 +110,7 @@ class PacketHeader:
     """What the decoder knows of a frame before it reads the payload.
 
     `poc` 0..2^24 - 1; `temporal_layer` 0..7; `qp` 0..63; `referenced`: later frames may refer to this one;
-    `chroma_offset`: 0, 4, .. 28. Raises BitstreamError for a value out of range.
+    `chroma_offset`: -12, -8, .. 16. Raises BitstreamError for a value out of range.
     """
 
     poc: int
@@ -123,7 +123,7 @@ class PacketHeader:
     @property
     def chroma_qp(self) -> int:
         """The qp of chroma, 0..63."""
-        return min(self.qp + self.chroma_offset, MAX_QP)
+        return min(max(self.qp + self.chroma_offset, 0), MAX_QP)
 
     def __post_init__(self) -> None:
         check("poc", self.poc, 0, MAX_FRAMES - 1)

@@ -10,6 +10,7 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 2      | five bytes less a packet: varints, half a checksum |
 | 3      | the offset of chroma's qp in the flags of a frame packet |
 | 4      | the time of each picture |
+| 5      | chroma's qp may be below luma's |
 
 | arithmetic | changed |
 |------------|---------|
@@ -26,11 +27,11 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 11         | ten bits inside: references have quarters of a level; most layers in bytes; lean segments |
 """
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 ARITHMETIC_VERSION = 11
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (4, 11, "649433430f52eae4")}
+RELEASES = {"0.1.0": (5, 11, "649433430f52eae4")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:

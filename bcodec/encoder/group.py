@@ -20,7 +20,7 @@ from bcodec.codec import Decoded, FrameCodec
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
-from bcodec.encoder.qp import chroma_offset, layer_qp
+from bcodec.encoder.qp import BALANCE, chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import Source, filtered
 from bcodec.encoder.trial import CodedFrame, Dpb, Task, Trial, code_again, code_frame, rd_cost
 from bcodec.encoder.tuning import Attempt, Tuning
@@ -34,7 +34,7 @@ class Anchor(NamedTuple):
     """A decoded anchor, and the offset of its chroma's qp, which all frames up to the next I frame share."""
 
     decoded: Decoded
-    chroma_offset: int = 0
+    chroma_offset: int
 
     @classmethod
     def of(cls, trial: Trial) -> Self:
@@ -88,7 +88,7 @@ class GroupCoder:
             past = Anchor.of(self._again(codec, self._intra(codec, self._task(slot, group.past, qp))))
         began = perf_counter()
         first, *others = (group.slots(closing)[0] for closing in group.closings)
-        task = self._task(first, group.frame(first), qp, past.chroma_offset if past else 0)
+        task = self._task(first, group.frame(first), qp, past.chroma_offset if past else BALANCE)
         trials = []
         for slot in (first, *others):
             task = task._replace(slot=slot)
@@ -119,7 +119,7 @@ class GroupCoder:
         coming = iter(groups)
         for group in coming:
             if group.gop_size == 1:  # no frame refers to another
-                yield Part([intra_anchor(group.start, 1)], group.frames, [], qp, 0, self.preset.effort)
+                yield Part([intra_anchor(group.start, 1)], group.frames, [], qp, BALANCE, self.preset.effort)
                 continue
             for closed in self.chain(chain([group], coming), qp, past):
                 yield self.shown(closed.coded)
@@ -183,7 +183,7 @@ class GroupCoder:
             self.codec = FrameCodec(self.networks, frame.width, frame.height, frame.bit_depth)
         return self.codec
 
-    def _task(self, slot: Slot, source: Source, qp: float, offset: int = 0) -> Task:
+    def _task(self, slot: Slot, source: Source, qp: float, offset: int = BALANCE) -> Task:
         """What to code in a slot: where others refer to it, the picture is filtered.
 
         That of an I frame goes by the step of B frames, too, which is coarser: it is they that refer to it.
@@ -197,10 +197,11 @@ class GroupCoder:
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""
-        trial = code_frame(codec, Dpb(), task._replace(chroma_offset=0), self.preset.effort)
+        trial = code_frame(codec, Dpb(), task._replace(chroma_offset=BALANCE), self.preset.effort)
         assert trial.coded.quality
-        offset = chroma_offset(trial.coded.quality) if self.preset.chroma and task.slot.referenced else 0
-        if offset:
+        wanted = self.preset.chroma and task.slot.referenced
+        offset = chroma_offset(trial.coded.quality) if wanted else BALANCE
+        if offset != BALANCE:
             trial = code_frame(codec, Dpb(), task._replace(chroma_offset=offset), self.preset.effort)
         return trial
 

@@ -16,7 +16,10 @@ from bcodec.metrics import Quality
 LAYER_QP = (8, 2, -3, -8, -12, -14, -15, -16)
 # A qp between two integers raises some layers: layer L from a fraction of 1 - LAYER_STEP[L] on.
 LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
-BETTER = (7.0, 12.0, 17.0)  # dB by which chroma is better than luma where the next offset begins
+BALANCE = -4  # the offset of chroma's qp where nothing else is known (measured: E694)
+# dB by which chroma is better than luma where the next offset begins: 7, 12 and 17 where both have one qp, of
+# which BALANCE takes 0.7.
+BETTER = (6.3, 11.3, 16.3)
 
 
 def layer_qp(qp: float, temporal_layer: int) -> int:
@@ -26,7 +29,7 @@ def layer_qp(qp: float, temporal_layer: int) -> int:
 
 
 def chroma_offset(quality: Quality) -> int:
-    """The offset for a scene, 0, 4, 8 or 12, by the quality of its I frame if chroma has the qp of luma."""
+    """The offset for a scene, from BALANCE on, by the quality of its I frame if that has BALANCE."""
     ratios = [10 ** ((psnr - quality.psnr_y) / 10) for psnr in (quality.psnr_u, quality.psnr_v)]
     better = 10 * math.log10(sum(ratios) / len(ratios))
-    return CHROMA_OFFSETS[bisect_right(BETTER, better)]
+    return BALANCE + CHROMA_OFFSETS.step * bisect_right(BETTER, better)
