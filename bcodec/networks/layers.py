@@ -23,7 +23,7 @@ from bcodec.fixedpoint import (
     Grid,
     hard_sigmoid,
     snap,
-    to_bytes,
+    to_steps,
 )
 
 PLANES = 6  # four luma phases, U, V: at half resolution
@@ -65,7 +65,7 @@ class ResBlock(nn.Module):
 def entering(layer: Conv2d, parts: Sequence[Tensor]) -> Tensor:
     """Features [B, C, H, W] put together to enter a layer, and only that: maybe in bytes."""
     if layer.takes_bytes and all(int8.serves(part) for part in parts):
-        parts = [to_bytes(part, layer.grid_in) for part in parts]
+        parts = [to_steps(part, layer.grid_in) for part in parts]
     return torch.cat(tuple(parts), 1)
 
 
