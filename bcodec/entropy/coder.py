@@ -31,10 +31,11 @@ def table_of(scale: Tensor) -> Tensor:
 
 def alike(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(table, positions) for each table that occurs, positions ascending; a family's first codes nothing."""
-    order = np.argsort(indices, kind="stable")
+    coded = np.flatnonzero(indices % TABLES)
+    order = coded[np.argsort(indices[coded], kind="stable")]
     bounds = np.searchsorted(indices[order], np.arange(TABLES * len(FAMILIES) + 1))
     for table, (low, high) in enumerate(itertools.pairwise(bounds)):
-        if high > low and table % TABLES:
+        if high > low:
             yield table, order[low:high]
 
 
@@ -95,17 +96,23 @@ class RangeCoder:
         heavy: int = 0,
     ) -> Tensor:
         """See bcodec.coding.SymbolCoder; a batch of one, [1, C, H, W]."""
-        shape = mean.shape
-        where = None if mask is None else in_coding_order(mask, shape, None).nonzero().view(-1)
-        offset = TABLES * (torch.arange(shape[1], device=scale.device) < heavy).view(1, -1, 1, 1)
-        mean, scale, step = (in_coding_order(x, shape, where) for x in (mean, table_of(scale) + offset, step))
-        indices = scale.to(torch.uint8).cpu().numpy()
+        shape = mean.shape if mask is None else mask.shape
+        alone = mean.shape != shape  # of only what is coded
+        where = None
+        if mask is not None and not (alone and y is None):
+            where = in_coding_order(mask, shape, None).nonzero().view(-1)
+        if heavy:
+            is_heavy = torch.arange(shape[1], device=scale.device) < heavy
+            scale = table_of(scale) + TABLES * is_heavy.view(1, -1, 1, 1)
+        places = (mean.shape, None) if alone else (shape, where)
+        mean, scale, step = (in_coding_order(x, *places) for x in (mean, scale, step))
+        indices = (scale if heavy else table_of(scale)).to(torch.uint8).cpu().numpy()
         symbols = None
         if y is not None:
             ratio = (in_coding_order(y.float(), shape, where) - mean) / step
             symbols = self.choose(part, ratio, step, indices, shape, where)
         decoded = torch.from_numpy(self.transfer(indices, symbols)).to(mean.device)
-        return _unflat(dequantize(decoded.float(), mean, step), shape, where)
+        return _unflat(dequantize(decoded.float(), mean, step), *places)
 
 
 class RangeWriter(RangeCoder):
