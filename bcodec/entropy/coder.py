@@ -6,16 +6,12 @@ escape, behind which it follows in sixteen plain bits.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-
 import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
 from bcodec.coding import TABLES, Part, dequantize
-from bcodec.entropy.distributions import FAMILIES
 from bcodec.entropy.tables import Tables
 from bcodec.errors import EntropyError
 
@@ -29,14 +25,16 @@ def table_of(scale: Tensor) -> Tensor:
     return torch.round(scale).clamp(0, TABLES - 1)
 
 
-def alike(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(table, positions) for each table that occurs, positions ascending; a family's first codes nothing."""
-    coded = np.flatnonzero(indices % TABLES)
-    order = coded[np.argsort(indices[coded], kind="stable")]
-    bounds = np.searchsorted(indices[order], np.arange(TABLES * len(FAMILIES) + 1))
-    for table, (low, high) in enumerate(itertools.pairwise(bounds)):
-        if high > low:
-            yield table, order[low:high]
+def alike(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The tables that occur [T], how often [T], and where [N]: for each in turn its positions, ascending.
+
+    A family's first codes nothing, and is left out.
+    """
+    coded = np.flatnonzero(indices & TABLES - 1)  # a power of two
+    tables = indices[coded]
+    counts = np.bincount(tables, minlength=1)
+    occurring = np.flatnonzero(counts)
+    return occurring, counts[occurring], coded[np.argsort(tables, kind="stable")]
 
 
 def in_coding_order(x: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
@@ -128,7 +126,8 @@ class RangeWriter(RangeCoder):
             raise TypeError("a writer needs the latent")
         coded = np.where(indices % TABLES > 0, symbols, 0).astype(np.int32)
         escapes = []
-        for table, positions in alike(indices):
+        tables, counts, places = alike(indices)
+        for table, positions in zip(tables, np.split(places, np.cumsum(counts)[:-1]), strict=False):
             reach = int(self.tables.reach[table])
             values = coded[positions]
             outside = np.abs(values) > reach
@@ -186,19 +185,20 @@ class RangeReader(RangeCoder):
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         """Read the symbols."""
         decoded = np.zeros(len(indices), np.int32)
-        escaped = []
+        tables, counts, places = alike(indices)
+        if not len(tables):
+            return decoded
         try:
-            for table, positions in alike(indices):
-                reach = int(self.tables.reach[table])
-                letters = self.decoder.decode(self.tables.models[table], len(positions))
-                self._use(float(self.tables.costs[table][letters].sum()))
-                decoded[positions] = letters - reach
-                escaped.append(positions[letters > 2 * reach])
-            places = np.concatenate(escaped) if escaped else np.zeros(0, np.int64)
-            if len(places):
-                self._use(16 * len(places))
-                plain = self.decoder.decode(self.tables.byte, 2 * len(places)).reshape(-1, 2)
-                decoded[places] = (plain[:, 0] << 8) + plain[:, 1] - ESCAPE_RANGE
+            groups = zip(tables, counts, strict=True)
+            letters = np.concatenate([self.decoder.decode(self.tables.models[t], int(n)) for t, n in groups])
+            self._use(float(self.tables.costs[np.repeat(self.tables.starts[tables], counts) + letters].sum()))
+            reach = np.repeat(self.tables.reach[tables], counts)
+            decoded[places] = letters - reach
+            escaped = places[letters > 2 * reach]
+            if len(escaped):
+                self._use(16 * len(escaped))
+                plain = self.decoder.decode(self.tables.byte, 2 * len(escaped)).reshape(-1, 2)
+                decoded[escaped] = (plain[:, 0] << 8) + plain[:, 1] - ESCAPE_RANGE
         except AssertionError as error:
             raise EntropyError(TOO_SHORT) from error
         return decoded
