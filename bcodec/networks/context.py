@@ -17,7 +17,7 @@ from bcodec.coding import Reference
 from bcodec.fixedpoint import ACTIVATION, PICTURE, PIXEL, Conv2d, Grid, downsample, snap, upsample, warp
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, entering, fuse
-from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks
+from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks, sample_blocks_at
 from bcodec.networks.motion.codec import Motion
 
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
@@ -47,7 +47,7 @@ def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
     rows, columns = field.shape[2:]
     padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
     ramp = torch.tensor(OVERLAP, device=plane.device)
-    total = own
+    total = own.clone()
     for down, across, weight in (
         (0, 1, ramp[:, None]),
         (2, 1, ramp.flip(0)[:, None]),
@@ -55,8 +55,14 @@ def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
         (1, 2, ramp.flip(0)),
     ):
         other = padded[:, :, down : down + rows, across : across + columns]
-        near = ((other - field).abs().amax(1) <= NEAR)[..., None, None]
-        total = total + weight * near * (sample_blocks(plane, other, MOTION_BLOCK) - own)
+        off = (other - field).abs().amax(1)
+        near = off <= NEAR
+        if torch.is_grad_enabled() or plane.device.type != "cpu":
+            mixed = weight * near[..., None, None] * (sample_blocks(plane, other, MOTION_BLOCK) - own)
+            total = total + mixed
+            continue
+        places = (near & (off > 0)).nonzero().unbind(1)  # a GPU would have to be waited for
+        total[places] += weight * (sample_blocks_at(plane, other, MOTION_BLOCK, places) - own[places])
     return total
 
 
