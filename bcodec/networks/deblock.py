@@ -60,9 +60,22 @@ def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> T
 
     `edges` [B, 1, H, W/8 - 1]: which of them to filter.
     """
-    blocks = plane.view(*plane.shape[:3], -1, EDGE_PITCH)
-    p3, p2, p1, p0 = blocks[..., :-1, 4:].unbind(-1)
-    q0, q1, q2, q3 = blocks[..., 1:, :4].unbind(-1)
+    plane = plane.clamp(PIXEL_RESIDUAL.low, PIXEL_RESIDUAL.high)
+    between = plane[..., EDGE_PITCH // 2 : -EDGE_PITCH // 2]
+    lines = between.view(*plane.shape[:-1], -1, EDGE_PITCH)  # across edges
+    edges, change, roughness = (each.expand(lines.shape[:-1]) for each in (edges, change, roughness))
+    if plane.device.type == "cpu":
+        places = edges.nonzero().unbind(1)
+        limits = change[places], roughness[places]
+        lines[places] = _filtered(lines[places].T.contiguous(), edges[places], *limits).T
+    else:  # it would have to be waited for
+        lines.copy_(_filtered(lines.movedim(-1, 0), edges, change, roughness).movedim(0, -1))
+    return plane
+
+
+def _filtered(lines: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> Tensor:
+    """Lines of eight samples across edges, [8, ..], filtered where `edges` [..]; limits [..]."""
+    p3, p2, p1, p0, q0, q1, q2, q3 = lines
     bend_p, bend_q = (p2 - 2 * p1 + p0).abs(), (q2 - 2 * q1 + q0).abs()
     bend = bend_p + bend_q
     filtered = edges & (bend < roughness / 2)
@@ -88,9 +101,7 @@ def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> T
         sides.append([bounded(c, 2 * change) for c in changes])
     past, following = sides
     zero = torch.zeros_like(p0)
-    left = F.pad(torch.stack([zero, *past], -1), (0, 0, 0, 1))
-    right = F.pad(torch.stack([*following[::-1], zero], -1), (0, 0, 1, 0))
-    return snap((blocks + torch.cat([right, left], -1)).flatten(3), PIXEL_RESIDUAL)
+    return snap(lines + torch.stack([zero, *past, *following[::-1], zero]), PIXEL_RESIDUAL)
 
 
 def bounded(x: Tensor, limit: Tensor) -> Tensor:
