@@ -157,20 +157,21 @@ def checkerboard(like: Tensor) -> Tensor:
 
 def step_mask(number: int, like: Tensor) -> Tensor:
     """[1, C, H, W] bool: what a step codes, one of each four channels at every position; H and W even."""
-    return _step_mask(number, *like.shape[1:], like.device)
+    return _step_mask(number, *like.shape[1:]).to(like.device)
 
 
 @lru_cache(maxsize=2 * PRIOR_STEPS)
-def _step_mask(number: int, channels: int, height: int, width: int, device: torch.device) -> Tensor:
+def _step_mask(number: int, channels: int, height: int, width: int) -> Tensor:
     place = torch.tensor(PLACES).view(2, 2).repeat(height // 2, width // 2)
     own = place[:, :, None] ^ (torch.arange(channels) % PRIOR_STEPS)
-    return (own == number).permute(2, 0, 1)[None].to(device)
+    return (own == number).permute(2, 0, 1)[None]
 
 
 def of_their_places(values: Tensor, own: Sequence[int], size: Sequence[int]) -> Tensor:
     """Of values [B, C, 1, 1] those of the channels that `Parameters.quarter` is of, [B, C / 4, H, W]."""
     *_, height, width = size
-    each = values.view(len(values), -1, PRIOR_STEPS)[..., list(own)].mT.reshape(len(values), 1, 2, 1, 2, -1)
+    by_number = values.view(len(values), -1, PRIOR_STEPS).unbind(2)
+    each = torch.stack([by_number[number] for number in own], 1).view(len(values), 1, 2, 1, 2, -1)
     everywhere = each.expand(-1, height // 2, -1, width // 2, -1, -1)
     return everywhere.reshape(len(values), height, width, -1).permute(0, 3, 1, 2)
 
