@@ -128,7 +128,8 @@ def to_steps(x: Tensor, grid: Grid) -> Tensor:
 def from_steps(x: Tensor, grid: Grid) -> Tensor:
     """The values in float32 of what `to_steps` gives, [..]."""
     steps = x if x.dtype is torch.uint8 else x.int() & 0xFFFF
-    return steps.float().add_(grid.lowest).mul_(math.ldexp(1.0, -grid.frac))
+    values = steps.float().mul_(math.ldexp(1.0, -grid.frac))
+    return values.add_(grid.low) if grid.lowest else values
 
 
 def _rounded(x: Tensor, grid: Grid) -> Tensor:

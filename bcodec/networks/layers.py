@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,14 @@ class Pointwise(Conv2d):
         self, c_in: int, c_out: int, *, zero: bool = False, grid_in: Grid = EIGHT, grid_out: Grid = ACTIVATION
     ) -> None:
         super().__init__(c_in, c_out, kernel=1, zero=zero, grid_in=grid_in, grid_out=grid_out, sums=INT8)
+
+
+def in_turn(layers: nn.Sequential, x: Tensor, *, to: Conv2d | None = None) -> Tensor:
+    """What layers make of [B, C, H, W], each of what the one before hands on for it alone (see Conv2d)."""
+    inside = [cast(Conv2d, layer) for layer in layers]
+    for layer, following in zip(inside, [*inside[1:], to], strict=True):
+        x = layer(x, to=following)
+    return x
 
 
 class Depthwise(Conv2d):
