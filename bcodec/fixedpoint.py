@@ -415,9 +415,28 @@ def upsample(x: Tensor, rows: int = 2, columns: int | None = None) -> Tensor:
     columns = rows if columns is None else columns
     if rows == columns == 1:
         return x
+    if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+        batch, channels, height, width = x.shape
+        each = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(-1, -1, rows, -1, columns, -1)
+        return each.reshape(batch, height * rows, width * columns, channels).permute(0, 3, 1, 2)
     *outer, height, width = x.shape
     each = x[..., :, None, :, None].expand(*outer, height, rows, width, columns)
     return each.reshape(*outer, height * rows, width * columns)
+
+
+def squares_apart(x: Tensor) -> Tensor:
+    """Pixel unshuffle by two, [B, C, H, W] -> [B, 4 C, H/2, W/2], in the layout of `x`; in less time."""
+    parts = [x[..., down::2, across::2] for down in (0, 1) for across in (0, 1)]
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return torch.stack([part.permute(0, 2, 3, 1) for part in parts], -1).flatten(3).permute(0, 3, 1, 2)
+    return torch.stack(parts, 2).flatten(1, 2)
+
+
+def one_plane(x: Tensor) -> Tensor:
+    """Pixel shuffle of four channels to one, [B, 4, H, W] -> [B, 1, 2 H, 2 W]; in less time."""
+    a, b, c, d = x.unbind(1)
+    rows = torch.stack([torch.stack([a, b], -1), torch.stack([c, d], -1)], 2)
+    return rows.view(len(x), 1, 2 * x.shape[2], 2 * x.shape[3])
 
 
 def warp(features: Tensor, motion: Tensor, grid: Grid = ACTIVATION) -> Tensor:

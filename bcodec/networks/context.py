@@ -14,7 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.coding import Reference
-from bcodec.fixedpoint import ACTIVATION, PICTURE, PIXEL, Conv2d, Grid, downsample, snap, upsample, warp
+from bcodec.fixedpoint import (
+    ACTIVATION,
+    PICTURE,
+    PIXEL,
+    Conv2d,
+    Grid,
+    downsample,
+    snap,
+    squares_apart,
+    upsample,
+    warp,
+)
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, entering, fuse
 from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks, sample_blocks_at
@@ -34,7 +45,7 @@ def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     bright = overlapped_blocks(reference.quarter_pel, field).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
     bright = (bright.reshape(batch, 1, rows * MOTION_BLOCK, columns * MOTION_BLOCK) - MIDDLE) / LEVELS
-    return torch.cat([F.pixel_unshuffle(snap(bright, PICTURE), 2), chroma], 1)
+    return torch.cat([squares_apart(snap(bright, PICTURE)), chroma], 1)
 
 
 def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
@@ -135,7 +146,7 @@ class TemporalContexts(nn.Module):
         """P and the contexts; condition [B, 5, 1, 1]."""
         dtype = motion.features.dtype
         pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
-        aligned = snap(F.pixel_unshuffle(torch.cat(pictures, 1), 2))
+        aligned = snap(squares_apart(torch.cat(pictures, 1)))
         seen = (
             (upsample(motion.features, 2), aligned.to(dtype)),
             (motion.features,),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.coding import CollocatedMotion, Reference
-from bcodec.fixedpoint import SEEN_LATENT, Conv2d, Grid, snap
+from bcodec.fixedpoint import SEEN_LATENT, Conv2d, Grid, one_plane, snap, squares_apart
 from bcodec.frame import BRIGHTEST, LEVELS, MIDDLE
 from bcodec.networks.latent import as_seen
 from bcodec.networks.layers import PLANES, Channels, Down
@@ -27,7 +27,7 @@ TAPS = (
 
 def luma(picture: Tensor) -> Tensor:
     """[B, 6, H/2, W/2] -> [B, 1, H, W]."""
-    return F.pixel_shuffle(picture[:, :4], 2)
+    return one_plane(picture[:, :4])
 
 
 def interpolate(plane: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class ReferenceFeatures(nn.Module):
     ) -> Reference:
         """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
         # Features are made of whole levels: their sums have no room for two bits more.
-        one = self.level1(snap(F.pixel_unshuffle(picture, 2)))
+        one = self.level1(snap(squares_apart(picture)))
         two = self.level2(one)
         features = (one, two, self.level3(two))
         return Reference(

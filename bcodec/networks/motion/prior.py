@@ -91,7 +91,8 @@ class MotionEntropyModel(nn.Module):
         both = None if latents is None else torch.cat(latents, 1)
         hyper = self.hyperprior(symbols, both, qp, size)
         shared = self._shared(hyper, prediction, qp)
-        decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=qp.device) for _ in range(2)]
+        blank = torch.zeros(len(qp), *size, qsteps[0][0].shape[1], device=qp.device).permute(0, 3, 1, 2)
+        decoded = [blank, blank]
         surprise = [torch.zeros_like(each[:, :count]) for each, count in zip(decoded, EXACTS, strict=True)]
         unit = torch.tensor(QUARTERS, device=qp.device).view(1, -1, 1, 1)
         for index, segment in enumerate(self.segments):
