@@ -30,7 +30,7 @@ def alike(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     A family's first codes nothing, and is left out.
     """
-    coded = np.flatnonzero(indices & TABLES - 1)  # a power of two
+    coded = np.flatnonzero((indices & TABLES - 1) != 0)  # a power of two; of bools, it takes half the time
     tables = indices[coded]
     counts = np.bincount(tables, minlength=1)
     occurring = np.flatnonzero(counts)

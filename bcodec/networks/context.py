@@ -126,7 +126,7 @@ class SelectiveFusion(nn.Module):
         past, future = contexts
         together = entering(self.mix, [past, future, *seen])
         mixed = self.mix(together, residual=self.condition(condition), to=self.hidden)
-        query = self.query(self.hidden(mixed, to=self.query)) + 2 * preference.to(past.dtype)
+        query = self.query(self.hidden(mixed, to=self.query)).add_(2 * preference.to(past.dtype))
         return self.refine(fuse(query[:, : self.c], past, future)), query[:, self.c :]
 
 
