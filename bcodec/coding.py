@@ -73,6 +73,9 @@ class SymbolCoder(Protocol):
         y (None when decoding), mean [B, C, H, W] on the latent grid; scale [B, C, H, W] = index 0..63, not
         yet rounded; step [B, C, 1, 1]; mask, if given, [1, C, H, W] bool: where to code, 0 is returned
         elsewhere. The symbols of the first `heavy` channels are mostly zero, and far from it otherwise.
+
+        With a mask that has, everywhere, one of each PRIOR_STEPS channels, mean, scale and step may be given
+        for these alone, [B, C / PRIOR_STEPS, H, W], and so is then what is returned.
         """
         ...
 
@@ -80,6 +83,29 @@ class SymbolCoder(Protocol):
 def dequantize(symbol: Tensor, mean: Tensor, step: Tensor) -> Tensor:
     """mean + symbol * step on the latent grid, all of one shape or broadcast to it ([N], [B, C, H, W])."""
     return snap(mean + symbol * step, LATENT)
+
+
+class Quarter:
+    """What a mask [1, C, H, W] picks of a latent, everywhere one of each PRIOR_STEPS channels.
+
+    No host need wait to know where it is.
+    """
+
+    def __init__(self, mask: Tensor, batch: int) -> None:
+        self.shape = torch.Size((batch, *mask.shape[1:]))
+        self.mask = mask.reshape(1, -1, PRIOR_STEPS, *mask.shape[2:])
+        number = self.mask.to(torch.uint8).argmax(2, keepdim=True)
+        self.number = number.expand(batch, -1, -1, -1, -1)
+
+    def of(self, x: Tensor) -> Tensor:
+        """[B, C, H, W], or what broadcasts to it -> [B, C / 4, H, W]."""
+        batch, channels, height, width = self.shape
+        each = x.expand(self.shape).reshape(batch, channels // PRIOR_STEPS, PRIOR_STEPS, height, width)
+        return each.gather(2, self.number).squeeze(2)
+
+    def back(self, x: Tensor) -> Tensor:
+        """[B, C / 4, H, W] -> [B, C, H, W], 0 elsewhere."""
+        return torch.where(self.mask, x[:, :, None], 0.0).flatten(1, 2)
 
 
 class Rounder:
@@ -97,9 +123,11 @@ class Rounder:
         heavy: int = 0,
     ) -> Tensor:
         """See SymbolCoder; [B, C, H, W]."""
+        own = None if mask is None or mask.shape[1] == mean.shape[1] else Quarter(mask, len(mean))
+        y = y if y is None or own is None else own.of(y)
         y_hat = mean.clone() if y is None else mean + torch.round((y.float() - mean) / step) * step
         y_hat = snap(y_hat, LATENT)
-        return y_hat if mask is None else y_hat * mask
+        return y_hat if mask is None or own is not None else y_hat * mask
 
 
 # ---------------------------------------------------------------- scale indices

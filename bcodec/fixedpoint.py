@@ -25,6 +25,7 @@ from bcodec.errors import InexactDevice, InexactWeights
 
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 BYTE = 8  # bits
+CACHED = frozenset({"_kernel", "_finest"})  # of a layer, by its fixed weights
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
 
 
@@ -113,35 +114,40 @@ def snap(x: Tensor, grid: Grid = ACTIVATION) -> Tensor:
     if torch.is_grad_enabled():
         x = F.hardtanh(x, grid.low, grid.high)
         return _Round.apply(x, grid.frac)  # type: ignore[no-any-return,no-untyped-call]
+    return _rounded(x.clamp_(grid.low, grid.high), grid)
+
+
+def to_steps(x: Tensor, grid: Grid) -> Tensor:
+    """`x` [..] counted from the grid's smallest value: in bytes, or of up to sixteen bits in int16, wrapped.
+
+    Without gradients.
+    """
+    return _counted(x.clamp(grid.low, grid.high), grid)
+
+
+def from_steps(x: Tensor, grid: Grid) -> Tensor:
+    """The values in float32 of what `to_steps` gives, [..]."""
+    steps = x if x.dtype is torch.uint8 else x.int() & 0xFFFF
+    values = steps.float().mul_(math.ldexp(1.0, -grid.frac))
+    return values.add_(grid.low) if grid.lowest else values
+
+
+def _rounded(x: Tensor, grid: Grid) -> Tensor:
+    """What is in the grid's range, on the grid; overwritten."""
     magic = math.ldexp(1.5, 23 - grid.frac)
-    return x.clamp_(grid.low, grid.high).add_(magic).sub_(magic)
+    return x.add_(magic).sub_(magic)
 
 
-def to_bytes(x: Tensor, grid: Grid) -> Tensor:
-    """`x` [..] on a grid of eight bits, as bytes counted from its smallest value; without gradients."""
-    return _steps(x, grid).to(torch.uint8)
-
-
-def to_two_bytes(x: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """`x` [..] on a grid of up to sixteen bits: its lower and higher bytes, counted as in `to_bytes`."""
-    steps = _steps(x, grid)
-    return steps.to(torch.uint8), (steps >> BYTE).to(torch.uint8)
-
-
-def _steps(x: Tensor, grid: Grid) -> Tensor:
+def _counted(x: Tensor, grid: Grid) -> Tensor:
+    """What is in the grid's range, in its steps; overwritten."""
     # The last bits of 1.5 * 2^(23 - frac) + x count steps of 2^-frac.
     magic = math.ldexp(1.5, 23 - grid.frac) - grid.low
-    return x.clamp(grid.low, grid.high).add_(magic).view(torch.int32)
-
-
-def from_bytes(x: Tensor, grid: Grid) -> Tensor:
-    """The values in float32 of bytes [..]."""
-    return x.float().add_(grid.lowest).mul_(math.ldexp(1.0, -grid.frac))
+    return x.add_(magic).view(torch.int32).to(torch.uint8 if grid.bits == BYTE else torch.int16)
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
     """clamp(x / 4 + 1 / 2, 0, 1), [..]: for x on a grid of 2^-f the result is on that of 2^-(f + 2)."""
-    return torch.clamp(x * 0.25 + 0.5, 0.0, 1.0)
+    return (x * 0.25).add_(0.5).clamp_(0.0, 1.0)
 
 
 def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:
@@ -266,7 +272,8 @@ class Conv2d(nn.Module):
 
     def _fix_operands(self) -> None:
         """Cast the fixed weights to the precision that is exact where they are."""
-        self.__dict__.pop("_kernel", None)
+        for name in CACHED:
+            self.__dict__.pop(name, None)
         device = self.weight.device
         precision = torch.float64 if self.sums == FLOAT64 else exact_precision(device.type)
         weight = self.weight.detach().to(device, precision, memory_format=torch.channels_last)
@@ -281,28 +288,35 @@ class Conv2d(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled and copied: oneDNN's own weights cannot be, and are made again."""
-        return {name: value for name, value in self.__dict__.items() if name != "_kernel"}
+        return {name: value for name, value in self.__dict__.items() if name not in CACHED}
 
     @cached_property
-    def _kernel(self) -> Callable[[Tensor], Tensor] | None:
-        """What sums by int8 kernels, with the fixed weights; None where it is not exact, or does not pay."""
+    def _kernel(self) -> tuple[int8.Packed, ...] | None:
+        """What sums by int8 kernels, with the fixed weights; None where it is not exact, or does not pay.
+
+        Of what enters in two bytes first what sums the higher ones, then the lower ones.
+        """
         if self.groups > 1:
             return None
         weight, bias, exponent = self.integers()
         unit, zero = torch.exp2(-exponent - self.grid_in.frac), -self.grid_in.lowest
         if self.takes_bytes:
             one = int8.pack(weight, bias, unit, self.stride, zero)
-            return one and (lambda x: one(x if x.dtype is torch.uint8 else to_bytes(x, self.grid_in)))
+            return None if one is None else (one,)
         low = int8.pack(weight, bias, unit, self.stride, zero & int8.LARGEST)
         high = int8.pack(weight, torch.zeros_like(bias), unit * (1 << BYTE), self.stride, zero >> BYTE)
         if low is None or high is None or int8.LARGEST * weight.abs().flatten(1).sum(1).max() >= int8.EXACT:
             return None
+        return high, low
 
-        def both(x: Tensor) -> Tensor:
-            lower, higher = to_two_bytes(x, self.grid_in)
-            return low(lower).add_(high(higher))
+    @cached_property
+    def _finest(self) -> int:
+        """The bits below 1 that sums have."""
+        return int(self.integers()[2].max()) + self.grid_in.frac
 
-        return both
+    def _fits(self, grid: Grid) -> bool:
+        """Whether kernels round sums to bytes exactly."""
+        return self._finest - grid.frac <= int8.FINEST
 
     def operands(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weights and bias to convolve with: frozen, rounded anew, or (bfloat16 is as coarse) not rounded."""
@@ -315,24 +329,49 @@ class Conv2d(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None, *, to: Conv2d | None = None) -> Tensor:
         """The layer's output for `x`, with `residual` added before the activation function.
 
-        `to`: the layer that it enters next, and only that; then it may be bytes.
+        `to`: the layer that it enters next, and only that; then it may be what `to_steps` gives.
         """
+        grid = to.grid_in if to and to.takes_bytes else self.grid_out
+        counted = to is not None and to.is_in_bytes and to.grid_in == grid and int8.serves(x)
+        if self.is_in_bytes and self.exponent is not None and int8.serves(x) and self._kernel:
+            return self._by_kernel(self._kernel, x, residual, grid, counted)
         y = self._sums(x)
         if residual is not None:
             y = y + residual if torch.is_grad_enabled() else y.add_(residual)
         if self.activation:
             y = F.leaky_relu(y, SLOPE, inplace=not torch.is_grad_enabled())
-        if to is None or not to.takes_bytes:
-            return snap(y, self.grid_out)
-        return to_bytes(y, to.grid_in) if int8.serves(y) else snap(y, to.grid_in)
+        return to_steps(y, grid) if counted else snap(y, grid)
+
+    def _by_kernel(
+        self, kernel: tuple[int8.Packed, ...], x: Tensor, residual: Tensor | None, grid: Grid, counted: bool
+    ) -> Tensor:
+        """The output on a grid, or counted in its steps, by int8 kernels, as far as they can."""
+        if x.dtype is torch.float32:
+            x = to_steps(x, self.grid_in)
+        bounded = False
+        if len(kernel) == 2:
+            high, low = kernel
+            y = low.onto(high((x >> BYTE).to(torch.uint8)), x.to(torch.uint8))
+        elif residual is not None:
+            y = kernel[0](x)
+        elif counted and grid.bits == BYTE and not self.activation and self._fits(grid):
+            return kernel[0].to_bytes(x, math.ldexp(1.0, -grid.frac), -grid.lowest)
+        else:
+            bounded = True
+            y = kernel[0](x, grid.low / SLOPE if self.activation else grid.low, grid.high)
+        if residual is not None:
+            y.add_(residual)
+        if self.activation:
+            F.leaky_relu_(y, SLOPE)
+        if not bounded:
+            y.clamp_(grid.low, grid.high)
+        return _counted(y, grid) if counted else _rounded(y, grid)
 
     def _sums(self, x: Tensor) -> Tensor:
-        """What is summed, [B, C_out, H / stride, W / stride], by whatever is exact and fastest."""
+        """What is summed in float32 or float64, [B, C_out, H / stride, W / stride]."""
         if self.is_in_bytes:
-            if self.exponent is not None and int8.serves(x) and self._kernel is not None:
-                return self._kernel(x)
-            if x.dtype is torch.uint8:
-                x = from_bytes(x, self.grid_in)
+            if not x.is_floating_point():
+                x = from_steps(x, self.grid_in)
             else:  # without gradients it would be overwritten
                 x = snap(x if torch.is_grad_enabled() else x.clone(), self.grid_in)
         weight, bias = self.operands(x)
@@ -376,9 +415,28 @@ def upsample(x: Tensor, rows: int = 2, columns: int | None = None) -> Tensor:
     columns = rows if columns is None else columns
     if rows == columns == 1:
         return x
+    if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+        batch, channels, height, width = x.shape
+        each = x.permute(0, 2, 3, 1)[:, :, None, :, None].expand(-1, -1, rows, -1, columns, -1)
+        return each.reshape(batch, height * rows, width * columns, channels).permute(0, 3, 1, 2)
     *outer, height, width = x.shape
     each = x[..., :, None, :, None].expand(*outer, height, rows, width, columns)
     return each.reshape(*outer, height * rows, width * columns)
+
+
+def squares_apart(x: Tensor) -> Tensor:
+    """Pixel unshuffle by two, [B, C, H, W] -> [B, 4 C, H/2, W/2], in the layout of `x`; in less time."""
+    parts = [x[..., down::2, across::2] for down in (0, 1) for across in (0, 1)]
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return torch.stack([part.permute(0, 2, 3, 1) for part in parts], -1).flatten(3).permute(0, 3, 1, 2)
+    return torch.stack(parts, 2).flatten(1, 2)
+
+
+def one_plane(x: Tensor) -> Tensor:
+    """Pixel shuffle of four channels to one, [B, 4, H, W] -> [B, 1, 2 H, 2 W]; in less time."""
+    a, b, c, d = x.unbind(1)
+    rows = torch.stack([torch.stack([a, b], -1), torch.stack([c, d], -1)], 2)
+    return rows.view(len(x), 1, 2 * x.shape[2], 2 * x.shape[3])
 
 
 def warp(features: Tensor, motion: Tensor, grid: Grid = ACTIVATION) -> Tensor:

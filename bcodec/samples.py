@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.fixedpoint import PIXEL
+from bcodec.fixedpoint import PIXEL, one_plane, squares_apart
 from bcodec.frame import LEVELS, MIDDLE, Frame, Plane, aligned, plane_shapes
 
 
@@ -21,7 +20,7 @@ def to_tensor(frame: Frame) -> Tensor:
     """
     height, width = map(aligned, frame.y.shape)
     y, u, v = (_padded(p, *s) for p, s in zip(frame.planes, plane_shapes(width, height), strict=True))
-    samples = torch.cat([F.pixel_unshuffle(y, 2), u, v], dim=1)
+    samples = torch.cat([squares_apart(y), u, v], dim=1)
     # Exact in float32: an integer below 2^24 over a power of two.
     level = 1 << frame.bit_depth - 8
     return ((samples - level * MIDDLE) / (level * LEVELS)).contiguous(memory_format=torch.channels_last)
@@ -34,7 +33,7 @@ def to_frame(tensor: Tensor, width: int, height: int) -> Frame:
     W' >= width. Raises ValueError for another shape.
     """
     samples = tensor.detach().cpu() * (1 << PIXEL.frac) + PIXEL.units
-    y = F.pixel_shuffle(samples[:, :4], 2)
+    y = one_plane(samples[:, :4])
     planes = (y[0, 0], samples[0, 4], samples[0, 5])
     return Frame(
         *(

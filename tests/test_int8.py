@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bcodec import int8
-from bcodec.fixedpoint import ACTIVATION, FINE, Conv2d, Grid, from_bytes, snap, to_bytes
+from bcodec.fixedpoint import ACTIVATION, FINE, Conv2d, Grid, from_steps, snap, to_steps
 from bcodec.int8 import Shape
 from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.networks.context import SelectiveFusion
@@ -72,6 +72,23 @@ def test_a_residual_block_gives_the_bits_of_float32(
     assert not torch.equal(given, x)
 
 
+@pytest.mark.parametrize("activation", [False, True])
+@pytest.mark.parametrize("second", [*GRIDS, FINE])
+def test_what_a_layer_hands_to_the_next_is_what_float32_gives(
+    monkeypatch: pytest.MonkeyPatch, second: Grid, activation: bool
+) -> None:
+    one = frozen(Conv2d(24, 40, activation=activation, grid_out=FINE), GRIDS[0])
+    other = frozen(Conv2d(40, 8), second)
+    x = features(24)
+    given = one(x, to=other)
+    if one._kernel is not None:
+        assert given.dtype is (torch.int16 if second is FINE else torch.uint8)
+    result = other(given)
+    monkeypatch.setattr(int8, "_available", lambda: False)
+    assert torch.equal(result, other(given))
+    assert torch.equal(result, other(one(x, to=other)))
+
+
 def test_parts_enter_a_layer_as_they_do_together(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = frozen(Conv2d(24, 8, kernel=1), GRIDS[0])
     x = features(24)
@@ -91,16 +108,16 @@ def test_kernels_that_saturate_are_not_used(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_self_test_finds_a_wrong_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = Shape(24, 40, 3, 1)
     original = int8.Packed.__call__
-    monkeypatch.setattr(int8.Packed, "__call__", lambda self, x: original(self, x).clamp(max=100.0))
+    monkeypatch.setattr(int8.Packed, "__call__", lambda *given: original(*given).clamp(max=100.0))
     assert not int8.exact.__wrapped__(shape)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_bytes_are_what_snap_gives(grid: Grid) -> None:
     x = torch.linspace(-9, 9, 4001)
-    given = to_bytes(x, grid)
+    given = to_steps(x, grid)
     assert given.dtype is torch.uint8
-    assert torch.equal(from_bytes(given, grid), snap(x.clone(), grid))
+    assert torch.equal(from_steps(given, grid), snap(x.clone(), grid))
     assert (int(given.min()), int(given.max())) == (0, 255)
 
 

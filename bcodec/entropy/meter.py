@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.coding import OF_MOTION, PRIOR_STEPS, TABLES, Part, dequantize
+from bcodec.coding import OF_MOTION, PRIOR_STEPS, TABLES, Part, Quarter, dequantize
 from bcodec.entropy.distributions import FAMILIES, HEAVY, PLAIN, information
 from bcodec.entropy.tables import MAGNITUDES, TOTAL, magnitude_bits, scales
 
@@ -139,11 +139,16 @@ class RateMeter:
             raise TypeError("a rate meter needs the latent")
         worth = self.worth if part is Part.CONTENT else None
         if mask is not None and part is Part.CONTENT:
-            own = _Quarter(mask, mean.shape)
-            y, mean, scale, step = (own.of(x) for x in (y, mean, scale, step))
+            own, alone = Quarter(mask, len(mean)), mean.shape[1] < mask.shape[1]
+            if mask.device.type == "cpu" and not bool((own.mask.sum(2) == 1).all()):
+                raise ValueError(
+                    f"a step of the content codes one of each {PRIOR_STEPS} channels at every position"
+                )
+            if not alone:
+                mean, scale, step = (own.of(x) for x in (mean, scale, step))
             worth = None if worth is None else own.of(worth)
-            bits, y_hat = self._measure(y, mean, scale, step, worth, heavy // PRIOR_STEPS)
-            y_hat = own.back(y_hat)
+            bits, y_hat = self._measure(own.of(y), mean, scale, step, worth, heavy // PRIOR_STEPS)
+            y_hat = y_hat if alone else own.back(y_hat)
         else:
             bits, y_hat = self._measure(y, mean, scale, step, worth, heavy)
             if mask is not None:
@@ -176,27 +181,3 @@ class RateMeter:
         """The mean gradient of bits over uniform noise: drawn, it would be half of all there is."""
         ends: Tensor = self.costs(torch.stack([ratio - 0.5, ratio + 0.5]), index, heavy)
         return ends[1] - ends[0]
-
-
-class _Quarter:
-    """What a step codes of the content, by its mask [1, C, H, W]: no host need wait to know where it is."""
-
-    def __init__(self, mask: Tensor, shape: torch.Size) -> None:
-        self.shape = shape
-        self.mask = mask.reshape(1, -1, PRIOR_STEPS, *shape[2:])
-        if mask.device.type == "cpu" and not bool((self.mask.sum(2) == 1).all()):
-            raise ValueError(
-                f"a step of the content codes one of each {PRIOR_STEPS} channels at every position"
-            )
-        number = self.mask.to(torch.uint8).argmax(2, keepdim=True)
-        self.number = number.expand(shape[0], -1, -1, -1, -1)
-
-    def of(self, x: Tensor) -> Tensor:
-        """[B, C, H, W], or what broadcasts to it -> [B, C / 4, H, W]."""
-        batch, channels, height, width = self.shape
-        each = x.expand(self.shape).reshape(batch, channels // PRIOR_STEPS, PRIOR_STEPS, height, width)
-        return each.gather(2, self.number).squeeze(2)
-
-    def back(self, x: Tensor) -> Tensor:
-        """[B, C / 4, H, W] -> [B, C, H, W], 0 elsewhere."""
-        return torch.where(self.mask, x[:, :, None], 0.0).flatten(1, 2)

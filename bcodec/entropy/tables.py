@@ -103,4 +103,5 @@ class Tables:
         self.byte = constriction.stream.model.Uniform(256)
         self.bits = magnitude_bits(tables)
         # Bits of each letter, at the least: a model gives it up to 2^-23 of probability more than its table.
-        self.costs = [-np.log2((t + TOTAL / (1 << 23)) / TOTAL) for t in tables]
+        self.costs = -np.log2((np.concatenate(tables) + TOTAL / (1 << 23)) / TOTAL)
+        self.starts = np.cumsum([0, *(len(t) for t in tables[:-1])])  # of the tables in these

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from bcodec.coding import CollocatedMotion, Encoder, ExpectedMotion, Prediction, Reference, SymbolCoder
 from bcodec.fixedpoint import snap
-from bcodec.frame import LEVELS
 from bcodec.networks.context import PriorFusion, TemporalContexts, conditions
 from bcodec.networks.intra import Analysis, IntraCodec, PictureQStep, Synthesis
 from bcodec.networks.latent import Hyperprior
@@ -26,7 +25,6 @@ from bcodec.networks.motion.codec import Motion, MotionCodec
 from bcodec.networks.motion.shift import code_shifts
 from bcodec.networks.motion.vectors import QUARTER
 from bcodec.networks.prior import SpatialPrior
-from bcodec.networks.reference import luma
 
 
 class BFrameCodec(nn.Module):
@@ -128,7 +126,8 @@ def predict_motion(
     past: Reference, future: Reference, expected: ExpectedMotion, shifts: Tensor
 ) -> Prediction:
     """What is expected, moved by the decoded shifts [B, 4, 1, 1]; how far the references differ along it."""
-    first, second = (luma(reference.picture).float() * LEVELS for reference in (past, future))
+    # Every fourth of the quarter samples is a sample, in 8-bit levels.
+    first, second = (reference.quarter_pel[:, :, ::4, ::4].float() for reference in (past, future))
     one, other = (
         snap(field + shift, QUARTER) for field, shift in zip(expected[:2], shifts.chunk(2, 1), strict=True)
     )

@@ -14,10 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.coding import Reference
-from bcodec.fixedpoint import ACTIVATION, PICTURE, PIXEL, Conv2d, Grid, downsample, snap, upsample, warp
+from bcodec.fixedpoint import (
+    ACTIVATION,
+    PICTURE,
+    PIXEL,
+    Conv2d,
+    Grid,
+    downsample,
+    snap,
+    squares_apart,
+    upsample,
+    warp,
+)
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, entering, fuse
-from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks
+from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK, sample_blocks, sample_blocks_at
 from bcodec.networks.motion.codec import Motion
 
 SIXTEENTH = Grid(frac=4, bits=14)  # motion in samples of a level
@@ -34,7 +45,7 @@ def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     bright = overlapped_blocks(reference.quarter_pel, field).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
     bright = (bright.reshape(batch, 1, rows * MOTION_BLOCK, columns * MOTION_BLOCK) - MIDDLE) / LEVELS
-    return torch.cat([F.pixel_unshuffle(snap(bright, PICTURE), 2), chroma], 1)
+    return torch.cat([squares_apart(snap(bright, PICTURE)), chroma], 1)
 
 
 def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
@@ -47,7 +58,7 @@ def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
     rows, columns = field.shape[2:]
     padded = F.pad(field, (1, 1, 1, 1), mode="replicate")
     ramp = torch.tensor(OVERLAP, device=plane.device)
-    total = own
+    total = own.clone()
     for down, across, weight in (
         (0, 1, ramp[:, None]),
         (2, 1, ramp.flip(0)[:, None]),
@@ -55,8 +66,14 @@ def overlapped_blocks(plane: Tensor, field: Tensor) -> Tensor:
         (1, 2, ramp.flip(0)),
     ):
         other = padded[:, :, down : down + rows, across : across + columns]
-        near = ((other - field).abs().amax(1) <= NEAR)[..., None, None]
-        total = total + weight * near * (sample_blocks(plane, other, MOTION_BLOCK) - own)
+        off = (other - field).abs().amax(1)
+        near = off <= NEAR
+        if torch.is_grad_enabled() or plane.device.type != "cpu":
+            mixed = weight * near[..., None, None] * (sample_blocks(plane, other, MOTION_BLOCK) - own)
+            total = total + mixed
+            continue
+        places = (near & (off > 0)).nonzero().unbind(1)  # a GPU would have to be waited for
+        total[places] += weight * (sample_blocks_at(plane, other, MOTION_BLOCK, places) - own[places])
     return total
 
 
@@ -109,7 +126,7 @@ class SelectiveFusion(nn.Module):
         past, future = contexts
         together = entering(self.mix, [past, future, *seen])
         mixed = self.mix(together, residual=self.condition(condition), to=self.hidden)
-        query = self.query(self.hidden(mixed, to=self.query)) + 2 * preference.to(past.dtype)
+        query = self.query(self.hidden(mixed, to=self.query)).add_(2 * preference.to(past.dtype))
         return self.refine(fuse(query[:, : self.c], past, future)), query[:, self.c :]
 
 
@@ -129,7 +146,7 @@ class TemporalContexts(nn.Module):
         """P and the contexts; condition [B, 5, 1, 1]."""
         dtype = motion.features.dtype
         pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
-        aligned = snap(F.pixel_unshuffle(torch.cat(pictures, 1), 2))
+        aligned = snap(squares_apart(torch.cat(pictures, 1)))
         seen = (
             (upsample(motion.features, 2), aligned.to(dtype)),
             (motion.features,),

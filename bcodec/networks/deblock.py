@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.fixedpoint import PIXEL_RESIDUAL, Grid, snap, upsample
+from bcodec.fixedpoint import PIXEL_RESIDUAL, Grid, one_plane, snap, squares_apart, upsample
 from bcodec.networks.blockdct import DCT_BLOCK
 
 EDGE_PITCH = 8  # samples between edges; what is filtered of one edge does not reach the next
@@ -37,7 +37,7 @@ def _smoothed(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> 
     coded = F.max_pool2d(residual.abs().amax(1, keepdim=True), DCT_BLOCK) > 0
     change = snap(step * CHANGE, THRESHOLD)
     roughness = snap(step * ROUGHNESS, THRESHOLD) + SMOOTHEST
-    luma, chroma = F.pixel_shuffle(picture[:, :4], 2), picture[:, 4:]
+    luma, chroma = one_plane(picture[:, :4]), picture[:, 4:]
     for _ in range(2):
         # Along rows, then, with all transposed, along columns; both planes of chroma, beside luma, at once.
         edges = coded[..., :-1] | coded[..., 1:]
@@ -52,7 +52,7 @@ def _smoothed(picture: Tensor, residual: Tensor, size: Tensor, step: Tensor) -> 
         beside = smooth(beside, where, *(limit[:, :, None] for limit in limits))
         luma, chroma = beside[..., :width].mT, beside[..., width:].reshape(chroma.shape).mT
         coded, size = coded.mT, size.mT
-    return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
+    return torch.cat([squares_apart(luma), chroma], 1)
 
 
 def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> Tensor:
@@ -60,9 +60,27 @@ def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> T
 
     `edges` [B, 1, H, W/8 - 1]: which of them to filter.
     """
-    blocks = plane.view(*plane.shape[:3], -1, EDGE_PITCH)
-    p3, p2, p1, p0 = blocks[..., :-1, 4:].unbind(-1)
-    q0, q1, q2, q3 = blocks[..., 1:, :4].unbind(-1)
+    plane = plane.clamp(PIXEL_RESIDUAL.low, PIXEL_RESIDUAL.high)
+    # From edge to edge, and from the last one of a row to the next row, where nothing is filtered.
+    lines = plane.view(-1)[EDGE_PITCH // 2 : -EDGE_PITCH // 2].view(-1, EDGE_PITCH)
+    shape = *plane.shape[:3], plane.shape[3] // EDGE_PITCH
+    edges, change, roughness = (
+        F.pad(each.expand(*shape[:3], -1), (0, shape[3] - each.shape[-1])).reshape(-1)[:-1]
+        for each in (edges, change, roughness)
+    )
+    if plane.device.type == "cpu":
+        places = edges.nonzero().view(-1)
+        limits = change[places], roughness[places]
+        smoothed = _filtered(lines.index_select(0, places).T.contiguous(), edges[places], *limits)
+        lines.index_copy_(0, places, smoothed.T.contiguous())
+    else:  # it would have to be waited for
+        lines.copy_(_filtered(lines.T, edges, change, roughness).T)
+    return plane
+
+
+def _filtered(lines: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> Tensor:
+    """Lines of eight samples across edges, [8, N], filtered where `edges` [N]; limits [N]."""
+    p3, p2, p1, p0, q0, q1, q2, q3 = lines
     bend_p, bend_q = (p2 - 2 * p1 + p0).abs(), (q2 - 2 * q1 + q0).abs()
     bend = bend_p + bend_q
     filtered = edges & (bend < roughness / 2)
@@ -88,9 +106,7 @@ def smooth(plane: Tensor, edges: Tensor, change: Tensor, roughness: Tensor) -> T
         sides.append([bounded(c, 2 * change) for c in changes])
     past, following = sides
     zero = torch.zeros_like(p0)
-    left = F.pad(torch.stack([zero, *past], -1), (0, 0, 0, 1))
-    right = F.pad(torch.stack([*following[::-1], zero], -1), (0, 0, 1, 0))
-    return snap((blocks + torch.cat([right, left], -1)).flatten(3), PIXEL_RESIDUAL)
+    return snap(lines + torch.stack([zero, *past, *following[::-1], zero]), PIXEL_RESIDUAL)
 
 
 def bounded(x: Tensor, limit: Tensor) -> Tensor:

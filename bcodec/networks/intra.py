@@ -30,6 +30,7 @@ from bcodec.fixedpoint import (
     Conv2d,
     Grid,
     snap,
+    squares_apart,
 )
 from bcodec.networks.blockdct import COEFFICIENTS, DCT_BLOCK, block_transform, channel_planes
 from bcodec.networks.deblock import deblock
@@ -103,7 +104,7 @@ class Analysis(nn.Module):
     def forward(self, x: Tensor, contexts: Sequence[Tensor] = ()) -> Tensor:
         """The latent y."""
         linear = self.linear(x)
-        h = inject(self.inject, 0, self.head(F.pixel_unshuffle(x, 2)), contexts)
+        h = inject(self.inject, 0, self.head(squares_apart(x)), contexts)
         h = inject(self.inject, 1, self.down2(self.level1(h)), contexts)
         h = inject(self.inject, 2, self.down3(self.level2(h)), contexts)
         return snap(linear + self.tail(self.level3(h)).float(), LATENT)
@@ -152,13 +153,13 @@ class Synthesis(nn.Module):
         with torch.autocast(y_hat.device.type, enabled=False):
             residual = F.pixel_shuffle(self.transform(y_hat), DCT_BLOCK)
         picture = contexts.predicted + residual if contexts else residual
-        known = snap(F.pixel_unshuffle(picture, 2), FINE)
-        fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, 1, *known.shape[2:])
+        known = snap(squares_apart(picture), FINE)
+        fine = snap(qp.float() / 16).view(-1, 1, 1, 1).expand(-1, *known.shape[2:], 1).contiguous()
         levels = contexts.levels if contexts else ()
         h = inject(self.inject, 2, self.head(as_seen(y_hat)), levels)
         h = inject(self.inject, 1, self.up2(self.level3(h)), levels)
         h = inject(self.inject, 0, self.up1(self.level2(h)), levels)
-        h = self.picture(torch.cat([known, fine], 1).to(h.dtype), residual=h)
+        h = self.picture(torch.cat([known, fine.permute(0, 3, 1, 2)], 1).to(h.dtype), residual=h)
         if self.aligned and contexts:
             h = self.aligned(contexts.aligned.to(h.dtype), residual=h)
         picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()

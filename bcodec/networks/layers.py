@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from bcodec.fixedpoint import (
     Grid,
     hard_sigmoid,
     snap,
-    to_bytes,
+    to_steps,
 )
 
 PLANES = 6  # four luma phases, U, V: at half resolution
@@ -65,7 +65,7 @@ class ResBlock(nn.Module):
 def entering(layer: Conv2d, parts: Sequence[Tensor]) -> Tensor:
     """Features [B, C, H, W] put together to enter a layer, and only that: maybe in bytes."""
     if layer.takes_bytes and all(int8.serves(part) for part in parts):
-        parts = [to_bytes(part, layer.grid_in) for part in parts]
+        parts = [to_steps(part, layer.grid_in) for part in parts]
     return torch.cat(tuple(parts), 1)
 
 
@@ -76,6 +76,14 @@ class Pointwise(Conv2d):
         self, c_in: int, c_out: int, *, zero: bool = False, grid_in: Grid = EIGHT, grid_out: Grid = ACTIVATION
     ) -> None:
         super().__init__(c_in, c_out, kernel=1, zero=zero, grid_in=grid_in, grid_out=grid_out, sums=INT8)
+
+
+def in_turn(layers: nn.Sequential, x: Tensor, *, to: Conv2d | None = None) -> Tensor:
+    """What layers make of [B, C, H, W], each of what the one before hands on for it alone (see Conv2d)."""
+    inside = [cast(Conv2d, layer) for layer in layers]
+    for layer, following in zip(inside, [*inside[1:], to], strict=True):
+        x = layer(x, to=following)
+    return x
 
 
 class Depthwise(Conv2d):
@@ -110,4 +118,4 @@ def fuse(query: Tensor, past: Tensor, future: Tensor, grid: Grid = ACTIVATION) -
 
     `query` broadcasts over the channels; w reaches 0 and 1, so that one reference can be ruled out.
     """
-    return snap(future + hard_sigmoid(query).to(past.dtype) * (past - future), grid)
+    return snap((hard_sigmoid(query).to(past.dtype) * (past - future)).add_(future), grid)

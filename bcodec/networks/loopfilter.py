@@ -133,11 +133,12 @@ class FilteredPlane:
         """The filtered plane."""
         result = self.plane.clone()
         if chosen.shape.classes:
-            classes = self.classes(chosen.shape.classes)
+            shares, classes = chosen.shares / SHARE_UNIT, self.classes(chosen.shape.classes)
             for rows, differences in self.strips(chosen.shape):
-                moves = chosen.shares @ differences.flatten(1)
-                moves = moves.gather(0, classes[rows].reshape(1, -1)).view_as(result[rows])
-                result[rows] = torch.round(result[rows] + moves / SHARE_UNIT).clamp_(0, PEAK)
+                moves = shares @ differences.flatten(1)
+                if len(moves) > 1:
+                    moves = moves.gather(0, classes[rows].reshape(1, -1))
+                result[rows] = moves.view_as(result[rows]).add_(result[rows]).round_().clamp_(0, PEAK)
         return result.numpy().astype(np.uint16)
 
     def classes(self, count: int) -> Tensor:
@@ -167,16 +168,15 @@ class FilteredPlane:
         height, width = self.plane.shape
         for top in range(0, height, STRIP):
             rows = slice(top, min(top + STRIP, height))
-            here = self.plane[rows]
-
-            def difference(y: int, x: int, rows: slice = rows, here: Tensor = here) -> Tensor:
-                there = padded[radius + y + rows.start : radius + y + rows.stop]
-                return there[:, radius + x : radius + x + width] - here
-
-            pairs = ((difference(y, x), difference(-y, -x)) for y, x in shape.taps)
-            yield (
-                rows,
-                torch.stack(
-                    [a.clamp(-r, r) + b.clamp(-r, r) for a, b in pairs for r in self.reaches[: shape.reaches]]
-                ),
-            )
+            strip, count = padded[rows.start : rows.stop + 2 * radius], rows.stop - rows.start
+            sums = torch.empty(len(shape.taps), shape.reaches, count, width)
+            for (y, x), of_tap in zip(shape.taps, sums, strict=True):
+                # How far the sample at (y, x) from here is off; and that at (-y, -x), seen from there.
+                left, high, wide = radius + min(0, -x), count - y, width + abs(x)
+                here = strip[radius : radius + high, left : left + wide]
+                difference = strip[radius + y : radius + y + high, left + x : left + x + wide] - here
+                one, other = max(0, x), max(0, -x)
+                for reach, total in zip(self.reaches, of_tap, strict=False):
+                    off = difference.clamp(-reach, reach)
+                    torch.sub(off[:count, one : one + width], off[-y:, other : other + width], out=total)
+            yield rows, sums.flatten(0, 1)

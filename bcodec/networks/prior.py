@@ -11,6 +11,7 @@ space and those in frequency are known to the later ones: the quadtree partition
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -125,20 +126,21 @@ class SpatialPrior(nn.Module):
         qstep: tuple[Tensor, Tensor],
     ) -> Tensor:
         """The decoded coefficients [B, C, H, W] of blocks of known sizes [B, 1, H, W]."""
-        step, offset = qstep
         kinds = one_hot(size).to(prior.dtype)
         prior = self.spread(kinds, residual=prior)
-        decoded = torch.zeros(len(prior), step.shape[1], *prior.shape[2:], device=prior.device)
+        decoded = torch.zeros(len(prior), *prior.shape[2:], qstep[0].shape[1], device=prior.device)
+        decoded = decoded.permute(0, 3, 1, 2)
         for number, parameters in enumerate(self.steps):
             known = prior
             if number:
                 before = self.embed(as_seen(decoded)).to(prior.dtype)
                 known = self.merge[number - 1](torch.cat([prior, before], 1))
             own = [place ^ number for place in PLACES]
-            quarters = cast(Parameters, parameters).quarter(known, kinds, own)
-            mean, scale = (in_their_channels(quarter, own) for quarter in quarters)
+            mean, scale = cast(Parameters, parameters).quarter(known, kinds, own)
             mask = step_mask(number, decoded)
-            decoded = decoded + symbols.code(Part.CONTENT, y, mean, table_index(scale, offset), step, mask)
+            steps, offsets = (of_their_places(each, own, size.shape) for each in qstep)
+            quarter = symbols.code(Part.CONTENT, y, mean, table_index(scale, offsets), steps, mask)
+            decoded = with_quarter(decoded, quarter, own)
         return decoded
 
 
@@ -155,14 +157,40 @@ def checkerboard(like: Tensor) -> Tensor:
 
 def step_mask(number: int, like: Tensor) -> Tensor:
     """[1, C, H, W] bool: what a step codes, one of each four channels at every position; H and W even."""
-    _, channels, height, width = like.shape
+    return _step_mask(number, *like.shape[1:]).to(like.device)
+
+
+@lru_cache(maxsize=2 * PRIOR_STEPS)
+def _step_mask(number: int, channels: int, height: int, width: int) -> Tensor:
     place = torch.tensor(PLACES).view(2, 2).repeat(height // 2, width // 2)
     own = place[:, :, None] ^ (torch.arange(channels) % PRIOR_STEPS)
-    return (own == number).permute(2, 0, 1)[None].to(like.device)
+    return (own == number).permute(2, 0, 1)[None]
+
+
+def of_their_places(values: Tensor, own: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Of values [B, C, 1, 1] those of the channels that `Parameters.quarter` is of, [B, C / 4, H, W]."""
+    *_, height, width = size
+    by_number = values.view(len(values), -1, PRIOR_STEPS).unbind(2)
+    each = torch.stack([by_number[number] for number in own], 1).view(len(values), 1, 2, 1, 2, -1)
+    everywhere = each.expand(-1, height // 2, -1, width // 2, -1, -1)
+    return everywhere.reshape(len(values), height, width, -1).permute(0, 3, 1, 2)
+
+
+def with_quarter(latent: Tensor, quarter: Tensor, own: Sequence[int]) -> Tensor:
+    """A latent [B, C, H, W] with what `Parameters.quarter` is of, [B, C / 4, H, W], in its channels.
+
+    There it was 0. Without gradients it is overwritten.
+    """
+    if torch.is_grad_enabled():
+        return latent + in_their_channels(quarter, own)
+    for place, number in enumerate(own):
+        down, across = divmod(place, 2)
+        latent[:, number::PRIOR_STEPS, down::2, across::2] = quarter[:, :, down::2, across::2]
+    return latent
 
 
 def in_their_channels(quarter: Tensor, own: Sequence[int]) -> Tensor:
-    """What MeanAndScale.quarter gives, in the channels it is of: [B, C / 4, H, W] -> [B, C, H, W], else 0."""
+    """What `Parameters.quarter` gives, in the channels it is of: [B, C / 4, H, W] -> [B, C, H, W], else 0."""
     each = quarter.permute(0, 2, 3, 1)[..., None]  # in the order in which it is coded
     batch, height, width, channels, _ = each.shape
     place = torch.tensor(own, device=each.device).view(2, 2).repeat(height // 2, width // 2)

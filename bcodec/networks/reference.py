@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.coding import CollocatedMotion, Reference
-from bcodec.fixedpoint import SEEN_LATENT, Conv2d, snap
+from bcodec.fixedpoint import SEEN_LATENT, Conv2d, Grid, one_plane, snap, squares_apart
 from bcodec.frame import BRIGHTEST, LEVELS, MIDDLE
 from bcodec.networks.latent import as_seen
 from bcodec.networks.layers import PLANES, Channels, Down
@@ -27,7 +27,7 @@ TAPS = (
 
 def luma(picture: Tensor) -> Tensor:
     """[B, 6, H/2, W/2] -> [B, 1, H, W]."""
-    return F.pixel_shuffle(picture[:, :4], 2)
+    return one_plane(picture[:, :4])
 
 
 def interpolate(plane: Tensor) -> Tensor:
@@ -45,23 +45,25 @@ def interpolate(plane: Tensor) -> Tensor:
 def _quarters(strip: Tensor) -> Tensor:
     """The samples and what lies between them, without those that were only padding."""
     across = torch.stack([_filter(strip, 3, taps) for taps in TAPS], 4).flatten(3)
-    levels = []
-    for taps in TAPS:
-        level = _filter(across, 2, taps) / 4096
-        rounded = (torch.round(level.detach() * 4) / 4).clamp(0, BRIGHTEST)
-        levels.append(
-            level + (rounded - level).detach() if level.requires_grad else rounded.to(torch.float16)
-        )
-    return torch.stack(levels, 3).flatten(2, 3)
+    rows, columns = across.shape[2] - BEFORE - BEHIND, across.shape[3]
+    levels = [_filter(across, 2, taps) for taps in TAPS]
+    if strip.requires_grad:
+        rounded = [(torch.round(level.detach() * 4) / 4).clamp(0, BRIGHTEST) for level in levels]
+        levels = [level + (r - level).detach() for level, r in zip(levels, rounded, strict=True)]
+        return torch.stack(levels, 3).flatten(2, 3)
+    quarters = across.new_empty(*across.shape[:2], rows, len(TAPS), columns, dtype=torch.float16)
+    for number, level in enumerate(levels):
+        quarters[:, :, :, number] = snap(level, Grid(frac=2, bits=10, below=0))  # up to BRIGHTEST
+    return quarters.flatten(2, 3)
 
 
 def _filter(x: Tensor, dim: int, taps: Sequence[int]) -> Tensor:
     """Weighted sums along a dimension."""
     size = x.shape[dim] - BEFORE - BEHIND
-    total = torch.zeros_like(x.narrow(dim, 0, size))
-    for place, tap in enumerate(taps):
-        if tap:
-            total = total.add(x.narrow(dim, place, size), alpha=tap)
+    (first, tap), *others = ((x.narrow(dim, place, size), tap / 64) for place, tap in enumerate(taps) if tap)
+    total = first * tap
+    for other, tap in others:
+        total = torch.add(total, other, alpha=tap) if x.requires_grad else total.add_(other, alpha=tap)
     return total
 
 
@@ -81,7 +83,7 @@ class ReferenceFeatures(nn.Module):
     ) -> Reference:
         """The reference made of a finished picture [B, 6, H/2, W/2], its latent and (of a B frame) motion."""
         # Features are made of whole levels: their sums have no room for two bits more.
-        one = self.level1(snap(F.pixel_unshuffle(picture, 2)))
+        one = self.level1(snap(squares_apart(picture)))
         two = self.level2(one)
         features = (one, two, self.level3(two))
         return Reference(

@@ -64,14 +64,26 @@ def sample_blocks(plane: Tensor, vectors: Tensor, size: int, lattice: Lattice = 
     plane [B, 1, 4 H, 4 W] at quarter samples; vectors [B, 2, h, w] in luma samples, multiples of 1/4 ->
     float32 [B, h, w, size, size].
     """
-    batch, _, height, width = plane.shape
-    vectors = torch.round(vectors * 4).to(torch.int32)
     down, across = (4 * lattice.origins(side, size, plane.device) for side in vectors.shape[2:])
+    vectors = torch.round(vectors * 4).to(torch.int32)
+    first = torch.arange(len(plane), dtype=torch.int32, device=plane.device).view(-1, 1, 1)
+    return _squares(plane, first, vectors[:, 1] + down[:, None], vectors[:, 0] + across, size)
+
+
+def sample_blocks_at(plane: Tensor, vectors: Tensor, size: int, places: tuple[Tensor, ...]) -> Tensor:
+    """Of what `sample_blocks` gives the blocks at `places` (three of [N]), [N, size, size]."""
+    batch, down, across = (place.to(torch.int32) for place in places)
+    one = torch.round(vectors.permute(0, 2, 3, 1)[places] * 4).to(torch.int32)
+    return _squares(plane, batch, one[:, 1] + 4 * size * down, one[:, 0] + 4 * size * across, size)
+
+
+def _squares(plane: Tensor, batch: Tensor, y: Tensor, x: Tensor, size: int) -> Tensor:
+    """Every fourth sample of a plane [B, 1, 4 H, 4 W] from (y, x) [..], both ways; borders replicated."""
+    height, width = plane.shape[2:]
     side = 4 * torch.arange(size, dtype=torch.int32, device=plane.device)
-    y = (vectors[:, 1, :, :, None] + (down.view(-1, 1, 1) + side)).clamp_(0, height - 1)
-    x = (vectors[:, 0, :, :, None] + (across.view(-1, 1) + side)).clamp_(0, width - 1)
-    y += torch.arange(batch, dtype=torch.int32, device=plane.device).view(-1, 1, 1, 1) * height
-    index = (y * width)[..., None] + x[..., None, :]
+    y = (y[..., None] + side).clamp_(0, height - 1).add_(batch[..., None] * height)
+    x = (x[..., None] + side).clamp_(0, width - 1)
+    index = y.mul_(width)[..., None] + x[..., None, :]
     return plane.reshape(-1).index_select(0, index.view(-1)).view(index.shape).float()
 
 

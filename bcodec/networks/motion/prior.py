@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bcodec.coding import FoundMotion, Latents, Part, Prediction, SymbolCoder
 from bcodec.fixedpoint import LATENT, POSITIVE, Conv2d, hard_sigmoid, on_grid, snap
 from bcodec.networks.latent import Hyperprior, table_index
-from bcodec.networks.layers import Channels, Depthwise, Pointwise
+from bcodec.networks.layers import Channels, Depthwise, Pointwise, in_turn
 from bcodec.networks.motion.segments import SEGMENTS, nearest_four, segment_mask
 from bcodec.networks.motion.vectors import EXACT, FIELD_SCALE, FLAGS, MEANS, PREFERENCE, QUARTERS, VECTORS
 
@@ -47,7 +47,8 @@ class Segment(nn.Module):
         The mean is on the latent grid, the scale on the activation grid (see `table_index`). In branch b the
         scale has one channel more: how much a vector goes on straight from f (see `hard_sigmoid`).
         """
-        hidden = self.hidden(known)
+        alike = self.mean.grid_in == self.scale.grid_in
+        hidden = in_turn(self.hidden, known, to=self.mean if alike else None)
         return self.mean(hidden), self.scale(hidden)
 
 
@@ -90,7 +91,8 @@ class MotionEntropyModel(nn.Module):
         both = None if latents is None else torch.cat(latents, 1)
         hyper = self.hyperprior(symbols, both, qp, size)
         shared = self._shared(hyper, prediction, qp)
-        decoded = [torch.zeros(len(qp), qsteps[0][0].shape[1], *size, device=qp.device) for _ in range(2)]
+        blank = torch.zeros(len(qp), *size, qsteps[0][0].shape[1], device=qp.device).permute(0, 3, 1, 2)
+        decoded = [blank, blank]
         surprise = [torch.zeros_like(each[:, :count]) for each, count in zip(decoded, EXACTS, strict=True)]
         unit = torch.tensor(QUARTERS, device=qp.device).view(1, -1, 1, 1)
         for index, segment in enumerate(self.segments):
@@ -134,7 +136,7 @@ class MotionEntropyModel(nn.Module):
         """Features [B, SHARED, H/16, W/16] of what all segments know."""
         quality = (qp.float() / 8).view(-1, 1, 1, 1).expand(-1, 1, *hyper.shape[2:])
         known = torch.cat([hyper, self.embed(prediction_features(prediction)), quality], 1)
-        return self.shared(known)  # type: ignore[no-any-return]
+        return in_turn(self.shared, known)
 
 
 def prediction_features(prediction: Prediction) -> Tensor:
