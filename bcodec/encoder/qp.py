@@ -16,7 +16,7 @@ from bcodec.metrics import Quality
 LAYER_QP = (8, 2, -3, -8, -12, -14, -15, -16)
 # A qp between two integers raises some layers: layer L from a fraction of 1 - LAYER_STEP[L] on.
 LAYER_STEP = (4 / 8, 2 / 8, 3 / 8, 5 / 8, 6 / 8, 7 / 8, 1 / 8, 1 / 8)
-BALANCE = -4  # the offset of chroma's qp where nothing else is known (measured: E694)
+BALANCE = -4  # the offset of chroma's qp where nothing else is known (measured: E705, E706)
 # dB by which chroma is better than luma where the next offset begins: 7, 12 and 17 where both have one qp, of
 # which BALANCE takes 0.7.
 BETTER = (6.3, 11.3, 16.3)
