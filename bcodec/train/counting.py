@@ -35,7 +35,8 @@ class _Counter(ThriftyWriter):
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         written = super().transfer(indices, symbols)
-        for table, positions in alike(indices):
+        tables, counts, places = alike(indices)
+        for table, positions in zip(tables, np.split(places, np.cumsum(counts)[:-1]), strict=False):
             values, numbers = np.unique(written[positions], return_counts=True)
             self.counts[table].update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
         return written
