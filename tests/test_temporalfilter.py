@@ -153,7 +153,7 @@ def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Netw
     luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=False)
     seen = filtered(source(frames, 0), luma / (1 << DEPTH - 8), 0)
     assert not same(seen, frames[0])
-    task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp)
+    task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp, packet.header.chroma_offset)
     codec = FrameCodec(tiny_networks, 40, 24)
     coded = code_frame(codec, DecodedPictureBuffer(), task, FAST.effort).coded
     assert coded.packet == packet

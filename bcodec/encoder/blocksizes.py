@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bcodec.coding import deviation
-from bcodec.encoder.cells import Cells, cells_where
+from bcodec.encoder.cells import Cells, all_cells, cells_where
 from bcodec.entropy.distributions import information
 from bcodec.fixedpoint import LATENT, snap
 from bcodec.networks.latent import Parameters, table_index
@@ -41,13 +41,16 @@ class CheapestSizes:
     @torch.no_grad()
     def __init__(self, network: SpatialPrior, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> None:
         self.network, self.y, self.prior, self.qstep = network, y, prior, qstep
-        everything = cells_where(torch.ones_like(y[:, :1], dtype=torch.bool))
+        everything = all_cells(y)
         large, symbols = (x.view_as(y[:, :1]) for x in self._costs(0, everything.of(y), everything))
-        self.cells = cells_where(symbols >= BUSY)
+        busy = symbols >= BUSY
+        # A GPU tries them everywhere: it would have to be waited for to know where.
+        self.cells = cells_where(busy) if y.device.type == "cpu" else everything
         self.sized = [turned(network.sizes, self.cells.of(y), number) for number in (1, 2)]
         medium, small = (torch.full_like(large, NEVER) for _ in self.sized)
         for number, (each, cost) in enumerate(zip(self.sized, (medium, small), strict=True), 1):
             self.cells.put(self._costs(number, each, self.cells)[0], cost)
+            cost.masked_fill_(~busy, NEVER)
         divided = torch.minimum(medium, small) + SURE
         self.choices = (large, divided), (large, divided), (medium, small)  # bits without and with each flag
 

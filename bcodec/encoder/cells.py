@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,6 +27,13 @@ class Cells(NamedTuple):
     def put(self, values: Tensor, field: Tensor) -> None:
         """Write the values of these, [1, C, 1, N], into those of all, [B, C, H/16, W/16]."""
         field[self.picture, :, self.row, self.column] = values[0, :, 0].mT
+
+
+def all_cells(like: Tensor) -> Cells:
+    """All macroblocks of a field [B, C, H/16, W/16]."""
+    batch, _, rows, columns = like.shape
+    place = torch.arange(batch * rows * columns, device=like.device)
+    return Cells(place // (rows * columns), place // columns % rows, place % columns)
 
 
 def cells_where(mask: Tensor) -> Cells:
