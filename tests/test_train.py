@@ -1,6 +1,5 @@
 """Training: crops show what the clip shows, and a run goes on as if it had not been ended."""
 
-import multiprocessing
 import os
 import socket
 from itertools import count
@@ -148,15 +147,13 @@ def train_a_half(rank: int, folder: Path, port: int, batches: list[Batch]) -> No
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
 def test_two_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
     batches = [run(tmp_path).samples.sample(np.random.default_rng(i), 4) for i in range(2)]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    # Where Python forks, nothing is imported anew; but the threads that autograd has for a GPU cannot fork.
-    method = "spawn" if torch.cuda.is_available() else multiprocessing.get_start_method()
-    start_processes(train_a_half, (tmp_path, port, batches), nprocs=2, start_method=method)  # type: ignore[no-untyped-call]
+    # What other tests leave behind, threads and their locks, cannot fork.
+    start_processes(train_a_half, (tmp_path, port, batches), nprocs=2, start_method="spawn")  # type: ignore[no-untyped-call]
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     start, whole = run(tmp_path).net.state_dict(), trained(tmp_path, batches)
     assert sum(not torch.equal(whole[name], start[name]) for name in whole) >= 4
@@ -178,13 +175,11 @@ def last_weights(rank: int, folder: Path, port: int) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:Grad strides do not match:UserWarning")  # of kernels of 1x1
 def test_processes_of_different_pace_keep_the_same_weights(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    method = "spawn" if torch.cuda.is_available() else multiprocessing.get_start_method()
-    start_processes(last_weights, (tmp_path, port), nprocs=2, start_method=method)  # type: ignore[no-untyped-call]
+    start_processes(last_weights, (tmp_path, port), nprocs=2, start_method="spawn")  # type: ignore[no-untyped-call]
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one.pop("seconds") == other.pop("seconds") >= 4
     assert all(torch.equal(one[name], other[name]) for name in one)
