@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from queue import Empty, SimpleQueue
@@ -81,7 +82,8 @@ def in_processes(
             processes.extend(_attended(make, waiting) for _ in range(1, jobs))
             yield from in_order(give, tasks, lambda: 2 * jobs)
     finally:
-        processes += [_early.pop().process for _ in range(len(_early))]  # which nobody wanted
+        unwanted = [_early.pop() for _ in range(len(_early))]
+        processes += [other.process for other in unwanted]
         for process in processes:
             process.kill()
             waiting.put(None)
@@ -152,6 +154,7 @@ def _start() -> _Other:
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe()
     process = context.Process(target=_serve, args=(its,), daemon=True)
+    resource_tracker.ensure_running()  # when that starts, it lets go of what is held back
     with _interrupts_held():
         process.start()
     its.close()
