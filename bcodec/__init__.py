@@ -6,7 +6,7 @@ Faces:
     __main__.py            bcodec, python -m bcodec
     cli/                   main > encode decode verify compare demo info man
                            > arguments failures progress > console signals
-    train/                 __main__ > plan draw > run counting eightbits recording stages
+    train/                 __main__ > plan draw > run counting eightbits likelihood recording stages
                            > clips excerpts losses > checkpoint optimizers rounding step pack
                            > batch squeeze > recorded
     networks/__main__.py   python -m bcodec.networks: what the networks take

@@ -16,6 +16,7 @@ from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
 from bcodec.train.eightbits import round_inputs, watched
+from bcodec.train.likelihood import GOPS, Seen, fit_motion, record_encodes
 from bcodec.train.pack import Excerpt, write_pack
 from bcodec.train.plan import Course, Leg, Plan, read_plan
 from bcodec.train.recording import cut_excerpts, record_excerpt, spread_qps
@@ -184,6 +185,33 @@ def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int)
     with watched(net, generator) as samples:
         count_symbols(net, sampler, generator, groups)
     round_inputs(net, samples)
+    save_networks(weights, net, net.tables)
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
+@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@click.option("--frames", default=3000, show_default=True, help="B frames to encode and to learn from")
+@click.option("--minutes", default=20.0, show_default=True, help="of the training behind that")
+@click.option("--lr", default=5e-4, show_default=True, help="learning rate")
+def motion(
+    *, source: Path, weights: Path, data: Path, cache: Path, frames: int, minutes: float, lr: float
+) -> None:
+    """Write the weights of SOURCE (.npz) to WEIGHTS, the entropy model of motion trained on real encodes."""
+    net, seen = load_networks(source), list[Seen]()
+    sampler = Sampler(load_clips(data, cache, 256), 256, max(GOPS) + 1, {1: 1.0})
+    encodes = record_encodes(net, sampler, np.random.default_rng(0))
+    with tqdm(total=frames, unit="frame") as bar:
+        while len(seen) < frames:
+            some = next(encodes)
+            seen += some
+            bar.update(len(some))
+    costs = list(fit_motion(net, seen, minutes, lr))
+    for number, part in enumerate(np.array_split(costs, 10)):
+        print(f"tenth {number + 1} of {len(costs)} steps: {part.mean():.4f} of the rate")
     save_networks(weights, net, net.tables)
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 
