@@ -6,6 +6,8 @@ escape, behind which it follows in sixteen plain bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import constriction
 import numpy as np
 import torch
@@ -35,6 +37,12 @@ def alike(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     counts = np.bincount(tables, minlength=1)
     occurring = np.flatnonzero(counts)
     return occurring, counts[occurring], coded[np.argsort(tables, kind="stable")]
+
+
+def by_table(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(table, positions) for each table that occurs and codes something, positions ascending."""
+    tables, counts, places = alike(indices)
+    return zip(tables.tolist(), np.split(places, np.cumsum(counts)[:-1]), strict=False)
 
 
 def in_coding_order(x: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
@@ -126,8 +134,7 @@ class RangeWriter(RangeCoder):
             raise TypeError("a writer needs the latent")
         coded = np.where(indices % TABLES > 0, symbols, 0).astype(np.int32)
         escapes = []
-        tables, counts, places = alike(indices)
-        for table, positions in zip(tables, np.split(places, np.cumsum(counts)[:-1]), strict=False):
+        for table, positions in by_table(indices):
             reach = int(self.tables.reach[table])
             values = coded[positions]
             outside = np.abs(values) > reach

@@ -14,7 +14,7 @@ from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.qp import layer_qp
 from bcodec.encoder.rdoq import ThriftyWriter
 from bcodec.encoder.worth import latent_worth
-from bcodec.entropy.coder import alike
+from bcodec.entropy.coder import by_table
 from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
@@ -35,8 +35,7 @@ class _Counter(ThriftyWriter):
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
         written = super().transfer(indices, symbols)
-        tables, counts, places = alike(indices)
-        for table, positions in zip(tables, np.split(places, np.cumsum(counts)[:-1]), strict=False):
+        for table, positions in by_table(indices):
             values, numbers = np.unique(written[positions], return_counts=True)
             self.counts[table].update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
         return written
