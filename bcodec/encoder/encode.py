@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bcodec.bitstream import MAX_GOP_SIZE, MAX_QP, Packet
 from bcodec.encoder.effort import PRESETS, Preset
-from bcodec.encoder.group import Anchor, GroupCoder, Part
+from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group, groups
 from bcodec.encoder.trial import CodedFrame
 from bcodec.frame import Frame
@@ -81,5 +81,4 @@ def code_groups(
     With decoded `pictures` if these are wanted.
     """
     coder = GroupCoder(networks, preset, pictures=pictures)
-    for each in coder.code(parts, qp, past):
-        yield from coder.part(each) if isinstance(each, Part) else [each]
+    return coder.whole(coder.code(parts, qp, past))

@@ -170,7 +170,11 @@ class GroupCoder:
 
     def rest(self, closed: ClosedGroup) -> Iterator[CodedFrame]:
         """Code the frames of a group between its anchors, in coding order."""
-        for each in self.split(closed):
+        return self.whole(self.split(closed))
+
+    def whole(self, split: Iterable[CodedFrame | Part]) -> Iterator[CodedFrame]:
+        """What is coded already, and the frames of parts, coded here."""
+        for each in split:
             yield from self.part(each) if isinstance(each, Part) else [each]
 
     def shown(self, coded: CodedFrame) -> CodedFrame:
