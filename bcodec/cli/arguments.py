@@ -282,7 +282,6 @@ def networks(device: str, threads: int | None) -> Networks:
     from bcodec.codec import pick_device
     from bcodec.networks import load_networks
 
-    torch.set_num_threads(
-        threads or 1
-    )  # small operations gain nothing from more, and lose much on busy cores
+    # Small operations gain nothing from more, and lose much where others use the cores.
+    torch.set_num_threads(threads or 1)
     return load_networks(device=pick_device(device))

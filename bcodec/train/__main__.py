@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -158,11 +159,28 @@ def export(checkpoint: Path, weights: Path) -> None:
     print(f"{weights}: model {load_networks(weights).model_id.hex()}, {weights.stat().st_size} bytes")
 
 
+def _from_weights(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what commands take that make other weights of weights, by videos."""
+    options = [
+        click.argument("source", type=click.Path(path_type=Path, exists=True)),
+        click.argument("weights", type=click.Path(path_type=Path)),
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path, exists=True),
+            required=True,
+            help="folder of videos",
+        ),
+        click.option(
+            "--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
-@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@_from_weights
 @click.option("--groups", default=100, show_default=True, help="groups of nine frames to count symbols in")
 def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
     """Write the weights of SOURCE (.npz) to WEIGHTS with tables fitted to the symbols they code."""
@@ -173,10 +191,7 @@ def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) ->
 
 
 @main.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
-@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@_from_weights
 @click.option("--groups", default=60, show_default=True, help="groups of nine frames to look at")
 def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
     """Write the weights of SOURCE (.npz) to WEIGHTS with layers that int8 kernels can compute."""
@@ -190,10 +205,7 @@ def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int)
 
 
 @main.command()
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="folder of videos")
-@click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/cache"), show_default=True)
+@_from_weights
 @click.option("--frames", default=3000, show_default=True, help="B frames to encode and to learn from")
 @click.option("--minutes", default=20.0, show_default=True, help="of the training behind that")
 @click.option("--lr", default=5e-4, show_default=True, help="learning rate")
