@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from bcodec import int8
 from bcodec.errors import InexactDevice, InexactWeights
+from bcodec.frame import DEPTH
 
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 BYTE = 8  # bits
@@ -62,7 +63,7 @@ class Grid(NamedTuple):
         return math.ldexp(self.highest, -self.frac)
 
 
-PIXEL = Grid(frac=8, bits=10)  # [-2, 2) in steps of 1/256: (p - 512) / 256 for a ten-bit sample p
+PIXEL = Grid(frac=8, bits=DEPTH)  # [-2, 2) in steps of 1/256: (p - 512) / 256 for a ten-bit sample p
 ACTIVATION = Grid(frac=6, bits=10)  # [-8, 8) in steps of 1/64
 EIGHT = Grid(frac=4, bits=8)  # [-8, 8) in steps of 1/16: what enters layers that are in bytes by design
 POSITIVE = Grid(frac=5, bits=8, below=0)  # [0, 8) in steps of 1/32: within them, and rectified by that
