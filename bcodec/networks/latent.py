@@ -15,8 +15,10 @@ from bcodec.networks.layers import Down, ResBlock, Up
 
 UNIT_SCALE = 0.26  # the latent's scale that a network output of 0 stands for
 STEP_GRID = 1 / 16384  # quantization steps are multiples of this, below 4
+LARGEST_STEP = 65535  # in its units
 QPS = MAX_QP + 1
 KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, ..., 63
+FITTING = 30  # passes that find knots and channels of a table whose largest steps were cut off
 
 
 def as_seen(latent: Tensor) -> Tensor:
@@ -54,16 +56,18 @@ class QStep(nn.Module):
             return self.table, self.offsets
         with torch.no_grad():
             logarithm = self.logarithm(torch.arange(QPS, device=self.knots.device))
-        table = torch.round(logarithm.exp() / STEP_GRID).clamp(1, 65535)
+        table = torch.round(logarithm.exp() / STEP_GRID).clamp(1, LARGEST_STEP)
         return table, torch.round(16 * scale_offset(logarithm))
 
     def freeze(self, table: Tensor, offsets: Tensor) -> None:
         """Fix the steps and offsets to integers [64, C]; the parameters follow, for training to go on."""
         self.table, self.offsets = table.float(), offsets.float()
+        at_knots = self.table[:: (QPS - 1) // (KNOTS - 1)]
+        logarithm, known = torch.log(at_knots * STEP_GRID), (at_knots > 1) & (at_knots < LARGEST_STEP)
         with torch.no_grad():
-            logarithm = torch.log(self.table[:: (QPS - 1) // (KNOTS - 1)] * STEP_GRID)
-            self.knots.copy_(logarithm.mean(1))
-            self.channel.copy_((logarithm - self.knots[:, None]).mean(0))
+            for _ in range(FITTING):
+                self.knots.copy_(_mean_of(logarithm - self.channel, known, 1))
+                self.channel.copy_(_mean_of(logarithm - self.knots[:, None], known, 0))
 
     def forward(self, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Steps and scale offsets, both [B, C, 1, 1], for qp [B]."""
@@ -73,6 +77,12 @@ class QStep(nn.Module):
             logarithm = self.logarithm(qp)
             step, offset = logarithm.exp(), scale_offset(logarithm)
         return step[:, :, None, None], offset[:, :, None, None]
+
+
+def _mean_of(values: Tensor, known: Tensor, dim: int) -> Tensor:
+    """The mean over `dim` of what is known of values [K, C]; of all where nothing is."""
+    weight = (known | ~known.any(dim, keepdim=True)).float()
+    return (values * weight).sum(dim) / weight.sum(dim)
 
 
 def scale_offset(log_step: Tensor) -> Tensor:
