@@ -43,7 +43,7 @@ def moving(frames: int = 5) -> Tensor:
     return torch.stack(samples)
 
 
-def recorded(net: Networks, batch: Batch, seed: int = 1) -> Batch:
+def recorded(net: Networks, batch: Batch, seed: int = 2) -> Batch:
     torch.manual_seed(seed)
     return batch._replace(motion=record_motion(net, batch))
 
@@ -79,6 +79,15 @@ def test_recorded_motion_gives_the_loss_and_gradients_of_the_search(
     assert len(gradients) > 300
     assert gradients.keys() == expected.keys()
     assert [name for name in gradients if not torch.equal(gradients[name], expected[name])] == []
+
+
+def test_still_motion_has_the_same_loss_and_no_gradient(net: Networks) -> None:
+    known = recorded(net, Batch(moving(3), QP))
+    expected, gradients = trained(net, cascade_loss, known)
+    net.bframe.motion.requires_grad_(False)
+    loss, others = trained(net, cascade_loss, known)
+    assert torch.equal(loss, expected)
+    assert others.keys() == {name for name in gradients if not name.startswith("bframe.motion.")}
 
 
 def test_with_recorded_motion_nothing_is_searched(net: Networks, monkeypatch: pytest.MonkeyPatch) -> None:

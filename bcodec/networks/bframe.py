@@ -90,9 +90,14 @@ class BFrameCodec(nn.Module):
             shifts, found = encoder.find_motion(past, future, expected, qp)
         shifts = code_shifts(symbols, shifts, len(qp), qp.device)
         prediction = predict_motion(past, future, expected, shifts)
-        motion: Motion = self.motion(symbols, prediction, qp, found)
+        with torch.set_grad_enabled(self._motion_learns()):
+            motion: Motion = self.motion(symbols, prediction, qp, found)
         condition = conditions(past, future, distances, qp)
         return self.contexts(past, future, motion, condition), motion
+
+    def _motion_learns(self) -> bool:
+        """Whether gradients are wanted in motion: what is not trained needs none (E721)."""
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self.motion.parameters())
 
 
 @torch.no_grad()
