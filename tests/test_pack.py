@@ -14,7 +14,7 @@ from bcodec.train.excerpts import Excerpts, mirrored
 from bcodec.train.pack import Excerpt, Pack, read_pack, write_pack
 from bcodec.train.recorded import Record
 from bcodec.train.recording import cut_excerpts, spread_qps
-from bcodec.train.squeeze import restore_integers, restore_planes, squeeze_integers, squeeze_planes
+from bcodec.train.squeeze import restore_integers, restore_pictures, squeeze_integers, squeeze_pictures
 
 SIDE, FRAMES = 64, 5
 
@@ -55,13 +55,13 @@ def test_integers_come_back(tmp_path: Path) -> None:
     assert torch.equal(restore_integers(squeeze_integers(values), (2, 5)), values)
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 48), (2, 2, 32, 16)])
-def test_planes_come_back_as_their_writer_said_and_nearly_as_they_were(shape: tuple[int, ...]) -> None:
-    planes = soft(*shape)
-    data, decoded = squeeze_planes(planes, 6.0)
-    assert torch.equal(restore_planes(data, shape, 6.0), decoded)
-    assert (decoded.float() - planes.float()).square().mean() < 4  # of a step of 6, 36 / 12 and a little
-    assert len(data) < 0.7 * planes.numel()
+@pytest.mark.parametrize("side", [64, 208])
+def test_pictures_come_back_as_their_writer_said_and_nearly_as_they_were(side: int) -> None:
+    y, uv = soft(3, side, side), soft(3, 2, side // 2, side // 2)
+    data, *decoded = squeeze_pictures(y, uv)
+    assert all(torch.equal(a, b) for a, b in zip(restore_pictures(data), decoded, strict=True))
+    assert all((a.float() - b.float()).square().mean() < 4 for a, b in zip(decoded, (y, uv), strict=True))
+    assert len(data) < 0.7 * 1.5 * y.numel()
 
 
 def test_a_pack_comes_back_with_its_motion(tmp_path: Path) -> None:
@@ -178,6 +178,17 @@ def test_samples_are_cut_with_their_motion(frames: int, crop: int) -> None:
         moves |= set(found)
     assert (batch.motion is None) == (frames == 1)
     assert len(moves) == 4
+
+
+def test_groups_that_end_with_b_star_reach_to_the_end_of_an_excerpt() -> None:
+    pack = pack_of()
+    pack.tails = [True]
+    for frames, stride in ((5, 1), (3, 2)):
+        batch = Excerpts(pack, 32, frames, {stride: 1.0}, tails=1.0).sample(np.random.default_rng(0), 4)
+        assert (batch.tail, batch.spacing) == (True, stride)
+        assert batch.motion is not None
+        assert batch.motion.whole[0, :, 0].abs().tolist() == list(range(0, 5, stride))
+    assert not Excerpts(pack, 32, 4, {1: 1.0}, tails=1.0).sample(np.random.default_rng(0), 4).tail
 
 
 def test_a_stage_that_excerpts_are_too_small_for_is_refused() -> None:

@@ -19,7 +19,8 @@ ALIGNMENT = 16  # luma samples between the places of crops: recorded motion is c
 class Excerpts:
     """Random crops of random excerpts: `frames` frames, at a spacing drawn anew for each batch.
 
-    Fewer frames than an excerpt has are taken where a GOP has them, so that the recorded motion is theirs.
+    Fewer frames than an excerpt has are taken where a GOP has them, so that the recorded motion is theirs;
+    those that end with B* reach from its first frame to its last.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class Excerpts:
 
     def sample(self, generator: np.random.Generator, count: int) -> Batch:
         """So many samples, flipped and reversed at random; a share of `tails` of the batches end with B*."""
-        tail = bool(generator.random() < self.tails) and self.frames == self.length and any(self.pack.tails)
+        tail = bool(generator.random() < self.tails) and self._reach_tails() and any(self.pack.tails)
         spacing, stride, fitting = self._draw(generator, tail)
         chosen = generator.choice(fitting, count)
         qp = generator.integers(0, QPS, count)
@@ -67,13 +68,19 @@ class Excerpts:
             motion = _either(reverse, backwards, motion)
         return Batch(frames, self._to_device(qp), spacing, tail, motion)
 
+    def _reach_tails(self) -> bool:
+        """Whether some stride takes the frames from the first of an excerpt to its last."""
+        return self.frames > 1 and (self.length - 1) % (self.frames - 1) == 0
+
     def _draw(self, generator: np.random.Generator, tail: bool) -> tuple[int, int, Sequence[int]]:
         """The spacing of a batch, how many frames of an excerpt that is, and of which excerpts."""
         choices: dict[tuple[int, int], list[int]] = {}
         strides = [s for s in (1, 2, 4, 8, 16) if s * (self.frames - 1) <= self.length - 1]
+        if tail:
+            strides = [(self.length - 1) // (self.frames - 1)]
         for number, (spacing, ends) in enumerate(zip(self.pack.spacings, self.pack.tails, strict=True)):
-            # What ends with B* was recorded so; of fewer frames than all, the last is like all references.
-            if ends == tail or self.frames < self.length:
+            # What ends with B* was recorded so; of fewer frames the last may be like all references.
+            if ends == tail or (self.frames < self.length and not tail):
                 for stride in strides if self.frames > 1 else [1]:
                     choices.setdefault((spacing * stride, stride), []).append(number)
         odds = np.array([self.spacings.get(spacing, 0.0) * len(n) for (spacing, _), n in choices.items()])

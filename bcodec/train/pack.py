@@ -1,6 +1,6 @@
 """Packed data: excerpts of videos, with their motion, in one file that is read in seconds.
 
-A pack is a ZIP archive: `index.json`, which says what is in it, and of each excerpt the members N/y and N/uv
+A pack is a ZIP archive: `index.json`, which says what is in it, and of each excerpt the members N/pictures
 (bcodec.train.squeeze) and, of recorded motion, N/blocks, N/flags and N/whole.
 """
 
@@ -19,12 +19,10 @@ import torch
 from torch import Tensor
 
 from bcodec.train.recorded import KIND, WEIGHED, Record
-from bcodec.train.squeeze import restore_integers, restore_planes, squeeze_integers, squeeze_planes
+from bcodec.train.squeeze import restore_integers, restore_pictures, squeeze_integers, squeeze_pictures
 
 INDEX = "index.json"
 COARSENESS = 32  # of preferences, in their units: an eighth says enough
-STEPS = (6.0, 8.0, 12.0)  # of pictures, in 8-bit levels: the first that takes few enough bytes
-ENOUGH = 0.12  # bytes for a luma pixel: noise, which takes more, may be kept less exactly
 OVERHEAD = 300  # bytes that the archive and its index take for a member, at most
 
 Shape = tuple[int, ...]
@@ -111,26 +109,21 @@ def _squeeze(
     source: Excerpt, record: Callable[[Excerpt], Excerpt]
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The members of an excerpt, and what the index says of it."""
-    for step in STEPS:
-        (y, decoded_y), (uv, decoded_uv) = (squeeze_planes(planes, step) for planes in (source.y, source.uv))
-        if len(y) + len(uv) <= ENOUGH * source.y.numel():
-            break
-    excerpt = record(source._replace(y=decoded_y, uv=decoded_uv))
-    members, motion = {"y": y, "uv": uv}, excerpt.motion
+    pictures, y, uv = squeeze_pictures(source.y, source.uv)
+    excerpt = record(source._replace(y=y, uv=uv))
+    members, motion = {"pictures": pictures}, excerpt.motion
     if motion is not None:
         parts = {"blocks": _differences(motion.blocks), "flags": motion.flags, "whole": motion.whole}
         members |= {name: squeeze_integers(part) for name, part in parts.items()}
-    shapes = {"y": list(excerpt.y.shape), "qps": list(excerpt.qps)}
-    return members, {"spacing": excerpt.spacing, "tail": excerpt.tail, "step": step, **shapes}
+    return members, {"spacing": excerpt.spacing, "tail": excerpt.tail, "qps": list(excerpt.qps)}
 
 
 def _restore(members: dict[str, bytes], fact: dict[str, Any]) -> Excerpt:
-    frames, side, _ = fact["y"]
-    y = restore_planes(members["y"], (frames, side, side), fact["step"])
-    uv = restore_planes(members["uv"], (frames, 2, side // 2, side // 2), fact["step"])
+    y, uv = restore_pictures(members["pictures"])
     excerpt = Excerpt(y, uv, fact["spacing"], fact["tail"], fact["qps"])
     if "blocks" not in members:
         return excerpt
+    frames, side, _ = y.shape
     outer = (len(excerpt.qps), frames)
     blocks = restore_integers(members["blocks"], (*outer, 2 * KIND, side // 8, side // 8))
     flags = restore_integers(members["flags"], (*outer, 4, side // 16, side // 16))

@@ -1,24 +1,24 @@
-"""Crops and motion in few bytes, without a video codec: packed data is read where there is no PyAV.
+"""Crops and motion in few bytes.
 
-Pictures are coded as the difference from the decoded one before, transformed in blocks of 8x8 (DCT) and
-rounded to multiples of a step: of 6, nine frames of 256x256 take 61 kB at 47.8 dB (the mean of 15 clips),
-where HEVC takes 26 kB and no loss 192 kB.
+Pictures are an HEVC stream that is nearly as good as its source: two fifths of the bytes that a DCT of
+differences took. With that, textured sources had 39 dB, and taught networks to leave out what they lacked
+(measured: E726 to E729).
 """
 
 from __future__ import annotations
 
 import lzma
-import math
-from functools import cache
+from io import BytesIO
 
+import av
 import numpy as np
 import torch
+from av.video.frame import VideoFrame
 from torch import Tensor
 
-from bcodec.frame import MIDDLE
-
-BLOCK = 8
-ROUNDING = 0.4  # of a step is rounded up from here less: zeros are cheap
+PLANES = "gbrp"  # three planes of one size that no reader mixes: Y, U beside V, nothing
+STREAM = "hevc"
+QUALITY = {"crf": "8", "x265-params": "cbqpoffs=-6:log-level=none:info=0:pools=none:frame-threads=1"}
 
 
 def squeeze_integers(values: Tensor) -> bytes:
@@ -36,53 +36,28 @@ def restore_integers(data: bytes, shape: tuple[int, ...]) -> Tensor:
     return ((positive >> 1) ^ -(positive & 1)).to(torch.int16)
 
 
-def squeeze_planes(planes: Tensor, step: float) -> tuple[bytes, Tensor]:
-    """Planes uint8 [T, .., H, W], of sides that are multiples of 8, as bytes; and as they will be decoded.
-
-    `step` is in 8-bit levels.
-    """
-    before = torch.full(planes.shape[1:], float(MIDDLE))
-    symbols, decoded = [], []
-    for plane in planes:
-        ratio = _transformed(plane - before) / step
-        symbols.append(torch.sign(ratio) * torch.floor(ratio.abs() + ROUNDING))
-        before = _decoded(symbols[-1] * step, before)
-        decoded.append(before.to(torch.uint8))
-    # All symbols of one frequency, then all of the next: they are alike.
-    order = torch.stack(symbols).movedim((-3, -1), (0, 1)).contiguous()
-    return squeeze_integers(order), torch.stack(decoded)
-
-
-def restore_planes(data: bytes, shape: tuple[int, ...], step: float) -> Tensor:
-    """The decoded planes, uint8 of the shape [T, .., H, W]."""
-    *outer, height, width = shape
-    blocks = (BLOCK, BLOCK, *outer, height // BLOCK, width // BLOCK)
-    symbols = restore_integers(data, blocks).float().movedim((0, 1), (-3, -1))
-    before = torch.full(shape[1:], float(MIDDLE))
-    decoded = torch.empty(shape, dtype=torch.uint8)
-    for time, each in enumerate(symbols):
-        before = _decoded(each * step, before)
-        decoded[time] = before.to(torch.uint8)
-    return decoded
+def squeeze_pictures(y: Tensor, uv: Tensor) -> tuple[bytes, Tensor, Tensor]:
+    """Pictures uint8 y [T, S, S] and uv [T, 2, S/2, S/2] as bytes; and as they will be decoded."""
+    file, side = BytesIO(), y.shape[1]
+    with av.open(file, "w", STREAM) as container:
+        stream = container.add_stream("libx265", 25, QUALITY)
+        stream.width = stream.height = side
+        stream.pix_fmt = PLANES
+        for picture, colours in zip(y.numpy(), uv.numpy(), strict=True):
+            planes = np.zeros((3, side, side), np.uint8)
+            planes[0] = picture
+            planes[1, : side // 2] = np.concatenate(list(colours), 1)
+            frame = VideoFrame.from_ndarray(planes.transpose(1, 2, 0)[..., [2, 0, 1]].copy(), "rgb24")
+            container.mux(stream.encode(frame.reformat(format=PLANES)))
+        container.mux(stream.encode(None))
+    data = file.getvalue()
+    return data, *restore_pictures(data)
 
 
-@cache
-def _cosines() -> Tensor:
-    """The orthonormal DCT, [frequency, place]."""
-    frequency, place = torch.arange(float(BLOCK))[:, None], torch.arange(float(BLOCK))
-    cosines = torch.cos(math.pi / BLOCK * (place + 0.5) * frequency) * math.sqrt(2 / BLOCK)
-    cosines[0] *= math.sqrt(0.5)
-    return cosines
-
-
-def _transformed(planes: Tensor) -> Tensor:
-    """[.., H, W] -> [.., H/8, frequency, W/8, frequency]."""
-    *outer, height, width = planes.shape
-    blocks = planes.view(*outer, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    return torch.einsum("fy,...hywx,gx->...hfwg", _cosines(), blocks, _cosines())
-
-
-def _decoded(coefficients: Tensor, before: Tensor) -> Tensor:
-    """The planes [.., H, W] of what was added to those before, whole levels."""
-    blocks = torch.einsum("fy,...hfwg,gx->...hywx", _cosines(), coefficients, _cosines())
-    return torch.round(before + blocks.flatten(-4, -3).flatten(-2)).clamp_(0, 255)
+def restore_pictures(data: bytes) -> tuple[Tensor, Tensor]:
+    """The pictures that `squeeze_pictures` said."""
+    with av.open(BytesIO(data), "r", STREAM) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    _, y, colours = torch.from_numpy(np.stack(frames)).unbind(-1)
+    half = y.shape[1] // 2
+    return y.contiguous(), torch.stack([colours[:, :half, :half], colours[:, :half, half:]], 1)
