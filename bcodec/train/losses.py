@@ -23,7 +23,7 @@ from bcodec.train.batch import Batch, Stats, frame_of
 from bcodec.train.recorded import Recorded
 
 LOSS_EXPONENT = 0.45  # the loss of each sample is divided by lambda to this power: all rates count alike
-OFFSETS = (0, 4, 4, 8)  # to the qp of chroma, as often as they are taken
+OFFSETS = (-4, 0, 0, 4)  # to the qp of chroma, about as often as they are taken
 
 LIFTS = 3  # of temporal layers: in a GOP of 32 the frames of a short one would be the lowest or the highest
 
@@ -49,7 +49,7 @@ def squared_error(x_hat: Tensor, x: Tensor, offset: Tensor | None = None) -> Ten
 
 def chroma_qp_of(qp: Tensor, offset: Tensor) -> Tensor:
     """The qp of chroma, [B], as a packet's header tells it."""
-    return (qp + offset).clamp(max=QPS - 1)
+    return (qp + offset).clamp(0, QPS - 1)
 
 
 def draw_offset(qp: Tensor) -> Tensor:
