@@ -67,7 +67,8 @@ class QStep(nn.Module):
         with torch.no_grad():
             for _ in range(FITTING):
                 self.knots.copy_(_mean_of(logarithm - self.channel, known, 1))
-                self.channel.copy_(_mean_of(logarithm - self.knots[:, None], known, 0))
+                off = logarithm - self.knots[:, None]
+                self.channel.copy_(torch.where(known.any(0), _mean_of(off, known, 0), off.amax(0)))
 
     def forward(self, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Steps and scale offsets, both [B, C, 1, 1], for qp [B]."""
@@ -80,9 +81,8 @@ class QStep(nn.Module):
 
 
 def _mean_of(values: Tensor, known: Tensor, dim: int) -> Tensor:
-    """The mean over `dim` of what is known of values [K, C]; of all where nothing is."""
-    weight = (known | ~known.any(dim, keepdim=True)).float()
-    return (values * weight).sum(dim) / weight.sum(dim)
+    """The mean over `dim` of what is known of values [K, C]."""
+    return (values * known).sum(dim) / known.sum(dim).clamp(min=1)
 
 
 def scale_offset(log_step: Tensor) -> Tensor:
