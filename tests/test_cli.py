@@ -698,6 +698,13 @@ def test_missing_gpu_is_told(run: Command, clip: Path, tmp_path: Path) -> None:
     one_error(run("encode", clip, "-o", tmp_path / "out.bcv", "--device", "cuda"), 1, "CUDA")
 
 
+def test_where_there_is_a_gpu_encoding_does_not_wait_for_it(
+    run: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # there is none: to use it would fail
+    assert run("encode", clip, "-o", tmp_path / "out.bcv", *QUICK).status == 0
+
+
 def test_odd_size_in_mp4_is_refused_by_the_name_that_the_user_gave(run: Command, tmp_path: Path) -> None:
     odd = write(tmp_path / "odd.y4m", moving(1, 33, 31))
     assert run("encode", odd, "-o", tmp_path / "odd.bcv", *FAST).status == 0

@@ -160,7 +160,8 @@ def computing(command: T) -> T:
             "--device",
             type=click.Choice(["auto", "cpu", "cuda"]),
             default="auto",
-            help="Where to compute; auto takes a GPU where there is one. The result is the same on all.",
+            help="Where to compute; auto decodes on a GPU where there is one, and encodes on the CPU, which is"
+            " faster. What is decoded is the same on all.",
         ),
         click.option(
             "--threads",

@@ -28,6 +28,7 @@ from bcodec.train.step import STEPS
 # Excerpts of nine frames serve stages of fewer at two and four times the spacing.
 PACKED_SPACINGS = {1: 0.5, 2: 0.3, 4: 0.2}
 PACKED_TAILS = 0.2
+SIDES = 64  # luma samples: a picture's sides are multiples, of which hyper-latents are whole
 
 
 @click.group()
@@ -75,6 +76,8 @@ def pack(
     cache: Path,
 ) -> None:
     """Cut excerpts from the videos of FOLDER, record their motion, and write both to PACKED (.pack)."""
+    if side % SIDES:
+        raise click.UsageError(f"--side {side} is no multiple of {SIDES}")
     generator = np.random.default_rng(seed)
     sampler = Sampler(load_clips(folder, cache, side), side, frames, PACKED_SPACINGS, PACKED_TAILS)
     net = start_networks(init)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 PLANES = "gbrp"  # three planes of one size that no reader mixes: Y, U beside V, nothing
 STREAM = "hevc"
-QUALITY = {"crf": "8", "x265-params": "cbqpoffs=-6:log-level=none:info=0:pools=none:frame-threads=1"}
+QUALITY = {"crf": "10", "x265-params": "cbqpoffs=-6:log-level=none:info=0:pools=none:frame-threads=1"}
 
 
 def squeeze_integers(values: Tensor) -> bytes:
