@@ -160,8 +160,8 @@ def computing(command: T) -> T:
             "--device",
             type=click.Choice(["auto", "cpu", "cuda"]),
             default="auto",
-            help="Where to compute; auto decodes on a GPU where there is one, and encodes on the CPU, which is"
-            " faster. What is decoded is the same on all.",
+            help="Where to compute; auto decodes on a GPU where there is one, and encodes on the CPU, which"
+            " is faster. What is decoded is the same on all.",
         ),
         click.option(
             "--threads",
