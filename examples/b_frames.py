@@ -60,11 +60,11 @@ class BFrame(NamedTuple):
     x265: float
 
 
-def b_frames(clip: Path, count: int, qp: int, networks: bcodec.Networks) -> Iterator[BFrame]:
-    """Code a clip, and each of its B frames once more by the others."""
+def b_frames(clip: Path, count: int, gop: int, qp: int, networks: bcodec.Networks) -> Iterator[BFrame]:
+    """Code a clip with one I frame, and each of its B frames once more by the others."""
     with bcodec.VideoReader(clip) as reader:
         source = list(islice(reader, count))
-    settings = bcodec.Settings(qp=qp, keyint=max(count - 1, 32), scene_cut=False, temporal_filter=False)
+    settings = bcodec.Settings(qp, gop, 2 * max(count, gop), scene_cut=False, temporal_filter=False)
     decoded: dict[int, Frame] = {}
     groups = split(source, settings)
     for coded in code_groups(groups, qp, networks, PRESETS[settings.preset], pictures=True):
@@ -153,13 +153,14 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
     parser.add_argument("--qp", nargs="+", type=int, default=[8, 24, 40])
     parser.add_argument("--frames", type=int, default=33)
+    parser.add_argument("--gop", type=int, default=32, help="frames from one anchor to the next")
     parser.add_argument("--out", type=Path, help="a CSV file with each frame")
     arguments = parser.parse_args()
     networks = bcodec.load_networks()
     rows: list[BFrame] = []
     for clip in arguments.clips:
         for qp in arguments.qp:
-            for row in b_frames(clip, arguments.frames, qp, networks):
+            for row in b_frames(clip, arguments.frames, arguments.gop, qp, networks):
                 rows.append(row)
                 print(f"\r{clip.stem}, qp {qp}: frame {row.poc}  ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

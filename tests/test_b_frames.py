@@ -43,7 +43,7 @@ def test_bits_are_read_between_points_and_from_the_coarsest(monkeypatch: pytest.
 
 def test_every_b_frame_has_a_row_and_the_table_its_layer(tiny_networks: Networks, tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.y4m", moving(5, 64, 48, grain=6))
-    rows = list(example.b_frames(clip, 5, 20, tiny_networks))
+    rows = list(example.b_frames(clip, 5, 4, 20, tiny_networks))
     assert sorted(row.poc for row in rows) == [1, 2, 3, 4]
     assert all(row.bits > 0 and row.x264 > 0 and row.x265 > 0 for row in rows)
     table = list(example.table(rows))
