@@ -31,7 +31,7 @@ FORMAT_VERSION = 5
 ARITHMETIC_VERSION = 11
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (5, 11, "649433430f52eae4")}
+RELEASES = {"0.1.0": (5, 11, "54630758cf9495c7")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:
