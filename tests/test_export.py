@@ -57,7 +57,7 @@ def bits(table: np.ndarray, symbols: Counter[int]) -> float:
 
 
 def test_steps_come_back_from_their_integers_though_the_largest_were_cut_off() -> None:
-    """Else training that starts from a weights file starts from others (measured: E724)."""
+    """Else training that starts from a weights file starts from others (measured: E732)."""
     torch.manual_seed(0)
     layer, again = QStep(40, 4.0, 0.05), QStep(40, 1.0, 1.0)
     with torch.no_grad():

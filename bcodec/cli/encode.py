@@ -225,7 +225,7 @@ def encode(
         one_goal(qp=qp, **goals)
     plan = Plan(**goals, jobs=jobs, resume=resume, verify=verify, filters=psnr)
     part = arguments.part(start, duration, frames)
-    # On an H200 a frame took longer than on one core: it waits for thousands of small kernels (E724).
+    # On an H200 a frame took longer than on one core: it waits for thousands of small kernels (E728).
     device = "cpu" if device == "auto" else device
     networks = cache(partial(arguments.networks, device, threads))
     gop = min(GOP_SIZE, keyint) if gop is None else gop

@@ -96,7 +96,7 @@ class BFrameCodec(nn.Module):
         return self.contexts(past, future, motion, condition), motion
 
     def _motion_learns(self) -> bool:
-        """Whether gradients are wanted in motion: what is not trained needs none (E721)."""
+        """Whether gradients are wanted in motion: what is not trained needs none (E724, E726)."""
         return torch.is_grad_enabled() and any(p.requires_grad for p in self.motion.parameters())
 
 
