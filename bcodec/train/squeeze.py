@@ -55,7 +55,7 @@ def squeeze_pictures(y: Tensor, uv: Tensor) -> tuple[bytes, Tensor, Tensor]:
 
 
 def restore_pictures(data: bytes) -> tuple[Tensor, Tensor]:
-    """The pictures that `squeeze_pictures` said."""
+    """The pictures that `squeeze_pictures` said: y [T, S, S] and uv [T, 2, S/2, S/2]."""
     with av.open(BytesIO(data), "r", STREAM) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     _, y, colours = torch.from_numpy(np.stack(frames)).unbind(-1)
