@@ -60,7 +60,7 @@ def test_pictures_come_back_as_their_writer_said_and_nearly_as_they_were(side: i
     y, uv = soft(3, side, side), soft(3, 2, side // 2, side // 2)
     data, *decoded = squeeze_pictures(y, uv)
     assert all(torch.equal(a, b) for a, b in zip(restore_pictures(data), decoded, strict=True))
-    assert all((a.float() - b.float()).square().mean() < 4 for a, b in zip(decoded, (y, uv), strict=True))
+    assert all((a.float() - b.float()).square().mean() < 8 for a, b in zip(decoded, (y, uv), strict=True))
     assert len(data) < 0.7 * 1.5 * y.numel()
 
 
