@@ -18,7 +18,6 @@ STEP_GRID = 1 / 16384  # quantization steps are multiples of this, below 4
 LARGEST_STEP = 65535  # in its units
 QPS = MAX_QP + 1
 KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, ..., 63
-FITTING = 30  # passes that find knots and channels of a table whose largest steps were cut off
 
 
 def as_seen(latent: Tensor) -> Tensor:
@@ -64,11 +63,12 @@ class QStep(nn.Module):
         self.table, self.offsets = table.float(), offsets.float()
         at_knots = self.table[:: (QPS - 1) // (KNOTS - 1)]
         logarithm, known = torch.log(at_knots * STEP_GRID), (at_knots > 1) & (at_knots < LARGEST_STEP)
+        whole = known.all(0)  # of other channels steps were cut off: they say nothing of the knots
         with torch.no_grad():
-            for _ in range(FITTING):
-                self.knots.copy_(_mean_of(logarithm - self.channel, known, 1))
-                off = logarithm - self.knots[:, None]
-                self.channel.copy_(torch.where(known.any(0), _mean_of(off, known, 0), off.amax(0)))
+            self.knots.copy_((logarithm[:, whole] if whole.any() else logarithm).mean(1))
+            off = logarithm - self.knots[:, None]
+            mean = (off * known).sum(0) / known.sum(0)
+            self.channel.copy_(torch.where(known.any(0), mean, off.amax(0)))
 
     def forward(self, qp: Tensor) -> tuple[Tensor, Tensor]:
         """Steps and scale offsets, both [B, C, 1, 1], for qp [B]."""
@@ -78,11 +78,6 @@ class QStep(nn.Module):
             logarithm = self.logarithm(qp)
             step, offset = logarithm.exp(), scale_offset(logarithm)
         return step[:, :, None, None], offset[:, :, None, None]
-
-
-def _mean_of(values: Tensor, known: Tensor, dim: int) -> Tensor:
-    """The mean over `dim` of what is known of values [K, C]."""
-    return (values * known).sum(dim) / known.sum(dim).clamp(min=1)
 
 
 def scale_offset(log_step: Tensor) -> Tensor:
