@@ -1,7 +1,6 @@
 """The benchmark of the examples: its tables, from points whose BD-rates are known, and what it counts."""
 
 import csv
-import importlib.util
 import math
 import sys
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 from clips import noise, write
+from programs import example
 
 from bcodec.metrics import Quality
 from bcodec.video import VideoReader
@@ -17,17 +17,7 @@ from bcodec.video import VideoReader
 WIDTH, HEIGHT, COUNT = 64, 48, 3
 
 
-def load() -> Any:
-    path = Path(__file__).parents[1] / "examples" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-benchmark = load()
+benchmark = example("benchmark")
 
 
 def curve(clip: str, codec: str, luma: float, chroma: float, seconds: float) -> list[Any]:
