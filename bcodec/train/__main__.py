@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bcodec.entropy.tables import fit_tables, make_tables
+from bcodec.frame import ALIGNMENT
 from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
@@ -28,7 +29,6 @@ from bcodec.train.step import STEPS
 # Excerpts of nine frames serve stages of fewer at two and four times the spacing.
 PACKED_SPACINGS = {1: 0.5, 2: 0.3, 4: 0.2}
 PACKED_TAILS = 0.2
-SIDES = 64  # luma samples: a picture's sides are multiples, of which hyper-latents are whole
 
 
 @click.group()
@@ -76,8 +76,8 @@ def pack(
     cache: Path,
 ) -> None:
     """Cut excerpts from the videos of FOLDER, record their motion, and write both to PACKED (.pack)."""
-    if side % SIDES:
-        raise click.UsageError(f"--side {side} is no multiple of {SIDES}")
+    if side % ALIGNMENT:
+        raise click.UsageError(f"--side {side} is no multiple of {ALIGNMENT}")
     generator = np.random.default_rng(seed)
     sampler = Sampler(load_clips(folder, cache, side), side, frames, PACKED_SPACINGS, PACKED_TAILS)
     net = start_networks(init)
