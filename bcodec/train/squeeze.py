@@ -44,10 +44,10 @@ def squeeze_pictures(y: Tensor, uv: Tensor) -> tuple[bytes, Tensor, Tensor]:
         stream.width = stream.height = side
         stream.pix_fmt = PLANES
         for picture, colours in zip(y.numpy(), uv.numpy(), strict=True):
-            planes = np.zeros((3, side, side), np.uint8)
-            planes[0] = picture
-            planes[1, : side // 2] = np.concatenate(list(colours), 1)
-            frame = VideoFrame.from_ndarray(planes.transpose(1, 2, 0)[..., [2, 0, 1]].copy(), "rgb24")
+            planes = np.zeros((side, side, 3), np.uint8)  # R, G, B
+            planes[..., 1] = picture
+            planes[: side // 2, :, 2] = np.concatenate(list(colours), 1)
+            frame = VideoFrame.from_ndarray(planes, "rgb24")
             container.mux(stream.encode(frame.reformat(format=PLANES)))
         container.mux(stream.encode(None))
     data = file.getvalue()
