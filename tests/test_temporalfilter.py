@@ -14,8 +14,10 @@ from bcodec.encoder.effort import PRESETS
 from bcodec.encoder.encode import Settings, code_groups, split
 from bcodec.encoder.group import GroupCoder, Part
 from bcodec.encoder.groups import groups, sources
+from bcodec.encoder.importance import importance, telling
+from bcodec.encoder.qp import layer_qp
 from bcodec.encoder.resume import go_on
-from bcodec.encoder.temporalfilter import REACH, Source, align, filtered, samples
+from bcodec.encoder.temporalfilter import REACH, Source, align, aligned, filtered, filters, samples
 from bcodec.encoder.trial import Task, code_frame
 from bcodec.errors import CodecError
 from bcodec.frame import DEPTH, Frame, picture_hash
@@ -31,7 +33,14 @@ FILTERED = Settings(8, 2, 2, scene_cut=False, preset="fast", temporal_filter=Tru
 
 def source(frames: list[Frame], place: int) -> Source:
     """A frame with its neighbours."""
-    return [each for each, _ in sources(((frame, False) for frame in frames), REACH)][place]
+    return [each for each, _ in sources(((frame, False) for frame in frames), REACH, filtered=True)][place]
+
+
+def smoothed(one: Source, step: float, layer: int) -> Frame:
+    """What is coded in its place."""
+    if not filters(one, step, layer):
+        return one.frame
+    return filtered(one.frame, aligned(one.frame, one.beside), step, layer)
 
 
 def same(one: Frame, other: Frame) -> bool:
@@ -41,13 +50,13 @@ def same(one: Frame, other: Frame) -> bool:
 @pytest.mark.parametrize("layer", range(4))
 def test_what_stands_still_stays_as_it_is(layer: int) -> None:
     frames = moving(5, WIDTH, HEIGHT, speed=0)
-    assert same(filtered(source(frames, 2), STEP, layer), frames[2])
+    assert same(smoothed(source(frames, 2), STEP, layer), frames[2])
 
 
 def test_noise_is_removed_from_luma_and_chroma() -> None:
     clean, grainy = (moving(5, WIDTH, HEIGHT, speed=2, grain=grain) for grain in (0, 3))
     before = Quality.of(clean[2].planes, grainy[2].planes)
-    after = Quality.of(clean[2].planes, filtered(source(grainy, 2), STEP, 0).planes)
+    after = Quality.of(clean[2].planes, smoothed(source(grainy, 2), STEP, 0).planes)
     assert all(a > b + 1 for a, b in zip(after.planes, before.planes, strict=True))
 
 
@@ -55,7 +64,7 @@ def test_the_finer_the_step_and_the_deeper_the_layer_the_less_is_filtered() -> N
     grainy = source(moving(5, WIDTH, HEIGHT, grain=3), 2)
 
     def moved(step: float, layer: int) -> float:
-        luma = filtered(grainy, step, layer).y
+        luma = smoothed(grainy, step, layer).y
         return float(np.abs(luma.astype(int) - grainy.frame.y).mean())
 
     assert moved(32, 0) > moved(8, 0) > moved(4, 0) > moved(3, 0) == 0
@@ -65,13 +74,13 @@ def test_the_finer_the_step_and_the_deeper_the_layer_the_less_is_filtered() -> N
 def test_pictures_are_aligned_along_motion() -> None:
     frames = moving(2, 128, 128, speed=4)
     inside = slice(16, -16)
-    for plane, aligned in zip(frames[0].planes, align(frames[0], frames[1]), strict=True):
-        assert np.array_equal(aligned[inside, inside], plane[inside, inside])
+    for plane, moved in zip(frames[0].planes, align(frames[0], frames[1]), strict=True):
+        assert np.array_equal(moved[inside, inside], plane[inside, inside])
 
 
 def test_pictures_of_ten_bits_are_filtered_as_those_of_eight() -> None:
     grainy = moving(5, WIDTH, HEIGHT, grain=3)
-    shallow, deep = (filtered(source([f.at_depth(bits) for f in grainy], 2), STEP, 0) for bits in (8, 10))
+    shallow, deep = (smoothed(source([f.at_depth(bits) for f in grainy], 2), STEP, 0) for bits in (8, 10))
     assert deep.bit_depth == 10
     for plane, own, before in zip(deep.planes, shallow.planes, grainy[2].planes, strict=True):
         assert np.abs(plane / 4 - own).mean() < 0.3 < np.abs(own.astype(int) - before).mean()
@@ -85,7 +94,7 @@ def test_between_the_highest_samples_is_none_higher() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 65)])
 def test_any_size_is_filtered(size: tuple[int, int]) -> None:
     frames = noise(3, *size)
-    assert filtered(source(frames, 1), STEP, 0).y.shape == frames[1].y.shape
+    assert smoothed(source(frames, 1), STEP, 0).y.shape == frames[1].y.shape
 
 
 def test_the_picture_is_pinned_on_any_number_of_threads() -> None:
@@ -93,7 +102,7 @@ def test_the_picture_is_pinned_on_any_number_of_threads() -> None:
     threads, found = torch.get_num_threads(), []
     for count in (1, 3):
         torch.set_num_threads(count)
-        found.append(picture_hash(filtered(grainy, STEP, 0)))
+        found.append(picture_hash(smoothed(grainy, STEP, 0)))
     torch.set_num_threads(threads)
     assert found == [PINNED, PINNED]
 
@@ -101,9 +110,11 @@ def test_the_picture_is_pinned_on_any_number_of_threads() -> None:
 def test_a_scene_has_no_neighbours_beyond_its_cuts() -> None:
     frames = flat(range(10, 19), 16, 16)
     marked = [(frame, place in (3, 5)) for place, frame in enumerate(frames)]
-    beside = [[frames.index(near.frame) for near in each.beside] for each, _ in sources(marked, 2)]
+    beside = [
+        [frames.index(near.frame) for near in each.beside] for each, _ in sources(marked, 2, filtered=True)
+    ]
     assert beside == [[1, 2], [0, 2], [1, 0], [4], [3], [6, 7], [5, 7, 8], [6, 5, 8], [7, 6]]
-    for each, _ in sources(marked, 2):
+    for each, _ in sources(marked, 2, filtered=True):
         place = frames.index(each.frame)
         assert all(far == abs(frames.index(near) - place) for near, far in each.beside)
 
@@ -113,7 +124,8 @@ def test_groups_know_neighbours_beyond_their_ends() -> None:
     _, first, second = groups(frames, 4, 4, scene_cut=False, temporal_filter=True)
     assert first.frames[-1] == second.past
     assert [near.distance for near in first.frames[-1].beside] == [1, 2] * 2
-    assert all(not each.beside for part in groups(frames, 4, 4, scene_cut=False) for each in part.frames)
+    assert all(each.filtered for each in first.frames)
+    assert not any(each.filtered for part in groups(frames, 4, 4, scene_cut=False) for each in part.frames)
 
 
 def test_a_part_takes_the_neighbours_that_are_needed_and_no_others(tiny_networks: Networks) -> None:
@@ -150,10 +162,12 @@ def test_an_anchor_is_coded_as_its_filtered_picture_would_be(tiny_networks: Netw
     frames = moving(3, 40, 24, grain=3)
     once = FAST._replace(again=())
     packet = next(iter(code_groups(split(frames, FILTERED), 8, tiny_networks, once))).packet
-    luma, *_ = tiny_networks.level_steps(packet.header.qp, packet.header.qp, intra=False)
-    seen = filtered(source(frames, 0), luma / (1 << DEPTH - 8), 0)
+    qp, codec, first = layer_qp(8, 0), FrameCodec(tiny_networks, 40, 24), source(frames, 0)
+    luma, *_ = tiny_networks.level_steps(qp, qp, intra=False)
+    step = luma / (1 << DEPTH - 8)
+    seen = smoothed(first, step, 0)
     assert not same(seen, frames[0])
-    task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp, packet.header.chroma_offset)
-    codec = FrameCodec(tiny_networks, 40, 24)
+    _, share = importance(frames[0], aligned(frames[0], telling(first.beside)), step, codec.latent_size)
+    task = Task(intra_anchor(0, 2), frames[0], seen, packet.header.qp, packet.header.chroma_offset, share)
     coded = code_frame(codec, DecodedPictureBuffer(), task, FAST.effort).coded
     assert coded.packet == packet

@@ -20,8 +20,9 @@ from bcodec.codec import Decoded, FrameCodec
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
+from bcodec.encoder.importance import importance, possible_qps, telling
 from bcodec.encoder.qp import BALANCE, chroma_offset, layer_qp
-from bcodec.encoder.temporalfilter import Source, filtered
+from bcodec.encoder.temporalfilter import Source, aligned, filtered, filters
 from bcodec.encoder.trial import CodedFrame, Dpb, Task, Trial, code_again, code_frame, rd_cost
 from bcodec.encoder.tuning import Attempt, Tuning
 from bcodec.frame import DEPTH, Frame
@@ -188,16 +189,27 @@ class GroupCoder:
         return self.codec
 
     def _task(self, slot: Slot, source: Source, qp: float, offset: int = BALANCE) -> Task:
-        """What to code in a slot: where others refer to it, the picture is filtered.
+        """What to code in a slot: where others refer to it, the picture is filtered, and blocks unlike.
 
-        That of an I frame goes by the step of B frames, too, which is coarser: it is they that refer to it.
+        The filter of an I frame goes by the step of B frames, too, which is coarser: it is they that refer to
+        it.
         """
-        layer, seen = slot.temporal_layer, source.frame
-        own = layer_qp(qp, layer)
-        if slot.referenced:
-            luma, *_ = self.networks.level_steps(own, own, intra=False)
-            seen = filtered(source, luma / (1 << DEPTH - 8), layer)
-        return Task(slot, source.frame, seen, own, offset)
+        layer, frame = slot.temporal_layer, source.frame
+        task = Task(slot, frame, frame, layer_qp(qp, layer), offset)
+        if not slot.referenced or not source.beside:
+            return task
+        luma, *_ = self.networks.level_steps(task.qp, task.qp, intra=False)
+        step = luma / (1 << DEPTH - 8)
+        known = telling(source.beside)
+        if filters(source, step, layer):
+            moved = aligned(frame, source.beside)
+            task = task._replace(source=filtered(frame, moved, step, layer))
+            moved = [each for each in moved if each.distance == known[0].distance]
+        else:
+            moved = aligned(frame, known)
+        qp_offset, share = importance(frame, moved, step, self.codec_for(frame).latent_size)
+        qps = possible_qps(task.qp, slot)
+        return task._replace(qp=min(max(task.qp + qp_offset, qps[0]), qps[-1]), share=share)
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""

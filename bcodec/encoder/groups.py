@@ -55,7 +55,7 @@ class Group:
 def groups(
     frames: Iterable[Frame], gop_size: int, keyint: int, *, scene_cut: bool, temporal_filter: bool = False
 ) -> Iterator[Group]:
-    """Split frames in display order into groups, with neighbours for a temporal filter or without.
+    """Split frames in display order into groups, to be filtered by their neighbours or not.
 
     `keyint`: how far apart the I frames of a scene are at most, not below `gop_size`. Holds one group, and a
     few frames for cuts and neighbours. Raises ValueError, after the groups before it, for a frame of another
@@ -69,7 +69,7 @@ def groups(
     def closed(*closings: Closing) -> Group:
         return Group(start, waiting, past, closings, gop_size)
 
-    for frame, cut in sources(marked, REACH if temporal_filter and gop_size > 1 else 0):
+    for frame, cut in sources(marked, REACH if gop_size > 1 else 0, filtered=temporal_filter):
         if past is None or cut:
             if waiting:
                 yield closed(Closing.TAIL)
@@ -90,7 +90,9 @@ def groups(
         yield closed(Closing.TAIL)
 
 
-def sources(marked: Iterable[tuple[Frame, bool]], reach: int) -> Iterator[tuple[Source, bool]]:
+def sources(
+    marked: Iterable[tuple[Frame, bool]], reach: int, *, filtered: bool
+) -> Iterator[tuple[Source, bool]]:
     """Each frame with its neighbours of the same scene, and again whether a scene begins at it."""
     before, ahead = deque[Frame](maxlen=reach), deque[tuple[Frame, bool]]()
 
@@ -102,7 +104,7 @@ def sources(marked: Iterable[tuple[Frame, bool]], reach: int) -> Iterator[tuple[
         sides = (reversed(before), after)
         beside = tuple(Neighbour(other, far) for side in sides for far, other in enumerate(side, 1))
         before.append(frame)
-        return Source(frame, beside), cut
+        return Source(frame, beside, filtered), cut
 
     for item in marked:
         ahead.append(item)

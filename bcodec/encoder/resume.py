@@ -18,6 +18,7 @@ from bcodec.codec import FrameCodec, FrameDecoder, Lost
 from bcodec.encoder.effort import Preset
 from bcodec.encoder.group import Anchor, GroupCoder
 from bcodec.encoder.groups import Group
+from bcodec.encoder.importance import possible_qps
 from bcodec.encoder.qp import layer_qp
 from bcodec.encoder.trial import CodedFrame
 from bcodec.errors import BitstreamError, CodecError
@@ -103,9 +104,9 @@ def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
         raise CodecError(OTHER)
     for slot, packet in zip(group.slots(closing), packets, strict=True):
         kind = FrameType.I if slot.intra else FrameType.B
-        level = layer_qp(qp, slot.temporal_layer)
-        expected = PacketHeader(slot.poc, kind, slot.temporal_layer, level, slot.referenced)
-        if replace(packet.header, chroma_offset=0) != expected:
+        level, own = layer_qp(qp, slot.temporal_layer), packet.header.qp
+        expected = PacketHeader(slot.poc, kind, slot.temporal_layer, own, slot.referenced)
+        if replace(packet.header, chroma_offset=0) != expected or own not in possible_qps(level, slot):
             raise CodecError(OTHER)
 
 

@@ -65,23 +65,33 @@ class Neighbour(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A picture to code, and those by which it may be filtered."""
+    """A picture to code, those beside it, and whether it may be filtered by them."""
 
     frame: Frame
     beside: tuple[Neighbour, ...] = ()
+    filtered: bool = False
 
 
-def filtered(source: Source, step: float, layer: int) -> Frame:
+class Moved(NamedTuple):
+    """The planes Y, U, V of a neighbour, moved to where a picture has the same, and how far away it is."""
+
+    planes: list[Plane]
+    distance: int
+
+
+def filters(source: Source, step: float, layer: int) -> bool:
+    """Whether a picture of a temporal layer is filtered; `step`: its quantization step in 8-bit levels."""
+    return source.filtered and bool(source.beside) and layer < len(STRENGTH) and step >= FINEST
+
+
+def filtered(frame: Frame, beside: Sequence[Moved], step: float, layer: int) -> Frame:
     """The picture to code in place of one of a temporal layer; `step`: its quantization step in 8-bit levels.
 
-    It is the same where there are no neighbours, or is no noise. Depths of 8 and 10 bits are filtered alike.
+    It is the same where is no noise. Depths of 8 and 10 bits are filtered alike.
     """
-    frame, beside = source
-    if not beside or layer >= len(STRENGTH) or step < FINEST:
-        return frame
-    aligned = zip(*(align(frame, other) for other, _ in beside), strict=True)
     strength = STRENGTH[layer] * step / (step + FINE)
     strengths = [strength * NEARNESS[distance - 1] for _, distance in beside]
+    aligned = zip(*(planes for planes, _ in beside), strict=True)
     return Frame(
         *(
             filtered_plane(plane, others, strengths, step, MOTION_BLOCK >> (number > 0), frame.bit_depth)
@@ -139,6 +149,11 @@ def mean(plane: Plane, others: Sequence[Plane], weights: Doubles, size: int, fal
         total += weight
     mixed: Plane = (own + np.round(moved / total)).astype(plane.dtype)
     return mixed
+
+
+def aligned(frame: Frame, beside: Sequence[Neighbour]) -> list[Moved]:
+    """The neighbours of a picture, moved to where it has the same."""
+    return [Moved(align(frame, other), distance) for other, distance in beside]
 
 
 @torch.no_grad()

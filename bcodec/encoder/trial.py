@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
+from torch import Tensor
+
 from bcodec.bitstream import FrameType, Packet, PacketHeader
 from bcodec.codec import Decoded, FrameCodec
 from bcodec.coding import Reference
@@ -41,6 +43,7 @@ class Task(NamedTuple):
     """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
 
     `source` is the picture that the networks see; loop filters and quality are by the original, `frame`.
+    `share` [1, 1, H/16, W/16] is what errors in each block are worth, times what they usually are.
     """
 
     slot: Slot
@@ -48,6 +51,7 @@ class Task(NamedTuple):
     source: Frame
     qp: int
     chroma_offset: int = 0
+    share: Tensor | None = None
 
     @property
     def header(self) -> PacketHeader:
@@ -103,6 +107,8 @@ def _code(codec: FrameCodec, dpb: Dpb, task: Task, analyst: Analyst) -> Trial:
     began = perf_counter()
     networks, header, frame = codec.networks, task.header, task.frame
     worth = latent_worth(*codec.qps(header), networks.channels.y, referenced=header.referenced)
+    if task.share is not None:
+        worth = worth * task.share.to(networks.device)
     symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
     decoded = codec.code(symbols, header, dpb, analyst)
     packet = Packet(header, symbols.payload, picture_hash(decoded.frame))

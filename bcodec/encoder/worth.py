@@ -15,14 +15,22 @@ OWN = 1.8  # and where none does: the networks spread it (measured: E288)
 LUMA, CHROMA = 0.75, 2.0
 
 
+DOUBLING = 7  # steps of qp over which lambda doubles
+
+
 def lagrangian(qp: Tensor) -> Tensor:
-    """Lambda [..], in bits per pixel for a squared error of 1: 0.0012 at qp 0, doubled every seven steps."""
+    """Lambda [..], in bits per pixel for a squared error of 1: 0.0012 at qp 0."""
     return 0.0012 * growth(qp)
 
 
 def growth(steps: Tensor) -> Tensor:
     """By how much lambda grows over so many steps of qp, [..]."""
-    return torch.exp2(steps.float() / 7)
+    return torch.exp2(steps.float() / DOUBLING)
+
+
+def steps_of(doublings: float) -> float:
+    """The steps of qp over which lambda doubles so often."""
+    return doublings * DOUBLING
 
 
 def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[float, float, float]:
