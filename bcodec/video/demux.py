@@ -36,6 +36,7 @@ from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
 from bcodec.video.light import light_of
 from bcodec.video.pipe import Pipe
+from bcodec.video.said import not_kept, said_beside
 from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
@@ -74,6 +75,7 @@ class ContainerInput:
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
         self.wanted, self.last, self.scaled, self.has_ended = wanted, 0, False, False
         self.early: list[AuxiliaryPacket] = []  # until the next picture
+        self.lost = set[str]()  # what is said beside pictures, is not kept, and has been told
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
             kind = "image2" if numbered else None
@@ -476,7 +478,15 @@ class ContainerInput:
             if self.wanted.start and count <= 0:
                 self.side_data.begin_at(time, time - self.origin + self.zero)
             self._settle(count)
+            self._tell_what_is_lost(picture)
             yield TimedFrame(self.converter.convert(self._alike(picture)), time - self.origin)
+
+    def _tell_what_is_lost(self, picture: VideoFrame) -> None:
+        """Name, once, what is said beside a picture and not kept, where anything is kept."""
+        lost = [] if self.wanted.keep is None else not_kept(said_beside(picture))
+        if new := [each for each in lost if each not in self.lost]:
+            self.notices.append(f"said beside the pictures and not kept: {', '.join(new)}")
+            self.lost.update(new)
 
     def _alike(self, picture: VideoFrame) -> VideoFrame:
         """The picture in the shape of the first; the first one that must be scaled is told."""
