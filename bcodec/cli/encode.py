@@ -80,7 +80,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 )
 @click.option(
     "--target-xpsnr",
-    type=click.FloatRange(15, 60),
+    type=arguments.Number(15, 60),
     metavar="DB",
     help="Mean XPSNR of luma of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
 )
