@@ -22,7 +22,7 @@ from bcodec.metrics import Quality
 from bcodec.networks import Networks
 from bcodec.video import VideoReader, VideoWriter
 
-RAW: dict[str, Any] = {"size": (WIDTH, HEIGHT), "frame_rate": Fraction(25), "raw_depth": 10}
+RAW: dict[str, Any] = {"size": (WIDTH, HEIGHT), "frame_rate": Fraction(25), "raw_pixels": "yuv420p10le"}
 RAW_OPTIONS = ("--size", f"{WIDTH}x{HEIGHT}", "--fps", 25, "--pix-fmt", "yuv420p10le")
 LIKE_BEFORE = (*FAST, "--gop", GOP)
 

@@ -259,7 +259,7 @@ def encode(
                 strict=strict,
                 repeatable=plan.is_search,
                 bit_depth=int(bit_depth) if bit_depth else None,
-                raw_depth=arguments.depth(pix_fmt) or 8,
+                raw_pixels=pix_fmt,
             )
             first, count = _in_frames(part, whole, source)
             keep = arguments.kept(no_audio, no_subtitles)
