@@ -1,16 +1,18 @@
 """What is said beside single pictures, and cannot be kept, is told in a line."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from clips import deepened, format_of, moving, write
 from commands import FAST, Command
 
 from bcodec.bitstream.sidecar import StreamKind
-from bcodec.video import VideoReader
+from bcodec.video import VideoReader, VideoWriter
 
 START = b"\0\0\0\1"  # of each unit of a bare stream
 # ITU-T T.35: country, provider and what it says there.
@@ -76,3 +78,30 @@ def test_photos_are_read_whatever_is_said_beside_them(run: Command, tmp_path: Pa
     assert result.status == 0, result.err
     assert "said beside the pictures and not kept: what PyAV cannot read, as EXIF\n" in result.err
     assert "2 frames" in result.err
+
+
+@pytest.mark.parametrize("location", [1, 2, 3, 4])
+@pytest.mark.parametrize(("ending", "bits"), [("mp4", 8), ("mp4", 10), ("mkv", 8), ("mkv", 10)])
+def test_the_place_of_chroma_is_read_as_it_was_written(
+    tmp_path: Path, ending: str, bits: int, location: int
+) -> None:
+    frames = deepened(moving(3)) if bits == 10 else moving(3)
+    format = replace(format_of(frames[0]), chroma_location=location)
+    with VideoReader(write(tmp_path / f"a.{ending}", frames, format)) as reader:
+        assert reader.format.chroma_location == location
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("location", [0, 1, 2, 3, 4])
+def test_y4m_keeps_the_place_of_chroma_or_says_that_it_does_not(
+    tmp_path: Path, bits: int, location: int
+) -> None:
+    frames = deepened(moving(1)) if bits == 10 else moving(1)
+    format = replace(format_of(frames[0]), chroma_location=location)
+    with VideoWriter(tmp_path / "a.y4m", format) as writer:
+        writer.write(frames[0])
+    with VideoReader(tmp_path / "a.y4m") as reader:
+        same = reader.format.chroma_location == location
+    usual = location <= 1  # what is not said is taken for left
+    told = "y4m cannot say where the samples of chroma are; mkv and mp4 can"
+    assert writer.notices == ([] if same or usual else [told])

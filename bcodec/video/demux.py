@@ -36,7 +36,7 @@ from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
 from bcodec.video.light import light_of
 from bcodec.video.pipe import Pipe
-from bcodec.video.said import not_kept, said_beside
+from bcodec.video.said import chroma_location_of, not_kept, said_beside
 from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
 from bcodec.video.timeline import Timeline
@@ -395,6 +395,7 @@ class ContainerInput:
             colour_primaries=_known(context.color_primaries),
             colour_transfer=_known(context.color_trc),
             colour_matrix=_known(self.converter.colour_matrix),
+            chroma_location=chroma_location_of(self.stream) if self.converter.keeps_chroma else 0,
             rotation=self.first.rotation % 360,
             bit_depth=self.converter.bit_depth,
         )

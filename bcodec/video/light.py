@@ -19,12 +19,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream.light import Light
-from bcodec.video.matroska import element, matroska, number
+from bcodec.video.matroska import COLOUR, element, matroska, number
 from bcodec.video.said import said_beside
 
 CODECS = {"ffv1": b"V_FFV1", "libx264": b"V_MPEG4/ISO/AVC", "libx265": b"V_MPEGH/ISO/HEVC"}
 CHROMATICITY, LUMINANCE = 50000, 10000  # units in 1, and in 1 cd/m2
-WIDTH, HEIGHT, COLOUR, MAX_CLL, MAX_FALL = 0xB0, 0xBA, 0x55B0, 0x55BC, 0x55BD
+WIDTH, HEIGHT, MAX_CLL, MAX_FALL = 0xB0, 0xBA, 0x55BC, 0x55BD
 MASTERING, RED_X, BRIGHTEST, DARKEST = 0x55D0, 0x55D1, 0x55D9, 0x55DA  # further chromaticities follow red's x
 
 _DISPLAY = struct.Struct("=22i")  # ten rationals, and whether there are chromaticities, and luminances

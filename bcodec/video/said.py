@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
+import av
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from bcodec.video.matroska import chroma_location
 
 NOT_KEPT = {  # by FFmpeg's name; of the others nothing is lost that a picture is shown by
     "A53_CC": "closed captions",
@@ -41,3 +47,18 @@ def not_kept(said: dict[str, bytes] | None) -> list[str]:
         return [UNREADABLE]
     lost = (NOT_KEPT.get(kind, "") for kind, data in said.items() if kind != "STEREO3D" or data[:4] != FLAT)
     return sorted(set(filter(None, lost)))
+
+
+def chroma_location_of(stream: VideoStream) -> int:
+    """Where the chroma of an open stream of 4:2:0 is, in FFmpeg's numbers; 0 is unknown.
+
+    PyAV does not show it: but FFmpeg writes it into a Matroska file whose stream is like this one.
+    """
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format="matroska") as container:
+            container.add_stream_from_template(stream, opaque=True)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):  # a codec that Matroska does not hold
+        return 0
+    return chroma_location(file.getvalue())

@@ -14,7 +14,7 @@ from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE,
 
 RAW_SUFFIXES = (".yuv", ".i420")  # of bare planes
 
-LEFT, CENTRE, TOP_LEFT = 1, 2, 3  # chroma locations, in FFmpeg's numbers
+UNKNOWN, LEFT, CENTRE, TOP_LEFT = 0, 1, 2, 3  # chroma locations, in FFmpeg's numbers
 HALF = Fraction(1, 2)  # of a frame period: what is nearer to its time is so by rounding
 
 Y4M_MAGIC = b"YUV4MPEG2"
@@ -174,6 +174,12 @@ class PlainOutput:
         """Let the file go; standard output stays open."""
         if not self.keep_open:
             self.stream.close()
+
+
+def says_chroma(format: VideoFormat) -> bool:
+    """Whether y4m says where chroma is, or need not: of 10 bits it cannot, and left is usual."""
+    known = (UNKNOWN, LEFT) if format.bit_depth == 10 else (UNKNOWN, LEFT, CENTRE, TOP_LEFT)
+    return format.chroma_location in known
 
 
 def _y4m_header(format: VideoFormat) -> bytes:
