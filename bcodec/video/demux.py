@@ -39,14 +39,10 @@ from bcodec.video.pipe import Pipe
 from bcodec.video.said import chroma_location_of, not_kept, said_beside
 from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
-from bcodec.video.timeline import Timeline
+from bcodec.video.timeline import BROADCAST, EDITED, WHOLE, Timeline, whole_at_jumps
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
 UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
-BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
-EDITED = (
-    "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
-)
 MATROSKA = "matroska,webm"
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
@@ -128,8 +124,9 @@ class ContainerInput:
         change = first_change(self.path, self.stream.index, size, expected)
         if change:
             sizes = f"from {size[0]}x{size[1]} to {change.width}x{change.height}"
+            at = float(change.time - self.zero)
             hint = "--autoscale scales what follows, --frames encodes what is before"
-            raise VideoError(f"{self.name}: changes {sizes} at {float(change.time):.2f} s; {hint}")
+            raise VideoError(f"{self.name}: changes {sizes} at {at:.2f} s; {hint}")
 
     @cached_property
     def _breaks(self) -> list[Break]:
@@ -193,21 +190,25 @@ class ContainerInput:
             self.notices.append(f"one video stream is coded, left out: {', '.join(left)}")
 
     def _straightened(self, packets: Iterator[AnyPacket[Stream]]) -> Iterator[AnyPacket[Stream]]:
-        """Close the jumps in time, and tell of the first."""
+        """Close the jumps in time, tell of the first, and mark what is whole though it says otherwise."""
         if self.container.format.name == EDITED:
-            yield from packets
-            return
+            return packets
+        return whole_at_jumps(self._with_jumps(packets), self.stream.index)
+
+    def _with_jumps(self, packets: Iterator[AnyPacket[Stream]]) -> Iterator[tuple[AnyPacket[Stream], bool]]:
+        """The packets that are wanted, and whether their streams jump there."""
         timeline = Timeline(closes_gaps=self.container.format.name in BROADCAST)
         for packet in packets:
-            if packet.stream.index != self.stream.index and packet.stream.index not in self.tracks:
+            index = packet.stream.index
+            if index != self.stream.index and index not in self.tracks:
                 continue
-            before = len(timeline.jumps)
+            before, part = len(timeline.jumps), timeline.parts.get(index)
             kept = timeline.straighten(packet)
             if before == 0 and timeline.jumps:
                 at = float(timeline.jumps[0] - self.zero)
                 self.notices.append(f"the times of the input jump at {at:.2f} s: what follows goes on there")
             if kept:
-                yield packet
+                yield packet, part not in (None, timeline.parts[index])
 
     def _progressive(self) -> Iterator[VideoFrame]:
         for picture in self._decode():
@@ -277,7 +278,7 @@ class ContainerInput:
 
     def _decode_packet(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
         """What FFmpeg makes of a packet, mended by it where that is damaged, unless that ends it."""
-        why = "incomplete packet" if packet.is_corrupt else ""
+        why = "incomplete packet" if packet.is_corrupt and packet.opaque != WHOLE else ""
         if why and self.strict:
             yield from self._stop_or_count(packet, why)
         pictures: list[VideoFrame] = []
@@ -299,6 +300,7 @@ class ContainerInput:
         time = packet.pts * packet.time_base if packet.pts is not None else None
         if time is not None and time < self.begin:
             return
+        time = None if time is None else time - self.zero
         if self.strict:
             yield from self._held_back()
             raise EOFError(why)
