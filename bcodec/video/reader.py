@@ -118,17 +118,13 @@ class VideoReader:
             bit_depth=bit_depth,
             name=self._name,
         )
-        self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
         if bit_depth:
             self.format = replace(self.format, bit_depth=bit_depth)
         self.side_data, self.damage = self._input.side_data, self._input.damage
         if self._copy:
             self.notices.append(f"{self._name} has been copied to a temporary file, to be read from there")
-        self.frame_count = self._input.frame_count
-        if self.frame_count is not None:
-            left = max(self.frame_count - start, 0)
-            self.frame_count = left if frames is None else min(left, frames)
+        self.limit(start, frames)
 
     def __iter__(self) -> Iterator[Frame]:
         return (picture.frame for picture in self._frames)
@@ -142,6 +138,13 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def limit(self, start: int, frames: int | None) -> None:
+        """Give this part only, before any picture is read; what lies beside pictures is not cut by it."""
+        self._frames, self.frame_count = self._selected(start, frames), self._input.frame_count
+        if self.frame_count is not None:
+            left = max(self.frame_count - start, 0)
+            self.frame_count = left if frames is None else min(left, frames)
 
     def time_of(self, picture: int) -> Fraction:
         """When a picture is shown, in seconds since the first of the file, as far as packets tell."""
@@ -161,7 +164,7 @@ class VideoReader:
             self._input.check_ahead()
 
     @property
-    def again(self) -> Callable[[], VideoReader] | None:
+    def again(self) -> Callable[..., VideoReader] | None:
         """What opens the copy of a pipe once more, as long as this is open; None where there is none."""
         return self._again if self._copy else None
 
