@@ -228,9 +228,10 @@ fps = click.option(
 raw_size = click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels.")
 raw_pixels = click.option(
     "--pix-fmt",
-    type=click.Choice(list(RAW_PIXELS)),
-    help="Samples of raw video, as FFmpeg calls them: yuv420p has 8 bits and is the default, yuv420p10le 10"
-    " bits in two bytes; others are converted.",
+    type=click.Choice(RAW_PIXELS),
+    metavar="F",
+    help="Samples of raw video, in FFmpeg's names: yuv420p, which is the default, and yuv420p10le, 10 bits in"
+    f" two bytes, or to be converted: {', '.join(RAW_PIXELS[2:])}.",
 )
 
 
