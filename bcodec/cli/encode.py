@@ -208,7 +208,7 @@ def encode(
     status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, - for standard input, numbered pictures (shot%04d.png; give --fps), or
-    raw 4:2:0 planes (.yuv, .i420 or -; give --size, --fps and, of 10 bits, --pix-fmt).
+    raw planes (.yuv, .i420 or -; give --size, --fps and, unless 8-bit 4:2:0, --pix-fmt).
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
