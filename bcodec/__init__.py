@@ -17,8 +17,8 @@ Files and pictures, without a screen:
                            > beside jobs notes clock > output plan inspect journal spool demo
                            > tally stdio moments colour
     video/                 __init__ > reader writer > demux mux quality > choice sizes seek pipe breaks
-                           light > extras > tracks > convert subtitles adts y4m timeline matroska wholeness
-                           > base
+                           light raw > extras said > tracks > convert subtitles adts y4m timeline matroska
+                           wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > trial tuning groups

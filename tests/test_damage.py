@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from commands import Command, feed
+from commands import Command, feed, one_error
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -275,6 +275,15 @@ def test_pictures_that_change_their_size_are_refused_at_once(run: Command, tmp_p
         r"two.ts: changes from 64x48 to 32x32 at \d\.\d\d s; --autoscale scales what follows", result.err
     )
     assert run("encode", source, "-o", tmp_path / "out.bcv", "--frames", 4, *QUICKLY).status == 0
+
+
+def test_a_second_recording_of_another_size_is_refused_at_once(run: Command, tmp_path: Path) -> None:
+    """Its times are those of the first once more."""
+    parts = [write(tmp_path / f"{size[0]}.ts", coded(size, 20)) for size in ((64, 48), (32, 32))]
+    source = tmp_path / "joined.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    result = run("encode", source, "-o", tmp_path / "out.bcv", *QUICKLY)
+    one_error(result, 1, "changes from 64x48 to 32x32 at 4.00 s", "--frames encodes what is before")
 
 
 @pytest.mark.parametrize("flags", ["", "tff=1"])

@@ -50,6 +50,7 @@ def test_all_ways_to_name_input_and_output_are_one(run: Command, tmp_path: Path)
         (("decode", "a.bcv", "-o", "b.webm"), "cannot write .webm; write .mkv (lossless) or .mp4 instead"),
         (("decode", "a.bcv", "-o", "b.mov"), "cannot write .mov; write .mp4 instead"),
         (("encode", "a.mp4", "-o", "b.bcv", "-q", "nan"), "'nan' is not a number"),
+        (("encode", "a.mp4", "-o", "b.bcv", "--target-xpsnr", "nan"), "'nan' is not a number"),
         (("encode", "a.mp4", "-o", "b.bcv", "--start", "1:75"), "neither frames, as 90, nor a time"),
         (("encode", "a.mp4", "b.bcv", "--frames", "9", "--duration", "2s"), "contradict each other"),
         (("encode", "a.mp4", "b.bcv", "--duration", "0"), "--duration is not above 0"),

@@ -10,6 +10,7 @@ from commands import FAST, Command
 
 from bcodec.bitstream import SequenceHeader, VideoFormat
 from bcodec.pipeline.inspect import Inspection, readable_bytes
+from bcodec.pipeline.tally import readable_rate
 
 
 def test_there_is_one_size_and_one_bitrate(run: Command, tmp_path: Path) -> None:
@@ -30,6 +31,16 @@ def test_there_is_one_size_and_one_bitrate(run: Command, tmp_path: Path) -> None
     assert (compared["bitrate"], compared["bits_per_pixel"]) == (read["bitrate"], read["bits_per_pixel"])
     shares = [int(share) for share in re.findall(r"(\d+)%", text)]
     assert abs(sum(shares) - 100) <= len(shares) / 2
+
+
+def test_no_bitrate_is_told_in_powers_of_ten() -> None:
+    rates = (9523.4, 9_998_999, 9_999_900, 1_183_000_000)
+    assert [readable_rate(bits) for bits in rates] == [
+        "9.523 kbit/s",
+        "9999 kbit/s",
+        "10000 kbit/s",
+        "1183000 kbit/s",
+    ]
 
 
 def test_info_takes_several_files(run: Command, tmp_path: Path) -> None:

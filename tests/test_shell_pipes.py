@@ -150,6 +150,26 @@ def test_a_container_comes_through_a_pipe_as_it_is_in_a_file(
     assert (told in result.err) == copied
 
 
+@pytest.mark.parametrize("aim", [(), ("--bitrate", "30k")])
+@pytest.mark.parametrize("name", ["in.mkv", "in.mp4", "in.y4m", "in.yuv"])
+def test_a_part_by_time_comes_through_a_pipe_as_it_is_in_a_file(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, aim: tuple[str, ...]
+) -> None:
+    """Its pictures by their times, and the sound that goes with them."""
+    holds_sound = name in ("in.mkv", "in.mp4")
+    source = in_a_container(tmp_path / name) if holds_sound else still(tmp_path / name, 10)
+    raw = ("--size", "32x32", "--fps", "25") if name == "in.yuv" else ()
+    options = ("--start", "0.1s", "--duration", "0:00.2", *raw, *aim, *FAST)
+    assert run("encode", source, "-o", tmp_path / "f.bcv", *options).status == 0
+    feed(monkeypatch, source.read_bytes())
+    result = run("encode", "-", "-o", tmp_path / "p.bcv", *options)
+    assert result.status == 0, result.err
+    assert "5 frames" in result.err
+    assert "left out" not in result.err
+    assert ("copied to a temporary file" in result.err) == holds_sound
+    assert (tmp_path / "p.bcv").read_bytes() == (tmp_path / "f.bcv").read_bytes()
+
+
 @pytest.mark.parametrize(("name", "movflags"), [("in.mkv", ""), ("in.mp4", "")])
 def test_a_search_keeps_the_sound_of_a_pipe(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, movflags: str

@@ -227,7 +227,7 @@ def test_packets_stand_where_decoding_begins(run: Command, tmp_path: Path) -> No
 def test_what_the_source_says_of_its_pictures_survives(run: Command, tmp_path: Path, after: str) -> None:
     rate = Fraction(30000, 1001)
     codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
-    format = VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3), rotation=90, **codes)
+    format = VideoFormat(64, 48, rate, 1 / rate, Fraction(4, 3), rotation=90, chroma_location=2, **codes)
     tags = SideData(FileHeader(tags={"title": "Größe", "comment": "of the demo"}))
     write(tmp_path / "clip.mp4", flat((60, 70, 80)), format, side_data=tags)
     assert run("encode", tmp_path / "clip.mp4", "-o", tmp_path / "a.bcv").status == 0

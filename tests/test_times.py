@@ -274,6 +274,22 @@ def test_joined_recordings_go_on_where_the_first_ends(run: Command, tmp_path: Pa
     assert abs((pictures[24] - second) - (pictures[0] - sounds[0])) <= Fraction(3, 100)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_recordings_that_were_only_concatenated_are_not_called_damaged(tmp_path: Path, strict: bool) -> None:
+    """Where the second begins, its count goes on elsewhere: FFmpeg marks a picture before as incomplete."""
+    parts = [
+        make_clip(tmp_path / f"{n}.ts", range(n, n + 24), sound="mp2", rate=24, seconds=1)
+        for n in (240, 48000)
+    ]
+    source = tmp_path / "joined.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with av.open(str(source)) as container:
+        assert any(packet.is_corrupt for packet in container.demux(video=0))
+    with VideoReader(source, strict=strict) as reader:
+        assert len(list(reader)) == 48
+        assert not reader.damage
+
+
 def joined(parts: Sequence[bytes]) -> bytes:
     """MPEG-TS files one behind the other, packets of each program counted on."""
     data, seen = bytearray(b"".join(parts)), dict[int, int]()

@@ -106,6 +106,7 @@ def test_raw_planes_come_back_untouched(tmp_path: Path, size: tuple[int, int]) -
 def test_mp4_keeps_rate_count_colour_and_nearly_the_picture(tmp_path: Path) -> None:
     frames = flat(range(90, 95), 48, 32)
     codes = {"colour_range": 1, "colour_primaries": 9, "colour_transfer": 16, "colour_matrix": 9}
+    codes["chroma_location"] = 3
     with VideoReader(write(tmp_path / "clip.mp4", frames, shape(**codes))) as reader:
         decoded = list(reader)
     assert (len(decoded), reader.frame_count, reader.notices) == (5, 5, [])

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 HIGHEST_RATE = 90_000  # frames per second, the clock of MPEG: no camera means more
 MOST_THREADS, MOST_JOBS = 256, 64
-RAW_PIXELS = {"yuv420p": 8, "yuv420p10le": 10}  # as FFmpeg calls them, and their bits
+RAW_PIXELS = (  # as FFmpeg calls them; all but the first two are converted
+    *("yuv420p", "yuv420p10le", "nv12", "nv21", "p010le", "yuv420p12le", "yuv420p16le"),
+    *("yuv422p", "yuyv422", "uyvy422", "yuv422p10le", "p210le", "yuv444p", "yuv444p10le"),
+    *("gray", "gray10le", "rgb24", "bgr24", "rgba", "bgra", "gbrp", "gbrp10le"),
+)
 LOG_LEVELS = ("error", "warning", "info", "debug")
 
 FILE = click.Path(readable=False)  # not checked here: a shell completes it by what is there
@@ -224,14 +228,11 @@ fps = click.option(
 raw_size = click.option("--size", type=size, metavar="WxH", help="Size of raw video, in pixels.")
 raw_pixels = click.option(
     "--pix-fmt",
-    type=click.Choice(list(RAW_PIXELS)),
-    help="Samples of raw video: yuv420p has 8 bits and is the default, yuv420p10le 10 bits in two bytes.",
+    type=click.Choice(RAW_PIXELS),
+    metavar="F",
+    help="Samples of raw video, in FFmpeg's names: yuv420p, which is the default, and yuv420p10le, 10 bits in"
+    f" two bytes, or to be converted: {', '.join(RAW_PIXELS[2:])}.",
 )
-
-
-def depth(pixels: str | None) -> int | None:
-    """Bits of a sample of raw video, None where nothing is said."""
-    return RAW_PIXELS[pixels] if pixels else None
 
 
 def raw_video(command: T) -> T:

@@ -75,7 +75,7 @@ def compare(
                     networks=networks,
                     size=size,
                     frame_rate=fps,
-                    raw_depth=arguments.depth(pix_fmt),
+                    raw_pixels=pix_fmt,
                     frames=frames,
                     with_ms_ssim=ms_ssim,
                     jobs=jobs,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from fractions import Fraction
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from bcodec.bitstream import MAX_FRAMES, MAX_GOP_SIZE, MAX_QP
+from bcodec.bitstream.sidecar import StreamKind
 from bcodec.cli import arguments
 from bcodec.cli.console import log, say, show
 from bcodec.cli.failures import Command, explain
@@ -80,7 +81,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".mpg"
 )
 @click.option(
     "--target-xpsnr",
-    type=click.FloatRange(15, 60),
+    type=arguments.Number(15, 60),
     metavar="DB",
     help="Mean XPSNR of luma of each GOP, instead of -q, within 0.2 dB. Codes all several times.",
 )
@@ -207,7 +208,7 @@ def encode(
     status 1; OUT is whole.
 
     IN is any video that FFmpeg reads, - for standard input, numbered pictures (shot%04d.png; give --fps), or
-    raw 4:2:0 planes (.yuv, .i420 or -; give --size, --fps and, of 10 bits, --pix-fmt).
+    raw planes (.yuv, .i420 or -; give --size, --fps and, unless 8-bit 4:2:0, --pix-fmt).
 
     \b
     bcodec encode holiday.mp4 -o holiday.bcv -q 40
@@ -259,12 +260,10 @@ def encode(
                 strict=strict,
                 repeatable=plan.is_search,
                 bit_depth=int(bit_depth) if bit_depth else None,
-                raw_depth=arguments.depth(pix_fmt) or 8,
+                raw_pixels=pix_fmt,
             )
-            first, count = _in_frames(part, whole, source)
             keep = arguments.kept(no_audio, no_subtitles)
-            open_video = partial(whole, start=first, frames=count, keep=keep)
-            with open_video() as reader, Progress() as progress:
+            with _opened(part, whole, source, keep) as (reader, reopen), Progress() as progress:
                 if not plan.holds_quality:
                     start_early(jobs, device, reader.format, reader.frame_count, FEW_TO_ENCODE)
                 from bcodec.encoder.encode import Settings
@@ -276,7 +275,7 @@ def encode(
                     Settings(qp, gop, keyint, scene_cut, preset, temporal_filter),
                     networks(),
                     plan,
-                    reopen=open_video if _can_reopen(source) else None,
+                    reopen=reopen,
                     log_file=log_file,
                     follow=progress,
                 )
@@ -319,14 +318,34 @@ def _check_target(target: str) -> None:
         raise UsageError(f"{target}: encode writes a .bcv file; decode makes a video like {suffix} of one")
 
 
-def _in_frames(part: Part, whole: Callable[[], VideoReader], source: str) -> tuple[int, int | None]:
-    """The first frame and how many; where it takes times, of a file that is opened; UsageError for a pipe."""
-    if not part.in_time:
-        return part.in_frames(Steady(Fraction(1)))
-    if not _can_reopen(source):
-        raise UsageError(f"{shown(source, 'input')}: of a pipe, give --start and --duration in frames")
-    with whole() as reader:
-        return part.in_frames(reader)
+@contextmanager
+def _opened(
+    part: Part, whole: Callable[..., VideoReader], source: str, keep: Collection[StreamKind]
+) -> Iterator[tuple[VideoReader, Callable[[], VideoReader] | None]]:
+    """The part that is wanted, and what opens it once more where that can be done.
+
+    Of a pipe, times are known once all has come: it is copied, unless it is planes alone at a constant rate.
+    """
+    with ExitStack() as stack:
+        again = whole if _can_reopen(source) else None
+        copied: VideoReader | None = None
+        first, count = 0, None
+        if not part.in_time:
+            first, count = part.in_frames(Steady(Fraction(1)))
+        elif again:
+            with again() as reader:
+                first, count = part.in_frames(reader)
+        else:
+            copied = stack.enter_context(whole(keep=keep, repeatable=True))
+            (first, count), again = part.in_frames(copied), copied.again
+            if not again:
+                copied.limit(first, count)
+                yield copied, None
+                return
+        open_part = partial(again or whole, start=first, frames=count, keep=keep)
+        reader = stack.enter_context(open_part())
+        reader.notices[:0] = copied.notices if copied else []
+        yield reader, open_part if again else None
 
 
 def _can_reopen(source: str) -> bool:

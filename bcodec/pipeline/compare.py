@@ -21,6 +21,7 @@ from bcodec.networks import Networks
 from bcodec.pipeline.opening import CodedVideo
 from bcodec.pipeline.pictures import pictures
 from bcodec.video import RAW_SUFFIXES, VideoReader, video_packets
+from bcodec.video.convert import PIXELS
 from bcodec.video.quality import QualityFilters, VmafFilter, has_vmaf
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def compare(
     networks: Callable[[], Networks],
     size: tuple[int, int] | None = None,
     frame_rate: Fraction | None = None,
-    raw_depth: int | None = None,
+    raw_pixels: str | None = None,
     frames: int | None = None,
     with_ms_ssim: bool = True,
     jobs: Jobs = 1,
@@ -157,14 +158,15 @@ def compare(
 
     `networks` is called once there is a .bcv file to decode, by `jobs` processes (Auto: as many as
     help) or a crew. Raw planes need `size` (width, height) and `frame_rate` (Hz), or else have those of the
-    reference, and so it is with `raw_depth` (8 or 10 bits). Where one has 8 bits and the other 10, both are
+    reference, and so it is with `raw_pixels` (FFmpeg's name). Where one has 8 bits and the other 10, both are
     compared in 10. Raises VideoError, Unreadable, CodecError, ProcessKilled.
     """
     with ExitStack() as stack:
         decode = partial(_decoded, networks=networks, jobs=jobs, count=frames)
-        ours = stack.enter_context(_opened(reference, decode, size, frame_rate, raw_depth or 8))
+        ours = stack.enter_context(_opened(reference, decode, size, frame_rate, raw_pixels or PIXELS[8]))
         shape = size or (ours.format.width, ours.format.height), frame_rate or ours.format.frame_rate
-        theirs = stack.enter_context(_opened(distorted, decode, *shape, raw_depth or ours.format.bit_depth))
+        pixels = raw_pixels or PIXELS[ours.format.bit_depth]
+        theirs = stack.enter_context(_opened(distorted, decode, *shape, pixels))
         of_both = [(c.format.width, c.format.height) for c in (ours, theirs)]
         if of_both[0] != of_both[1]:
             a, b = (f"{width}x{height}" for width, height in of_both)
@@ -196,7 +198,7 @@ def _opened(
     decode: Callable[[CodedVideo, Opened], Generator[Frame, None, None]],
     size: tuple[int, int] | None,
     frame_rate: Fraction | None,
-    raw_depth: int,
+    raw_pixels: str,
 ) -> Iterator[Opened]:
     raw = path.lower().endswith(RAW_SUFFIXES)
     with open(path, "rb") as file:
@@ -209,10 +211,10 @@ def _opened(
         path,
         size=size if raw else None,
         frame_rate=frame_rate if raw else None,
-        raw_depth=raw_depth,
+        raw_pixels=raw_pixels if raw else None,
         keep=(),
     ) as video:
-        codec, packets = video_packets(path, video.format)
+        codec, packets = video_packets(path, video.format, raw_pixels)
         opened = Opened(path, codec, video.format, iter(()), dict(enumerate(packets)))
         opened.frames = _read(video, opened.times)
         yield opened

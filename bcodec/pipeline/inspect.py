@@ -24,6 +24,7 @@ from bcodec.bitstream.light import Light
 from bcodec.bitstream.sidecar import HEADER, SideData
 from bcodec.errors import BitstreamError
 from bcodec.pipeline.colour import MATRICES, PRIMARIES, TRANSFERS, name
+from bcodec.pipeline.tally import readable_rate
 
 COLOUR_RANGES = ("unspecified", "limited", "full")
 CHROMA_LOCATIONS = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
@@ -267,11 +268,6 @@ def readable_bytes(count: int) -> str:
     if count < 1000:
         return f"{count} bytes"
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1000:.1f} kB"
-
-
-def readable_rate(bits: float) -> str:
-    """Give bits per second in words."""
-    return f"{bits / 1000:.4g} kbit/s"
 
 
 def _printable(text: str) -> str:

@@ -131,7 +131,7 @@ class Passes:
         except VideoError as error:
             if not delays:
                 raise
-            hint = f"nothing was kept; --frames {len(delays)} encodes what comes before the damage"
+            hint = f"nothing was kept; --frames {len(delays)} encodes what comes before"
             raise VideoError(f"{error}; {hint}") from error
 
     def tell(self, notices: list[str]) -> None:

@@ -48,7 +48,7 @@ class Tally:
 
     def bitrate(self) -> str:
         """Of the packets so far, in words."""
-        return f"{self.bits_per_second() / 1000:.4g} kbit/s"
+        return readable_rate(self.bits_per_second())
 
     def bits_per_second(self) -> float:
         """Of the packets so far."""
@@ -76,3 +76,9 @@ def unwatched(_: Tally) -> None:
 def in_frames(count: int) -> str:
     """A number of frames in words."""
     return "1 frame" if count == 1 else f"{count} frames"
+
+
+def readable_rate(bits: float) -> str:
+    """Give bits per second in words, with four digits at least."""
+    thousands = bits / 1000
+    return f"{thousands:.4g} kbit/s" if thousands < 9999 else f"{thousands:.0f} kbit/s"

@@ -64,6 +64,11 @@ class Converter:
         """Whether black is 0 and white 255."""
         return self.colour_range == FULL
 
+    @property
+    def keeps_chroma(self) -> bool:
+        """Whether the samples of chroma stay where they are."""
+        return self.pixels.name in NATIVE
+
     def _notice(self) -> str:
         kind = self.pixels.name
         if kind in ("yuv420p", "yuvj420p"):

@@ -36,16 +36,13 @@ from bcodec.video.convert import Converter, shape_of
 from bcodec.video.extras import attachments_of, chapters_of
 from bcodec.video.light import light_of
 from bcodec.video.pipe import Pipe
+from bcodec.video.said import chroma_location_of, not_kept, said_beside
 from bcodec.video.seek import LEADS, PacketClock
 from bcodec.video.sizes import first_change
-from bcodec.video.timeline import Timeline
+from bcodec.video.timeline import BROADCAST, EDITED, WHOLE, Timeline, whole_at_jumps
 from bcodec.video.tracks import Track, find_tracks, kept_tags, of_kinds
 
 UNKNOWN_CODEC = "is coded in a way that FFmpeg does not know"
-BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
-EDITED = (
-    "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
-)
 MATROSKA = "matroska,webm"
 LATEST = Fraction(1)  # second by which sound may come behind its picture in a file, where a part is read
 
@@ -74,6 +71,7 @@ class ContainerInput:
         self.passed, self.begin = 0, Fraction(-1 << 62)  # seconds; before it nobody asks for damage
         self.wanted, self.last, self.scaled, self.has_ended = wanted, 0, False, False
         self.early: list[AuxiliaryPacket] = []  # until the next picture
+        self.lost = set[str]()  # what is said beside pictures, is not kept, and has been told
         try:  # file: so that a colon in the path is no protocol
             options = {"framerate": str(numbered)} if numbered else {}
             kind = "image2" if numbered else None
@@ -126,8 +124,9 @@ class ContainerInput:
         change = first_change(self.path, self.stream.index, size, expected)
         if change:
             sizes = f"from {size[0]}x{size[1]} to {change.width}x{change.height}"
+            at = float(change.time - self.zero)
             hint = "--autoscale scales what follows, --frames encodes what is before"
-            raise VideoError(f"{self.name}: changes {sizes} at {float(change.time):.2f} s; {hint}")
+            raise VideoError(f"{self.name}: changes {sizes} at {at:.2f} s; {hint}")
 
     @cached_property
     def _breaks(self) -> list[Break]:
@@ -191,21 +190,25 @@ class ContainerInput:
             self.notices.append(f"one video stream is coded, left out: {', '.join(left)}")
 
     def _straightened(self, packets: Iterator[AnyPacket[Stream]]) -> Iterator[AnyPacket[Stream]]:
-        """Close the jumps in time, and tell of the first."""
+        """Close the jumps in time, tell of the first, and mark what is whole though it says otherwise."""
         if self.container.format.name == EDITED:
-            yield from packets
-            return
+            return packets
+        return whole_at_jumps(self._with_jumps(packets), self.stream.index)
+
+    def _with_jumps(self, packets: Iterator[AnyPacket[Stream]]) -> Iterator[tuple[AnyPacket[Stream], bool]]:
+        """The packets that are wanted, and whether their streams jump there."""
         timeline = Timeline(closes_gaps=self.container.format.name in BROADCAST)
         for packet in packets:
-            if packet.stream.index != self.stream.index and packet.stream.index not in self.tracks:
+            index = packet.stream.index
+            if index != self.stream.index and index not in self.tracks:
                 continue
-            before = len(timeline.jumps)
+            before, part = len(timeline.jumps), timeline.parts.get(index)
             kept = timeline.straighten(packet)
             if before == 0 and timeline.jumps:
                 at = float(timeline.jumps[0] - self.zero)
                 self.notices.append(f"the times of the input jump at {at:.2f} s: what follows goes on there")
             if kept:
-                yield packet
+                yield packet, part not in (None, timeline.parts[index])
 
     def _progressive(self) -> Iterator[VideoFrame]:
         for picture in self._decode():
@@ -275,7 +278,7 @@ class ContainerInput:
 
     def _decode_packet(self, packet: AnyPacket[Stream]) -> Iterator[VideoFrame]:
         """What FFmpeg makes of a packet, mended by it where that is damaged, unless that ends it."""
-        why = "incomplete packet" if packet.is_corrupt else ""
+        why = "incomplete packet" if packet.is_corrupt and packet.opaque != WHOLE else ""
         if why and self.strict:
             yield from self._stop_or_count(packet, why)
         pictures: list[VideoFrame] = []
@@ -297,6 +300,7 @@ class ContainerInput:
         time = packet.pts * packet.time_base if packet.pts is not None else None
         if time is not None and time < self.begin:
             return
+        time = None if time is None else time - self.zero
         if self.strict:
             yield from self._held_back()
             raise EOFError(why)
@@ -393,6 +397,7 @@ class ContainerInput:
             colour_primaries=_known(context.color_primaries),
             colour_transfer=_known(context.color_trc),
             colour_matrix=_known(self.converter.colour_matrix),
+            chroma_location=chroma_location_of(self.stream) if self.converter.keeps_chroma else 0,
             rotation=self.first.rotation % 360,
             bit_depth=self.converter.bit_depth,
         )
@@ -476,7 +481,15 @@ class ContainerInput:
             if self.wanted.start and count <= 0:
                 self.side_data.begin_at(time, time - self.origin + self.zero)
             self._settle(count)
+            self._tell_what_is_lost(picture)
             yield TimedFrame(self.converter.convert(self._alike(picture)), time - self.origin)
+
+    def _tell_what_is_lost(self, picture: VideoFrame) -> None:
+        """Name, once, what is said beside a picture and not kept, where anything is kept."""
+        lost = [] if self.wanted.keep is None else not_kept(said_beside(picture))
+        if new := [each for each in lost if each not in self.lost]:
+            self.notices.append(f"said beside the pictures and not kept: {', '.join(new)}")
+            self.lost.update(new)
 
     def _alike(self, picture: VideoFrame) -> VideoFrame:
         """The picture in the shape of the first; the first one that must be scaled is told."""

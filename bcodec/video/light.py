@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import av
-from av.buffer import Buffer
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from bcodec.bitstream.light import Light
-from bcodec.video.matroska import element, matroska, number
+from bcodec.video.matroska import COLOUR, element, matroska, number
+from bcodec.video.said import said_beside
 
 CODECS = {"ffv1": b"V_FFV1", "libx264": b"V_MPEG4/ISO/AVC", "libx265": b"V_MPEGH/ISO/HEVC"}
 CHROMATICITY, LUMINANCE = 50000, 10000  # units in 1, and in 1 cd/m2
-WIDTH, HEIGHT, COLOUR, MAX_CLL, MAX_FALL = 0xB0, 0xBA, 0x55B0, 0x55BC, 0x55BD
+WIDTH, HEIGHT, MAX_CLL, MAX_FALL = 0xB0, 0xBA, 0x55BC, 0x55BD
 MASTERING, RED_X, BRIGHTEST, DARKEST = 0x55D0, 0x55D1, 0x55D9, 0x55DA  # further chromaticities follow red's x
 
 _DISPLAY = struct.Struct("=22i")  # ten rationals, and whether there are chromaticities, and luminances
@@ -33,24 +33,18 @@ _CONTENT = struct.Struct("=2I")
 
 def light_of(picture: VideoFrame) -> Light:
     """What is said beside a decoded picture."""
-    light = Light()
-    if len(display := _beside(picture, "MASTERING_DISPLAY_METADATA")) >= _DISPLAY.size:
+    light, said = Light(), said_beside(picture) or {}
+    if len(display := said.get("MASTERING_DISPLAY_METADATA", b"")) >= _DISPLAY.size:
         *parts, has_chromaticities, has_luminances = _DISPLAY.unpack_from(display)
         if has_chromaticities:
             light = replace(light, chromaticity=_in_units(parts[:16], CHROMATICITY, 16))
         if has_luminances:
             darkest, brightest = _in_units(parts[16:], LUMINANCE, 32)
             light = replace(light, darkest=darkest, brightest=brightest)
-    if len(content := _beside(picture, "CONTENT_LIGHT_LEVEL")) >= _CONTENT.size:
+    if len(content := said.get("CONTENT_LIGHT_LEVEL", b"")) >= _CONTENT.size:
         levels = (min(level, 2**16 - 1) for level in _CONTENT.unpack_from(content))
         light = replace(light, max_cll=next(levels), max_fall=next(levels))
     return light
-
-
-def _beside(picture: VideoFrame, kind: str) -> bytes:
-    """Side data of a picture as FFmpeg has it in memory, empty where there is none."""
-    found = picture.side_data.get(kind)
-    return bytes(found) if isinstance(found, Buffer) else b""
 
 
 def _in_units(parts: Sequence[int], unit: int, bits: int) -> tuple[int, ...]:

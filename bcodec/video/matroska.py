@@ -22,6 +22,8 @@ from zlib import crc32
 SEGMENT, TRACKS, TRACK, VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 DISPLAY_WIDTH, DISPLAY_HEIGHT, DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 INFO, TIMESTAMP_SCALE, CODEC_DELAY = 0x1549A966, 0x2AD7B1, 0x56AA
+COLOUR, CHROMA_ACROSS, CHROMA_DOWN = 0x55B0, 0x55B7, 0x55B8
+CHROMA_PLACES = (None, None), (1, 2), (2, 2), (1, 1), (2, 1), (1, 3), (2, 3)  # by FFmpeg's number
 TAGS, TAG, SIMPLE_TAG, TAG_NAME, TAG_STRING = 0x1254C367, 0x7373, 0x67C8, 0x45A3, 0x4487
 VOID, CRC32 = 0xEC, 0xBF
 EBML, DOC_TYPE, DOC_TYPE_VERSION = 0x1A45DFA3, 0x4282, 0x4287
@@ -62,13 +64,28 @@ def time_factor(rate: Fraction) -> int:
 
 def codec_delay(file: bytes) -> Fraction:
     """The delay of its codec, in seconds, that the bytes of a Matroska file tell of its first stream."""
+    return Fraction(_first_number(file, SEGMENT, TRACKS, TRACK, CODEC_DELAY) or 0, 10**9)
+
+
+def chroma_location(file: bytes) -> int:
+    """Where the chroma of its first stream is, as the bytes of a Matroska file tell it, in FFmpeg's numbers.
+
+    0 is unknown.
+    """
+    path = SEGMENT, TRACKS, TRACK, VIDEO, COLOUR
+    place = _first_number(file, *path, CHROMA_ACROSS), _first_number(file, *path, CHROMA_DOWN)
+    return CHROMA_PLACES.index(place) if place in CHROMA_PLACES else 0
+
+
+def _first_number(file: bytes, *path: int) -> int | None:
+    """The number that the first of each of the nested elements leads to; None where there is none."""
     element = Element(0, 0, 0, len(file))
-    for identifier in (SEGMENT, TRACKS, TRACK, CODEC_DELAY):
+    for identifier in path:
         found = _child(bytearray(file), element, identifier)
         if not found:
-            return Fraction(0)
+            return None
         element = found
-    return Fraction(int.from_bytes(file[element.body : element.end]), 10**9)
+    return int.from_bytes(file[element.body : element.end])
 
 
 def refine_times(path: str, factor: int) -> None:

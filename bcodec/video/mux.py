@@ -31,6 +31,7 @@ ENCODERS: dict[tuple[str, int], tuple[str, dict[str, str]]] = {  # kind, bits ->
     ("mp4", 10): ("libx265", {"crf": "12", "x265-params": "log-level=none"}),
 }
 HEVC_TAG = "hvc1"  # without it, Apple's players play no HEVC in mp4
+TOO_FEW = 2  # pictures: of so many libx265 leaves the decoding times to chance, and reorders none
 FINEST = Fraction(1, 1_000_000)  # second
 
 
@@ -50,6 +51,7 @@ class ContainerOutput:
     def __init__(self, path: str, format: VideoFormat, kind: str, side_data: SideData) -> None:
         codec, options = ENCODERS[kind, format.bit_depth]
         self.path, self.format, self.kind = path, format, kind
+        self.count, self.is_h265 = 0, codec == "libx265"
         refines = kind == "mkv" and path != "-"  # which needs to go back
         self.factor = time_factor(format.frame_rate) if refines else 1  # of all times, for the muxer
         self.codec_delays: dict[int, Fraction] = {}  # by stream, in seconds
@@ -64,7 +66,7 @@ class ContainerOutput:
             options = options | {"chroma_sample_location": str(format.chroma_location)}
             stream = self.stream = self._add_stream(codec, options)
             self._describe(format)
-            if codec == "libx265":
+            if self.is_h265:
                 stream.codec_context.codec_tag = HEVC_TAG
             stream.codec_context.open()
             self.container.metadata.update(side_data.file.tags)
@@ -111,7 +113,10 @@ class ContainerOutput:
         self._mux_pictures(picture)
 
     def _mux_pictures(self, picture: VideoFrame | None) -> None:
+        self.count += picture is not None
         for packet in self.stream.encode(picture):
+            if self.is_h265 and self.count <= TOO_FEW:
+                packet.dts = packet.pts
             packet.time_base *= self.factor
             self.container.mux(packet)
 

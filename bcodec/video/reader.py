@@ -22,7 +22,7 @@ import av
 from bcodec.bitstream import VideoFormat
 from bcodec.bitstream.sidecar import SideData, StreamKind
 from bcodec.errors import VideoError
-from bcodec.frame import Frame, picture_bytes
+from bcodec.frame import Frame
 from bcodec.video.base import (
     FALLBACK_RATE,
     NO_RATE,
@@ -34,18 +34,21 @@ from bcodec.video.base import (
 )
 from bcodec.video.demux import ContainerInput
 from bcodec.video.pipe import Pipe
+from bcodec.video.raw import GUESSED, open_raw, raw_bytes
 from bcodec.video.wholeness import promised_bytes
-from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_raw, open_y4m
+from bcodec.video.y4m import RAW_SUFFIXES, is_plain_y4m, open_y4m
+
+NAMED = ".i420"  # bare planes whose name says their pixel format
 
 
 class VideoReader:
     """The pictures of a video file, one after the other, each only once; a context manager.
 
-    path: anything that PyAV opens, `-` for the standard input; `.yuv` or `.i420` (planar 4:2:0; size =
+    path: anything that PyAV opens, `-` for the standard input; `.yuv` or `.i420` (bare planes; size =
     (width, height) and frame_rate in Hz are then required, and a size else refused, but for the standard
-    input, which is bare planes where it is given; raw_depth is 8 or 10 bits, of 10 a sample has two bytes,
-    the lower one first); a pattern like `shot%04d.png` for numbered pictures, else at 25 Hz. A pipe whose
-    index may be at its end is copied to a temporary file first.
+    input, which is bare planes where it is given; raw_pixels is FFmpeg's name of their pixel format, by
+    default yuv420p, and of `.yuv` a notice says so); a pattern like `shot%04d.png` for numbered pictures,
+    else at 25 Hz. A pipe whose index may be at its end is copied to a temporary file first.
     frame_rate: a constant rate instead of the times and the rate that the file has.
     start, frames: skip so many pictures, then give at most so many. keep: the kinds of streams whose packets
     are kept as side data (None: none of them, and a notice): take them from `side_data`, or they heap up.
@@ -84,7 +87,7 @@ class VideoReader:
         strict: bool = True,
         autoscale: bool = False,
         bit_depth: int | None = None,
-        raw_depth: int = 8,
+        raw_pixels: str | None = None,
         repeatable: bool = False,
         name: str | None = None,
     ) -> None:
@@ -99,7 +102,7 @@ class VideoReader:
             if pipe and not pipe.is_plain_y4m and (repeatable or not pipe.in_order):
                 self._copy = failing.enter_context(pipe.copy())
                 path, pipe = self._copy.name, None
-            self._input = _open(path, self._name, size, raw_depth, wanted, pipe)
+            self._input = _open(path, self._name, size, raw_pixels, wanted, pipe)
             failing.pop_all()
         self._again = partial(
             VideoReader,
@@ -115,17 +118,13 @@ class VideoReader:
             bit_depth=bit_depth,
             name=self._name,
         )
-        self._frames = self._selected(start, frames)
         self.format, self.notices = self._input.format, self._input.notices
         if bit_depth:
             self.format = replace(self.format, bit_depth=bit_depth)
         self.side_data, self.damage = self._input.side_data, self._input.damage
         if self._copy:
             self.notices.append(f"{self._name} has been copied to a temporary file, to be read from there")
-        self.frame_count = self._input.frame_count
-        if self.frame_count is not None:
-            left = max(self.frame_count - start, 0)
-            self.frame_count = left if frames is None else min(left, frames)
+        self.limit(start, frames)
 
     def __iter__(self) -> Iterator[Frame]:
         return (picture.frame for picture in self._frames)
@@ -139,6 +138,13 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def limit(self, start: int, frames: int | None) -> None:
+        """Give this part only, before any picture is read; what lies beside pictures is not cut by it."""
+        self._frames, self.frame_count = self._selected(start, frames), self._input.frame_count
+        if self.frame_count is not None:
+            left = max(self.frame_count - start, 0)
+            self.frame_count = left if frames is None else min(left, frames)
 
     def time_of(self, picture: int) -> Fraction:
         """When a picture is shown, in seconds since the first of the file, as far as packets tell."""
@@ -158,7 +164,7 @@ class VideoReader:
             self._input.check_ahead()
 
     @property
-    def again(self) -> Callable[[], VideoReader] | None:
+    def again(self) -> Callable[..., VideoReader] | None:
         """What opens the copy of a pipe once more, as long as this is open; None where there is none."""
         return self._again if self._copy else None
 
@@ -208,12 +214,12 @@ def _open(
     path: str,
     name: str,
     size: tuple[int, int] | None,
-    raw_depth: int,
+    raw_pixels: str | None,
     wanted: Selection,
     pipe: Pipe | None,
 ) -> OpenInput:
     if _is_raw(path, size):
-        return _open_raw(path, name, size, raw_depth, wanted)
+        return _open_raw(path, name, size, raw_pixels, wanted)
     if size:
         raise VideoError(f"{name}: the size is in the file; give it for raw planes only")
     if is_sequence(path):
@@ -238,21 +244,23 @@ def _open(
 
 
 def _open_raw(
-    path: str, name: str, size: tuple[int, int] | None, raw_depth: int, wanted: Selection
+    path: str, name: str, size: tuple[int, int] | None, raw_pixels: str | None, wanted: Selection
 ) -> OpenInput:
     if wanted.deinterlace:
         raise VideoError(f"{name}: bare planes cannot be deinterlaced")
     if wanted.video:
         raise VideoError(f"{name}: has one video stream, which is number 0")
+    if Path(path).suffix.lower() == NAMED:
+        raw_pixels = raw_pixels or GUESSED
     if path == "-":
-        return open_raw(sys.stdin.buffer, name, None, size, wanted.frame_rate, raw_depth)
+        return open_raw(sys.stdin.buffer, name, None, size, wanted.frame_rate, raw_pixels)
     with ExitStack() as failing:
         stream = failing.enter_context(open(path, "rb"))
         is_file = stat.S_ISREG(os.stat(path).st_mode)
         bytes_there = os.path.getsize(path) if is_file else None
         if bytes_there == 0:
             raise VideoError(f"{name}: is empty")
-        plain = open_raw(stream, name, bytes_there, size, wanted.frame_rate, raw_depth)
+        plain = open_raw(stream, name, bytes_there, size, wanted.frame_rate, raw_pixels)
         failing.pop_all()  # the input keeps it
     return plain
 
@@ -263,13 +271,13 @@ def _open_numbered(path: str, wanted: Selection) -> OpenInput:
     return pictures
 
 
-def video_packets(path: str, format: VideoFormat) -> tuple[str, list[int]]:
+def video_packets(path: str, format: VideoFormat, raw_pixels: str | None = None) -> tuple[str, list[int]]:
     """The codec of a video file, and the bytes of the packets of its pictures, in display order.
 
-    Of bare planes, `format` says the size of each. Raises VideoError.
+    Of bare planes, `format` and `raw_pixels` (None: GUESSED) say the size of each. Raises VideoError.
     """
     if Path(path).suffix.lower() in RAW_SUFFIXES:
-        each = picture_bytes(format.width, format.height, format.bit_depth)
+        each = raw_bytes(raw_pixels or GUESSED, (format.width, format.height))
         return "raw", [each] * (os.path.getsize(path) // each)
     with as_video_errors(path), av.open(f"file:{path}", metadata_errors="ignore") as container:
         stream = container.streams.video[0]

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from bcodec.bitstream.sidecar import TimeRange
+from bcodec.video.timeline import BROADCAST, EDITED, Timeline
 
 APART = Fraction(1)  # second; of a video all of key frames, no more are looked at
 
@@ -42,14 +44,19 @@ def first_change(path: str, index: int, size: tuple[int, int], wanted: TimeRange
 
 def _key_sizes(container: InputContainer, stream: VideoStream, wanted: TimeRange) -> Iterator[Change]:
     context, due = stream.codec_context, wanted.begin
-    for packet in container.demux(stream):
+    timeline, part = Timeline(closes_gaps=container.format.name in BROADCAST), 0
+    streams: list[Stream] = [stream]
+    for packet in container.demux(streams):
+        if packet.size and container.format.name != EDITED:
+            timeline.straighten(packet)
         if not packet.size or not packet.is_keyframe or packet.is_corrupt or packet.pts is None:
             continue
         time = packet.pts * packet.time_base
         if wanted.end is not None and time >= wanted.end:
             return
-        if due is None or time >= due:
+        begins_anew = len(timeline.jumps) > part and (wanted.begin is None or time >= wanted.begin)
+        if due is None or time >= due or begins_anew:
             with suppress(av.FFmpegError):
                 context.decode(packet)
                 yield Change(time, context.width, context.height)
-            due = time + APART
+            due, part = time + APART, len(timeline.jumps)

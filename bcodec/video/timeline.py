@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+BROADCAST = ("mpegts", "mpeg")  # containers whose times begin anywhere
+EDITED = (
+    "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name: edit lists repeat pictures that are not shown, times and all
+)
 LONGEST_GAP = Fraction(10)  # seconds, as in FFmpeg's programs; a shorter one is a pause
 LONGEST_OVERLAP = Fraction(2)  # seconds by which the streams of a recording begin apart
+LATE = 2  # packets by which a parser may say too early that one is incomplete
+MOST_HELD = 500  # packets; a film that comes no more does not hold up its sound
+WHOLE = "whole"  # what `opaque` of a packet is that says without reason that it is incomplete
 JITTER = Fraction(1, 10)  # seconds by which decoding times may go back in a careless file
 
 
@@ -61,3 +69,28 @@ class Timeline:
             self.moves.append(end - time)
             self.jumps.append(end)
         return len(self.moves) - 1
+
+
+def whole_at_jumps(packets: Iterable[tuple[Packet[Stream], bool]], film: int) -> Iterator[Packet[Stream]]:
+    """Give the packets, and mark one of the film as WHOLE that says it is incomplete, just before a jump.
+
+    packets: each with whether its stream jumps there. FFmpeg knows the end of a picture in MPEG-TS by the
+    next one, and takes the other count of another recording for a loss.
+    """
+    held: list[Packet[Stream]] = []
+    later = 0  # packets of the film behind the one that says so
+    for packet, jumps in packets:
+        is_film = packet.stream.index == film
+        if held and is_film:
+            later += 1
+            if jumps:
+                held[0].opaque = WHOLE
+        if held and ((jumps and is_film) or later > LATE or len(held) == MOST_HELD):
+            yield from held
+            held.clear()
+        if held or (is_film and packet.is_corrupt):
+            later = later if held else 0
+            held.append(packet)
+        else:
+            yield packet
+    yield from held

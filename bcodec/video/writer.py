@@ -20,7 +20,7 @@ from bcodec.frame import Frame
 from bcodec.video.base import OpenOutput, as_video_errors
 from bcodec.video.convert import PIXELS
 from bcodec.video.mux import CONTAINERS, ENCODERS, ContainerOutput
-from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput
+from bcodec.video.y4m import RAW_SUFFIXES, PlainOutput, says_chroma
 
 KINDS = dict.fromkeys(RAW_SUFFIXES, "yuv") | {f".{kind}": kind for kind in ("y4m", *CONTAINERS)}
 BT2020, PQ, HLG = 9, 16, 18  # in numbers of H.273: primaries, and transfers of HDR
@@ -122,6 +122,8 @@ def _unsaid(format: VideoFormat, light: Light, kind: str) -> list[str]:
     told, lost = [], []
     if kind == "y4m" and format.rotation:
         told.append(f"y4m cannot say that the video is rotated by {format.rotation} degrees")
+    if kind == "y4m" and not says_chroma(format):
+        lost.append("where the samples of chroma are")
     if format.colour_primaries == BT2020 or format.colour_transfer in (PQ, HLG):  # what is usual is guessed
         lost.append("the primaries, transfer and matrix of the colours")
     if light.has_display or light.has_content:

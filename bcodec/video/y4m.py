@@ -1,4 +1,4 @@
-"""Bare 4:2:0 planes and y4m, in and out, files and pipes."""
+"""y4m in, and y4m and bare 4:2:0 planes out, files and pipes."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from bcodec.video.base import FALLBACK_RATE, FULL, INTERLACED, LIMITED, NO_RATE,
 
 RAW_SUFFIXES = (".yuv", ".i420")  # of bare planes
 
-LEFT, CENTRE, TOP_LEFT = 1, 2, 3  # chroma locations, in FFmpeg's numbers
+UNKNOWN, LEFT, CENTRE, TOP_LEFT = 0, 1, 2, 3  # chroma locations, in FFmpeg's numbers
 HALF = Fraction(1, 2)  # of a frame period: what is nearer to its time is so by rounding
 
 Y4M_MAGIC = b"YUV4MPEG2"
@@ -58,54 +58,6 @@ def _frame(data: bytes, name: str, video: VideoFormat) -> Frame:
         return Frame.from_bytes(data, video.width, video.height, video.bit_depth)
     except ValueError as error:
         raise VideoError(f"{name}: {error}") from None
-
-
-# ---------------------------------------------------------------- bare planes
-
-
-def open_raw(
-    stream: BinaryIO,
-    name: str,
-    bytes_there: int | None,
-    size: tuple[int, int] | None,
-    frame_rate: Fraction | None,
-    bit_depth: int,
-) -> PlainInput:
-    """Open bare planes, `bytes_there` long (None: a pipe).
-
-    VideoError if that is not a whole number of pictures; of a pipe, after the whole ones.
-    """
-    if not size or not frame_rate:
-        raise VideoError(f"{name}: raw video does not say its size and frame rate; both must be given")
-    video = VideoFormat(
-        *size, frame_rate, 1 / frame_rate, sample_aspect_ratio=Fraction(0), bit_depth=bit_depth
-    )
-    frames = steadily(_raw_frames(stream, name, video), frame_rate)
-    if bytes_there is None:
-        return PlainInput(video, frames, None, stream)
-    _check_whole(name, bytes_there, video)
-    return PlainInput(video, frames, bytes_there // _bytes_of_each(video), stream)
-
-
-def _raw_frames(stream: BinaryIO, name: str, video: VideoFormat) -> Iterator[Frame]:
-    each, total = _bytes_of_each(video), 0
-    while data := stream.read(each):
-        total += len(data)
-        _check_whole(name, total, video)
-        yield _frame(data, name, video)
-
-
-def _check_whole(name: str, bytes_there: int, video: VideoFormat) -> None:
-    each = _bytes_of_each(video)
-    count, over = divmod(bytes_there, each)
-    if over:
-        raise VideoError(
-            f"{name}: {bytes_there} bytes are not a whole number of {video.width}x{video.height} frames"
-            f" of {each} bytes: {count} frames and {over} bytes over"
-        )
-
-
-# ---------------------------------------------------------------- y4m
 
 
 def is_plain_y4m(stream: BinaryIO) -> bool:
@@ -222,6 +174,12 @@ class PlainOutput:
         """Let the file go; standard output stays open."""
         if not self.keep_open:
             self.stream.close()
+
+
+def says_chroma(format: VideoFormat) -> bool:
+    """Whether y4m says where chroma is, or need not: of 10 bits it cannot, and left is usual."""
+    known = (UNKNOWN, LEFT) if format.bit_depth == 10 else (UNKNOWN, LEFT, CENTRE, TOP_LEFT)
+    return format.chroma_location in known
 
 
 def _y4m_header(format: VideoFormat) -> bytes:
