@@ -21,7 +21,7 @@ Files and pictures, without a screen:
                            wholeness > base
 
 What only an encoder decides: bytes may change, files stay valid:
-    encoder/               ratecontrol resume parallel > encode > group > trial tuning groups
+    encoder/               ratecontrol resume parallel > encode > group > trial tuning groups importance
                            > temporalfilter analyst rdoq > motion filters > blocksizes worth effort qp scenes
                            > cells
     encoder/motion/        find > choose directions flat > search > matching pan > sheet
