@@ -29,6 +29,7 @@ from bcodec.codec import pick_device
 from bcodec.decoder import decode
 from bcodec.encoder.effort import PRESETS, Effort, Preset
 from bcodec.encoder.encode import Settings, code_groups, encode, split
+from bcodec.encoder.importance import possible_qps
 from bcodec.encoder.qp import chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import REACH
 from bcodec.encoder.trial import CodedFrame, Task, rd_cost
@@ -113,7 +114,8 @@ def test_pictures_of_every_size_round_trip(width: int, height: int, tiny_network
 @pytest.mark.parametrize("qp", [0, 63])
 def test_every_qp_round_trips(qp: int, frames: list[Frame], tiny_networks: Networks) -> None:
     packets = check_round_trip(frames[:3], tiny_networks, gop_size=2, qp=qp)
-    assert [p.header.qp for p in packets] == [layer_qp(qp, p.header.temporal_layer) for p in packets]
+    for header in (packet.header for packet in packets):
+        assert header.qp in possible_qps(layer_qp(qp, header.temporal_layer), referenced=header.referenced)
 
 
 def test_noise_and_extremes_round_trip(tiny_networks: Networks) -> None:
@@ -210,15 +212,15 @@ class Counting(Generic[T]):
         return item
 
 
-@pytest.mark.parametrize(("filtering", "neighbours"), [(False, 0), (True, REACH)])
+@pytest.mark.parametrize("filtering", [False, True])
 def test_encoder_reads_no_more_than_one_window_and_neighbours_ahead(
-    frames: list[Frame], tiny_networks: Networks, filtering: bool, neighbours: int
+    frames: list[Frame], tiny_networks: Networks, filtering: bool
 ) -> None:
     source = Counting(frames)
     settings = Settings(40, GOP, GOP, scene_cut=False, preset="fast", temporal_filter=filtering)
     for count, _ in enumerate(encode(source, settings, tiny_networks)):
         windows = -(-count // GOP)
-        assert source.taken == min(1 + GOP * windows + neighbours, len(frames))
+        assert source.taken == min(1 + GOP * windows + REACH, len(frames))
 
 
 def test_decoder_shows_a_frame_as_soon_as_it_can(
@@ -425,7 +427,7 @@ def test_of_an_i_frame_and_one_that_is_predicted_the_cheaper_closes_a_group(
     tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     still = [moving(1, 64, 48)[0]] * 3
-    changed = [*still[:2], moving(1, 64, 48, seed=9)[0]]
+    changed = [*still[:2], moving(1, 64, 48, seed=3)[0]]
     settings = Settings(40, 2, scene_cut=False, preset="fast")
     types = [
         [packet.header.frame_type.name for packet in encode(frames, settings, tiny_networks)][1]

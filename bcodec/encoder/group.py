@@ -208,7 +208,7 @@ class GroupCoder:
         else:
             moved = aligned(frame, known)
         qp_offset, share = importance(frame, moved, step, self.codec_for(frame).latent_size)
-        qps = possible_qps(task.qp, slot)
+        qps = possible_qps(task.qp, referenced=True)
         return task._replace(qp=min(max(task.qp + qp_offset, qps[0]), qps[-1]), share=share)
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:

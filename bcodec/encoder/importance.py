@@ -28,7 +28,6 @@ from bcodec.coding import LATENT_PITCH
 from bcodec.encoder.temporalfilter import Moved, Neighbour, block_errors
 from bcodec.encoder.worth import growth, steps_of
 from bcodec.frame import Frame
-from bcodec.gop import Slot
 
 # By trial on dev and training clips, qps 8 to 56 (measured: E772 to E783).
 COVERED = 0.02  # of Q^2: as much as the error left by quantization that nobody codes again
@@ -37,9 +36,9 @@ MOVES_QP = 0.5  # of what mean importance is worth in qp
 QP_OFFSETS = (-4, 6)  # at most
 
 
-def possible_qps(qp: int, slot: Slot) -> range:
+def possible_qps(qp: int, *, referenced: bool) -> range:
     """What the qp of a frame may become."""
-    low, high = QP_OFFSETS if slot.referenced else (0, 0)
+    low, high = QP_OFFSETS if referenced else (0, 0)
     return range(max(qp + low, 0), min(qp + high, MAX_QP) + 1)
 
 

@@ -104,9 +104,10 @@ def _check_headers(group: Group, packets: list[Packet], qp: float) -> None:
         raise CodecError(OTHER)
     for slot, packet in zip(group.slots(closing), packets, strict=True):
         kind = FrameType.I if slot.intra else FrameType.B
-        level, own = layer_qp(qp, slot.temporal_layer), packet.header.qp
+        own = packet.header.qp
         expected = PacketHeader(slot.poc, kind, slot.temporal_layer, own, slot.referenced)
-        if replace(packet.header, chroma_offset=0) != expected or own not in possible_qps(level, slot):
+        possible = possible_qps(layer_qp(qp, slot.temporal_layer), referenced=slot.referenced)
+        if replace(packet.header, chroma_offset=0) != expected or own not in possible:
             raise CodecError(OTHER)
 
 
