@@ -8,6 +8,7 @@ worker had which is gone.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import operator
 import pickle
@@ -38,6 +39,7 @@ ANSWERS, PATIENCE = 5, 60  # seconds for a scheduler to answer, and for the last
 GONE = (CancelledError, ClosedClientError, OSError)  # what Dask raises where the scheduler is gone
 # What is to be the same everywhere; weights travel with the work.
 SAME = {"bcodec:__version__": "bcodec", "bcodec.bitstream:ARITHMETIC_VERSION": "arithmetic version"}
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # options of mallopt, as glibc numbers them
 LOGGERS = ("asyncio", "distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application")
 
 
@@ -172,8 +174,20 @@ class _Member:
     def __call__(self, task: bytes) -> bytes:
         if getattr(_thread, "member", None) is not self:
             torch.set_num_threads(1)
+            keep_freed_memory()
             _thread.work, _thread.member = self.make(), self
         return pickle.dumps(_thread.work(pickle.loads(task)))
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator of glibc keep what is freed for the next tensor, as it would by itself.
+
+    Dask's nanny has it return all at once, and a worker then spends half of its time on pages that are new.
+    """
+    with suppress(OSError, TypeError, AttributeError):  # another system's
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        allocator.mallopt(M_TRIM_THRESHOLD, 64 << 20)
 
 
 def _compare(worker: str, name: str, theirs: object) -> None:

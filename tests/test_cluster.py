@@ -1,6 +1,7 @@
 """Workers of a Dask scheduler give the bytes of one process, whatever becomes of some of them."""
 
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -358,3 +359,26 @@ def test_nobody_imports_dask_who_does_not_ask_for_it(coded: Path) -> None:
     script += "import bcodec.pipeline.encode, bcodec.pipeline.decode; sys.exit('dask' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", script, coded], env=environment, check=True, capture_output=True)
+
+
+FREED = """
+import resource, torch
+from bcodec.cluster import keep_freed_memory
+if {kept}:
+    keep_freed_memory()
+torch.set_num_threads(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(40):
+    torch.ones(1 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+def test_memory_that_is_freed_is_kept_in_spite_of_what_dask_sets() -> None:
+    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "65536"}  # as its nannies do
+    often, seldom = (
+        int(subprocess.check_output([sys.executable, "-c", FREED.format(kept=kept)], env=environment))
+        for kept in (False, True)
+    )
+    assert seldom < often / 10
