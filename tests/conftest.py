@@ -1,5 +1,6 @@
 """Tiny random networks, exported and loaded like the released ones, and commands run in process with them."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from bcodec.cli.main import main
 from bcodec.decoder import decode
 from bcodec.entropy.tables import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
+
+# A shell lets what it starts in the background ignore Ctrl-C, and commands would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = Channels(level1=8, level2=8, level3=8, y=24, z=8, motion=16)
 
