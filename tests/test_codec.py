@@ -116,6 +116,8 @@ def test_every_qp_round_trips(qp: int, frames: list[Frame], tiny_networks: Netwo
     packets = check_round_trip(frames[:3], tiny_networks, gop_size=2, qp=qp)
     for header in (packet.header for packet in packets):
         assert header.qp in possible_qps(layer_qp(qp, header.temporal_layer), referenced=header.referenced)
+    still = check_round_trip(frames[:1] * 3, tiny_networks, gop_size=2, qp=qp)
+    assert [p.header.qp for p in still] == [layer_qp(qp, p.header.temporal_layer) for p in still]
 
 
 def test_noise_and_extremes_round_trip(tiny_networks: Networks) -> None:

@@ -16,11 +16,12 @@ from typing import NamedTuple, Self
 
 import torch
 
+from bcodec.bitstream import MAX_QP
 from bcodec.codec import Decoded, FrameCodec
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
-from bcodec.encoder.importance import importance, possible_qps, telling
+from bcodec.encoder.importance import importance, telling
 from bcodec.encoder.qp import BALANCE, chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import Source, aligned, filtered, filters
 from bcodec.encoder.trial import CodedFrame, Dpb, Task, Trial, code_again, code_frame, rd_cost
@@ -189,10 +190,9 @@ class GroupCoder:
         return self.codec
 
     def _task(self, slot: Slot, source: Source, qp: float, offset: int = BALANCE) -> Task:
-        """What to code in a slot: where others refer to it, the picture is filtered, and blocks unlike.
+        """What to code in a slot: where others refer to it, filtered, and its blocks by their importance.
 
-        The filter of an I frame goes by the step of B frames, too, which is coarser: it is they that refer to
-        it.
+        For an I frame both go by the step of B frames, too, which is coarser: it is they that refer to it.
         """
         layer, frame = slot.temporal_layer, source.frame
         task = Task(slot, frame, frame, layer_qp(qp, layer), offset)
@@ -208,8 +208,7 @@ class GroupCoder:
         else:
             moved = aligned(frame, known)
         qp_offset, share = importance(frame, moved, step, self.codec_for(frame).latent_size)
-        qps = possible_qps(task.qp, referenced=True)
-        return task._replace(qp=min(max(task.qp + qp_offset, qps[0]), qps[-1]), share=share)
+        return task._replace(qp=min(max(task.qp + qp_offset, 0), MAX_QP), share=share)
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""

@@ -81,13 +81,13 @@ class Moved(NamedTuple):
 
 def filters(source: Source, step: float, layer: int) -> bool:
     """Whether a picture of a temporal layer is filtered; `step`: its quantization step in 8-bit levels."""
-    return source.filtered and bool(source.beside) and layer < len(STRENGTH) and step >= FINEST
+    return source.filtered and layer < len(STRENGTH) and step >= FINEST
 
 
 def filtered(frame: Frame, beside: Sequence[Moved], step: float, layer: int) -> Frame:
     """The picture to code in place of one of a temporal layer; `step`: its quantization step in 8-bit levels.
 
-    It is the same where is no noise. Depths of 8 and 10 bits are filtered alike.
+    It is the same where there is no noise. Depths of 8 and 10 bits are filtered alike.
     """
     strength = STRENGTH[layer] * step / (step + FINE)
     strengths = [strength * NEARNESS[distance - 1] for _, distance in beside]

@@ -13,8 +13,6 @@ OWN = 1.8  # and where none does: the networks spread it (measured: E288)
 # Worth of a squared error of a sample or coefficient: PSNR-YUV averages decibels, and the error of chroma is
 # a fraction of luma's.
 LUMA, CHROMA = 0.75, 2.0
-
-
 DOUBLING = 7  # steps of qp over which lambda doubles
 
 
