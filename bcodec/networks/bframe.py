@@ -70,8 +70,8 @@ class BFrameCodec(nn.Module):
         size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
         prior = self.temporal(hyper, contexts.levels[2], (past.latent, future.latent))
-        y_hat, sizes = self.prior(symbols, y, prior, self.step(qp, chroma_qp), encoder)
-        x_hat = self.synthesis(y_hat, sizes, qp, self.step.strengths(qp, chroma_qp), contexts)
+        y_hat, _ = self.prior(symbols, y, prior, self.step(qp, chroma_qp), encoder)
+        x_hat, _ = self.synthesis(y_hat, qp, contexts)
         return x_hat, y_hat, CollocatedMotion(motion.past, motion.future, distances)
 
     def predict(

@@ -6,7 +6,8 @@
 
 So it codes like a transform codec before any training, and high rates never saturate. Synthesis sees what the
 inverse DCT gives, too, and the qp; behind both stands a deblocking filter (deblock.py). The same two
-networks, with temporal contexts injected at every level, code the residual of a B frame (context.py).
+networks, with temporal contexts injected at every level, code the residual of a B frame (context.py); there
+no filter stands behind them, for it would cost more than it gives (measured: E812, E813).
 """
 
 from __future__ import annotations
@@ -39,9 +40,6 @@ from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, U
 from bcodec.networks.prior import SpatialPrior
 
 FIRST_AC = 1  # the channel of y whose step is a picture's
-PREDICTED = (
-    0.25  # of deblocking's strength, where a picture is predicted: blocks differ less (measured: E254)
-)
 
 
 class PictureQStep(QStep):
@@ -138,17 +136,10 @@ class Synthesis(nn.Module):
         self.tail = Conv2d(c1, 4 * PLANES, zero=True, grid_in=FINE, grid_out=PIXEL_RESIDUAL)
         self.inject = injections(channels, FINE) if contexts else None
 
-    def forward(
-        self,
-        y_hat: Tensor,
-        sizes: Tensor,
-        qp: Tensor,
-        strengths: Tensor,
-        contexts: Contexts | None = None,
-    ) -> Tensor:
-        """The decoded picture: what is predicted, if anything, and the residual.
+    def forward(self, y_hat: Tensor, qp: Tensor, contexts: Contexts | None = None) -> tuple[Tensor, Tensor]:
+        """The picture, of what is predicted, if anything, and of a residual; and what of that is coded.
 
-        `sizes` [B, 1, H/16, W/16] of blocks, qp [B], and the steps that deblocking goes by [B, 2, 1, 1].
+        Both [B, 6, H/2, W/2], for qp [B].
         """
         with torch.autocast(y_hat.device.type, enabled=False):
             residual = F.pixel_shuffle(self.transform(y_hat), DCT_BLOCK)
@@ -162,8 +153,7 @@ class Synthesis(nn.Module):
         h = self.picture(torch.cat([known, fine.permute(0, 3, 1, 2)], 1).to(h.dtype), residual=h)
         if self.aligned and contexts:
             h = self.aligned(contexts.aligned.to(h.dtype), residual=h)
-        picture = picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float()
-        return deblock(picture, residual, sizes, strengths * (PREDICTED if contexts else 1.0))
+        return picture + F.pixel_shuffle(self.tail(self.level1(h)), 2).float(), residual
 
 
 def injections(channels: Channels, grid: Grid = ACTIVATION) -> nn.ModuleList:
@@ -206,4 +196,5 @@ class IntraCodec(nn.Module):
         y = None if encoder is None else self.analysis(encoder.source)
         features = self.hyperprior(symbols, y, qp, size)
         y_hat, sizes = self.prior(symbols, y, features, self.step(qp, chroma_qp), encoder)
-        return self.synthesis(y_hat, sizes, qp, self.step.strengths(qp, chroma_qp)), y_hat
+        picture, residual = self.synthesis(y_hat, qp)
+        return deblock(picture, residual, sizes, self.step.strengths(qp, chroma_qp)), y_hat
