@@ -6,7 +6,16 @@ import torch
 from clips import moving
 
 from bcodec.encoder.encode import Settings, code_frames
-from bcodec.encoder.importance import QP_OFFSETS, Importance, importance, telling
+from bcodec.encoder.groups import sources
+from bcodec.encoder.importance import (
+    INNER_OFFSET,
+    LAST_OFFSET,
+    QP_OFFSETS,
+    Importance,
+    importance,
+    place_offset,
+    telling,
+)
 from bcodec.encoder.qp import layer_qp
 from bcodec.encoder.temporalfilter import Neighbour, aligned
 from bcodec.frame import Frame
@@ -59,6 +68,15 @@ def test_a_qp_moves_no_further_than_it_may() -> None:
         Frame(f.y[::-1].copy() if i != 2 else f.y, f.u, f.v) for i, f in enumerate(moving(5, WIDTH, HEIGHT))
     ]
     assert found(frames, 0.25).qp_offset == QP_OFFSETS[0]
+
+
+def test_anchors_within_a_scene_are_coded_finer_and_what_ends_it_coarser() -> None:
+    frames = moving(9, WIDTH, HEIGHT)
+    marked = [(frame, place == 4) for place, frame in enumerate(frames)]
+    found = [place_offset(source, 0) for source, _ in sources(marked, 2, filtered=False)]
+    within = [0, INNER_OFFSET, INNER_OFFSET, LAST_OFFSET]
+    assert found == [*within, 0, INNER_OFFSET, INNER_OFFSET, INNER_OFFSET, LAST_OFFSET]
+    assert not any(place_offset(source, 1) for source, _ in sources(marked, 2, filtered=False))
 
 
 def test_both_depths_of_a_picture_are_as_important() -> None:

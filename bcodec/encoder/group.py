@@ -21,7 +21,7 @@ from bcodec.codec import Decoded, FrameCodec
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.groups import Group
-from bcodec.encoder.importance import importance, telling
+from bcodec.encoder.importance import importance, place_offset, telling
 from bcodec.encoder.qp import BALANCE, chroma_offset, layer_qp
 from bcodec.encoder.temporalfilter import Source, aligned, filtered, filters
 from bcodec.encoder.trial import CodedFrame, Dpb, Task, Trial, code_again, code_frame, rd_cost
@@ -208,7 +208,8 @@ class GroupCoder:
         else:
             moved = aligned(frame, known)
         qp_offset, share = importance(frame, moved, step, self.codec_for(frame).latent_size)
-        return task._replace(qp=min(max(task.qp + qp_offset, 0), MAX_QP), share=share)
+        moved_qp = task.qp + qp_offset + place_offset(source, layer)
+        return task._replace(qp=min(max(moved_qp, 0), MAX_QP), share=share)
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""

@@ -100,11 +100,12 @@ def sources(
         frame, cut = ahead.popleft()
         if cut:
             before.clear()
-        after = (other for other, _ in takewhile(lambda item: not item[1], ahead))
+        after = [other for other, _ in takewhile(lambda item: not item[1], ahead)]
         sides = (reversed(before), after)
         beside = tuple(Neighbour(other, far) for side in sides for far, other in enumerate(side, 1))
+        source = Source(frame, beside, filtered, first=not before, last=not after)
         before.append(frame)
-        return Source(frame, beside, filtered), cut
+        return source, cut
 
     for item in marked:
         ahead.append(item)

@@ -10,7 +10,8 @@ which a block differs from where it was or will be, and Q the quantization step,
     inherited = 1 / (1 + e^2 / (COVERED Q^2)),  importance = LEAST + (MOST - LEAST) inherited
 
 for what changes less than quantization does is not coded again. The mean moves the qp of the frame; by how
-much a block is off it, its errors are worth more or less.
+much a block is off it, its errors are worth more or less. An anchor within a scene is inherited on both
+sides, the one that ends it only by frames before it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from bcodec.bitstream import MAX_QP
 from bcodec.coding import LATENT_PITCH
-from bcodec.encoder.temporalfilter import Moved, Neighbour, block_errors
+from bcodec.encoder.temporalfilter import Moved, Neighbour, Source, block_errors
 from bcodec.encoder.worth import growth, steps_of
 from bcodec.frame import Frame
 
@@ -34,11 +35,13 @@ COVERED = 0.02  # of Q^2: as much as the error left by quantization that nobody 
 LEAST, MOST = 0.4 / 7.5, 8 / 7.5  # importance of what is inherited by nobody and by all, usually 1
 MOVES_QP = 0.5  # of what mean importance is worth in qp
 QP_OFFSETS = (-4, 6)  # at most
+# Beside that, of the last frame of a scene, and of anchors within one (measured: E819 to E831).
+LAST_OFFSET, INNER_OFFSET = -4, 4
 
 
 def possible_qps(qp: int, *, referenced: bool) -> range:
     """What the qp of a frame may become."""
-    low, high = QP_OFFSETS if referenced else (0, 0)
+    low, high = (QP_OFFSETS[0] + LAST_OFFSET, QP_OFFSETS[1] + INNER_OFFSET) if referenced else (0, 0)
     return range(max(qp + low, 0), min(qp + high, MAX_QP) + 1)
 
 
@@ -53,6 +56,13 @@ def telling(beside: Sequence[Neighbour]) -> tuple[Neighbour, ...]:
     """The neighbours that tell what is inherited: the farthest, for frames are referred to from afar."""
     farthest = max((each.distance for each in beside), default=0)
     return tuple(each for each in beside if each.distance == farthest)
+
+
+def place_offset(source: Source, layer: int) -> int:
+    """What the place of an anchor in its scene adds to its qp."""
+    if layer > 0 or source.first:
+        return 0
+    return LAST_OFFSET if source.last else INNER_OFFSET
 
 
 def importance(frame: Frame, beside: Sequence[Moved], step: float, size: tuple[int, int]) -> Importance:

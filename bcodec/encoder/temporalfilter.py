@@ -65,11 +65,13 @@ class Neighbour(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A picture to code, those beside it, and whether it may be filtered by them."""
+    """A picture to code, those beside it, whether it may be filtered by them, and if its scene ends there."""
 
     frame: Frame
     beside: tuple[Neighbour, ...] = ()
     filtered: bool = False
+    first: bool = False
+    last: bool = False
 
 
 class Moved(NamedTuple):
