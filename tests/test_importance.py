@@ -1,5 +1,7 @@
 """What later frames inherit is coded finer than what they code anew."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from bcodec.encoder.importance import (
 from bcodec.encoder.qp import layer_qp
 from bcodec.encoder.temporalfilter import Neighbour, aligned
 from bcodec.frame import Frame
+from bcodec.gop import intra_anchor
 from bcodec.networks import Networks
 
 WIDTH, HEIGHT, STEP = 128, 64, 16.0
@@ -70,13 +73,18 @@ def test_a_qp_moves_no_further_than_it_may() -> None:
     assert found(frames, 0.25).qp_offset == QP_OFFSETS[0]
 
 
-def test_anchors_within_a_scene_are_coded_finer_and_what_ends_it_coarser() -> None:
+def test_anchors_within_a_scene_are_coded_finer_and_a_predicted_one_that_ends_it_coarser() -> None:
     frames = moving(9, WIDTH, HEIGHT)
-    marked = [(frame, place == 4) for place, frame in enumerate(frames)]
-    found = [place_offset(source, 0) for source, _ in sources(marked, 2, filtered=False)]
-    within = [0, INNER_OFFSET, INNER_OFFSET, LAST_OFFSET]
-    assert found == [*within, 0, INNER_OFFSET, INNER_OFFSET, INNER_OFFSET, LAST_OFFSET]
-    assert not any(place_offset(source, 1) for source, _ in sources(marked, 2, filtered=False))
+    marked = [*sources([(frame, place == 4) for place, frame in enumerate(frames)], 2, filtered=False)]
+    slot = intra_anchor(0, 4)
+    found = [
+        [place_offset(source, replace(slot, intra=intra, temporal_layer=layer)) for source, _ in marked]
+        for intra, layer in ((False, 0), (True, 0), (False, 1))
+    ]
+    within = [0, INNER_OFFSET, INNER_OFFSET, LAST_OFFSET, 0, INNER_OFFSET, INNER_OFFSET, INNER_OFFSET]
+    assert found[0] == [*within, LAST_OFFSET]
+    assert found[1] == [0 if offset == LAST_OFFSET else offset for offset in found[0]]
+    assert found[2] == [0] * 9
 
 
 def test_both_depths_of_a_picture_are_as_important() -> None:

@@ -208,7 +208,7 @@ class GroupCoder:
         else:
             moved = aligned(frame, known)
         qp_offset, share = importance(frame, moved, step, self.codec_for(frame).latent_size)
-        moved_qp = task.qp + qp_offset + place_offset(source, layer)
+        moved_qp = task.qp + qp_offset + place_offset(source, slot)
         return task._replace(qp=min(max(moved_qp, 0), MAX_QP), share=share)
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:

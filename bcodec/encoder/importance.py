@@ -11,7 +11,7 @@ which a block differs from where it was or will be, and Q the quantization step,
 
 for what changes less than quantization does is not coded again. The mean moves the qp of the frame; by how
 much a block is off it, its errors are worth more or less. An anchor within a scene is inherited on both
-sides, the one that ends it only by frames before it.
+sides, the one that ends it only by frames before it; as an I frame it must be good by itself.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from bcodec.coding import LATENT_PITCH
 from bcodec.encoder.temporalfilter import Moved, Neighbour, Source, block_errors
 from bcodec.encoder.worth import growth, steps_of
 from bcodec.frame import Frame
+from bcodec.gop import Slot
 
 # By trial on dev and training clips, qps 8 to 56 (measured: E772 to E783).
 COVERED = 0.02  # of Q^2: as much as the error left by quantization that nobody codes again
 LEAST, MOST = 0.4 / 7.5, 8 / 7.5  # importance of what is inherited by nobody and by all, usually 1
 MOVES_QP = 0.5  # of what mean importance is worth in qp
 QP_OFFSETS = (-4, 6)  # at most
-# Beside that, of the last frame of a scene, and of anchors within one (measured: E819 to E831).
+# Beside that, of a predicted frame that ends a scene, and of anchors within one (measured: E819 to E831, E849
+# to E854).
 LAST_OFFSET, INNER_OFFSET = -4, 4
 
 
@@ -58,11 +60,13 @@ def telling(beside: Sequence[Neighbour]) -> tuple[Neighbour, ...]:
     return tuple(each for each in beside if each.distance == farthest)
 
 
-def place_offset(source: Source, layer: int) -> int:
+def place_offset(source: Source, slot: Slot) -> int:
     """What the place of an anchor in its scene adds to its qp."""
-    if layer > 0 or source.first:
+    if slot.temporal_layer > 0 or source.first:
         return 0
-    return LAST_OFFSET if source.last else INNER_OFFSET
+    if source.last:
+        return 0 if slot.intra else LAST_OFFSET
+    return INNER_OFFSET
 
 
 def importance(frame: Frame, beside: Sequence[Moved], step: float, size: tuple[int, int]) -> Importance:
