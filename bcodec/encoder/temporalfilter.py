@@ -65,7 +65,7 @@ class Neighbour(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A picture to code, those beside it, whether it may be filtered by them, and if its scene ends there."""
+    """A picture to code, those beside it, if it may be filtered by them, if a scene begins or ends there."""
 
     frame: Frame
     beside: tuple[Neighbour, ...] = ()
