@@ -24,6 +24,7 @@ from bcodec.errors import (
 from bcodec.fixedpoint import exact_precision
 from bcodec.frame import Frame, aligned, picture_hash
 from bcodec.networks import Networks
+from bcodec.networks.intra import Begun
 from bcodec.networks.loopfilter import loop_filter
 from bcodec.samples import finish, to_frame, to_tensor
 
@@ -91,21 +92,36 @@ class FrameCodec:
 
         Raises MissingReference.
         """
-        networks = self.networks
-        qp, chroma_qp = self.qps(header)
-        motion = None
+        return self.complete(symbols, header, self.begin(symbols, header, dpb, encoder), encoder)
+
+    @torch.no_grad()
+    def begin(
+        self,
+        symbols: SymbolCoder,
+        header: PacketHeader,
+        dpb: DecodedPictureBuffer[Reference],
+        encoder: Encoder | None = None,
+    ) -> Begun:
+        """Code what comes before the latent; raises MissingReference."""
+        networks, (qp, _) = self.networks, self.qps(header)
         if header.frame_type is FrameType.I:
-            x_hat, y_hat = networks.intra(symbols, qp, self.latent_size, encoder, chroma_qp=chroma_qp)
-        else:
-            past, future = dpb.references(header.poc)
-            distances = (header.poc - past.poc, future.poc - header.poc)
-            x_hat, y_hat, motion = networks.bframe(
-                symbols, past.picture, future.picture, distances, qp, encoder, chroma_qp=chroma_qp
-            )
+            return networks.intra.begin(symbols, qp, self.latent_size, encoder)
+        past, future = dpb.references(header.poc)
+        distances = (header.poc - past.poc, future.poc - header.poc)
+        return networks.bframe.begin(symbols, past.picture, future.picture, distances, qp, encoder)
+
+    @torch.no_grad()
+    def complete(
+        self, symbols: SymbolCoder, header: PacketHeader, begun: Begun, encoder: Encoder | None = None
+    ) -> Decoded:
+        """Code the rest: the latent, and the filters of what comes of it."""
+        intra, (qp, chroma_qp) = header.frame_type is FrameType.I, self.qps(header)
+        network = self.networks.intra if intra else self.networks.bframe
+        x_hat, y_hat = network.complete(symbols, begun, qp, encoder, chroma_qp=chroma_qp)
         picture = to_frame(finish(x_hat), self.width, self.height)
-        steps = networks.level_steps(header.qp, header.chroma_qp, intra=header.frame_type is FrameType.I)
+        steps = self.networks.level_steps(header.qp, header.chroma_qp, intra=intra)
         filtered = Frame(*loop_filter(symbols, picture.planes, steps, encoder))
-        return Decoded(header, filtered.at_depth(self.bit_depth), filtered, y_hat, motion)
+        return Decoded(header, filtered.at_depth(self.bit_depth), filtered, y_hat, begun.motion)
 
     @torch.no_grad()
     def keep(self, decoded: Decoded, dpb: DecodedPictureBuffer[Reference]) -> None:

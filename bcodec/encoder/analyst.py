@@ -24,7 +24,7 @@ class Analyst:
 
     `source` [B, 6, H/2, W/2]; `effort` is how much is tried. Without `original`, the picture as it was, there
     are no loop filters; `worth` are the bits that a squared error of one 8-bit level is worth in a sample of
-    Y, U and V. It may be asked again, about the same picture: then the motion is found already.
+    Y, U and V. Once the latent is coded, it may be asked for a better one of the same picture.
     """
 
     def __init__(
@@ -37,7 +37,6 @@ class Analyst:
     ) -> None:
         self.codec, self.source, self.effort = codec, source, effort
         self.original, self.worth = original, worth
-        self.found: tuple[Tensor, PayingMotion] | None = None
         self.latent: Tensor | None = None  # what the analysis network made of the picture, once it is known
         self.correction: Tensor | None = None  # to it, [B, Y, H/16, W/16]
 
@@ -47,10 +46,8 @@ class Analyst:
         """The shifts of the picture to code, [B, 4, 1, 1] in luma samples, and the motion beside them."""
         if not isinstance(self.codec, BFrameCodec):
             raise TypeError("an I frame has no motion")
-        if self.found is None:
-            with torch.autocast(qp.device.type, enabled=False):
-                self.found = find_motion(self.codec, past, future, expected, qp, self.source, self.effort)
-        return self.found
+        with torch.autocast(qp.device.type, enabled=False):
+            return find_motion(self.codec, past, future, expected, qp, self.source, self.effort)
 
     def choose_sizes(self, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> CheapestSizes:
         """Block sizes for a latent [B, Y, H/16, W/16]."""

@@ -35,6 +35,12 @@ class ThriftyWriter(RangeWriter):
         self.shown, self.worth = shown, worth
         self.bits: Counter[Part] = Counter()  # whole 32-bit words, as far as the range coder had come
 
+    def fork(self) -> ThriftyWriter:
+        """A writer that goes on behind what is written so far, as this one may, too."""
+        other = ThriftyWriter(self.tables, self.shown, self.worth)
+        other.encoder, other.bits = self.encoder.clone(), self.bits.copy()
+        return other
+
     @property
     def motion_bits(self) -> int:
         """Bits of all that tells motion."""

@@ -19,6 +19,7 @@ from bcodec.encoder.worth import latent_worth, sample_worth
 from bcodec.frame import Frame, picture_hash
 from bcodec.gop import Slot
 from bcodec.metrics import Quality, mean_squared_error
+from bcodec.networks.intra import Begun
 from bcodec.samples import to_tensor
 
 Dpb: TypeAlias = DecodedPictureBuffer[Reference]
@@ -63,11 +64,12 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A frame as it was coded, with references from `dpb`, and the analyst who decided how."""
+    """A frame as it was coded, the analyst who decided how, and where its latent begins: what was written."""
 
     task: Task
-    dpb: Dpb
     analyst: Analyst
+    written: ThriftyWriter
+    begun: Begun
     coded: CodedFrame
     decoded: Decoded
 
@@ -79,7 +81,7 @@ class Trial:
 
 def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> Trial:
     """Code one frame with references from the DPB, which stays as it is."""
-    header = task.header
+    began, header = perf_counter(), task.header
     analyst = Analyst(
         codec.networks.intra if task.slot.intra else codec.networks.bframe,
         to_tensor(task.source).to(codec.networks.device),
@@ -88,34 +90,38 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> Trial
         # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
         sample_worth(header.qp, header.chroma_qp),
     )
-    return _code(codec, dpb, task, analyst)
+    worth = latent_worth(*codec.qps(header), codec.networks.channels.y, referenced=header.referenced)
+    if task.share is not None:
+        worth = worth * task.share.to(codec.networks.device)
+    symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, codec.networks.device), worth)
+    begun = codec.begin(symbols, header, dpb, analyst)
+    return _complete(codec, task, analyst, symbols, begun, began)
 
 
 def code_again(codec: FrameCodec, trial: Trial, rounds: int) -> Trial:
     """Code a frame by what the decoder made of it, so many times at most, as long as that costs less."""
     for _ in range(rounds):
+        began = perf_counter()
         picture = to_tensor(trial.decoded.picture).to(codec.networks.device)
         trial.analyst.correct(trial.decoded.y_hat, picture)
-        other = _code(codec, trial.dpb, trial.task, trial.analyst)
+        other = _complete(codec, trial.task, trial.analyst, trial.written, trial.begun, began)
         if other.cost >= trial.cost:
             break
         trial = other
     return trial
 
 
-def _code(codec: FrameCodec, dpb: Dpb, task: Task, analyst: Analyst) -> Trial:
-    began = perf_counter()
-    networks, header, frame = codec.networks, task.header, task.frame
-    worth = latent_worth(*codec.qps(header), networks.channels.y, referenced=header.referenced)
-    if task.share is not None:
-        worth = worth * task.share.to(networks.device)
-    symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, networks.device), worth)
-    decoded = codec.code(symbols, header, dpb, analyst)
+def _complete(
+    codec: FrameCodec, task: Task, analyst: Analyst, written: ThriftyWriter, begun: Begun, began: float
+) -> Trial:
+    """Code the latent behind what is written, which stays as it is."""
+    symbols, header, frame = written.fork(), task.header, task.frame
+    decoded = codec.complete(symbols, header, begun, analyst)
     packet = Packet(header, symbols.payload, picture_hash(decoded.frame))
     quality = Quality.of(frame.planes, decoded.frame.planes)
     seconds = perf_counter() - began
     coded = CodedFrame(packet, quality, symbols.motion_bits, seconds, decoded.frame)
-    return Trial(task, dpb, analyst, coded, decoded)
+    return Trial(task, analyst, written, begun, coded, decoded)
 
 
 def rd_cost(coded: CodedFrame, task: Task) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bcodec.coding import CollocatedMotion, Encoder, ExpectedMotion, Prediction, Reference, SymbolCoder
 from bcodec.fixedpoint import snap
 from bcodec.networks.context import PriorFusion, TemporalContexts, conditions
-from bcodec.networks.intra import Analysis, IntraCodec, PictureQStep, Synthesis
+from bcodec.networks.intra import Analysis, Begun, IntraCodec, PictureQStep, Synthesis
 from bcodec.networks.latent import Hyperprior
 from bcodec.networks.layers import Channels, Contexts
 from bcodec.networks.motion.blocks import MOTION_BLOCK, mismatch
@@ -63,6 +63,21 @@ class BFrameCodec(nn.Module):
         distances = (t - past, future - t) in frames, the second negative for B*; qp [B] in 0..63, of chroma
         `qp` if not given.
         """
+        begun = self.begin(symbols, past, future, distances, qp, encoder)
+        x_hat, y_hat = self.complete(symbols, begun, qp, encoder, chroma_qp=chroma_qp)
+        assert begun.motion
+        return x_hat, y_hat, begun.motion
+
+    def begin(
+        self,
+        symbols: SymbolCoder,
+        past: Reference,
+        future: Reference,
+        distances: tuple[int, int],
+        qp: Tensor,
+        encoder: Encoder | None,
+    ) -> Begun:
+        """Code motion and the hyper-latent; qp [B] in 0..63."""
         contexts, motion = self.predict(symbols, past, future, distances, qp, encoder)
         y = None
         if encoder is not None:
@@ -70,9 +85,21 @@ class BFrameCodec(nn.Module):
         size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
         hyper = self.hyperprior(symbols, y, qp, size)
         prior = self.temporal(hyper, contexts.levels[2], (past.latent, future.latent))
-        y_hat, _ = self.prior(symbols, y, prior, self.step(qp, chroma_qp), encoder)
-        x_hat, _ = self.synthesis(y_hat, qp, contexts)
-        return x_hat, y_hat, CollocatedMotion(motion.past, motion.future, distances)
+        return Begun(y, prior, contexts, CollocatedMotion(motion.past, motion.future, distances))
+
+    def complete(
+        self,
+        symbols: SymbolCoder,
+        begun: Begun,
+        qp: Tensor,
+        encoder: Encoder | None,
+        *,
+        chroma_qp: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Code the latent; picture [B, 6, H/2, W/2] and latent [B, Y, H/16, W/16], as of `forward`."""
+        y_hat, _ = self.prior(symbols, begun.y, begun.prior, self.step(qp, chroma_qp), encoder)
+        x_hat, _ = self.synthesis(y_hat, qp, begun.contexts)
+        return x_hat, y_hat
 
     def predict(
         self,

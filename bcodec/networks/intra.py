@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.coding import Encoder, SymbolCoder
+from bcodec.coding import CollocatedMotion, Encoder, SymbolCoder
 from bcodec.fixedpoint import (
     ACTIVATION,
     FINE,
@@ -167,6 +168,19 @@ def inject(layers: nn.ModuleList | None, level: int, h: Tensor, contexts: Sequen
     return h if layers is None else layers[level](contexts[level], residual=h)
 
 
+class Begun(NamedTuple):
+    """A frame of which everything is coded but the latent itself.
+
+    `y` is what an encoder makes of it, `prior` [B, F, H/16, W/16] what its symbols are expected by; a B frame
+    has a prediction and motion.
+    """
+
+    y: Tensor | None
+    prior: Tensor
+    contexts: Contexts | None = None
+    motion: CollocatedMotion | None = None
+
+
 class IntraCodec(nn.Module):
     """Image codec: hyperprior, spatial prior, transform and network in both directions."""
 
@@ -193,8 +207,26 @@ class IntraCodec(nn.Module):
 
         qp [B] in 0..63, of chroma `qp` if not given; `size` = (H/16, W/16), multiples of 4.
         """
+        begun = self.begin(symbols, qp, size, encoder)
+        return self.complete(symbols, begun, qp, encoder, chroma_qp=chroma_qp)
+
+    def begin(
+        self, symbols: SymbolCoder, qp: Tensor, size: tuple[int, int], encoder: Encoder | None
+    ) -> Begun:
+        """Code the hyper-latent; qp [B] in 0..63, `size` = (H/16, W/16)."""
         y = None if encoder is None else self.analysis(encoder.source)
-        features = self.hyperprior(symbols, y, qp, size)
-        y_hat, sizes = self.prior(symbols, y, features, self.step(qp, chroma_qp), encoder)
+        return Begun(y, self.hyperprior(symbols, y, qp, size))
+
+    def complete(
+        self,
+        symbols: SymbolCoder,
+        begun: Begun,
+        qp: Tensor,
+        encoder: Encoder | None,
+        *,
+        chroma_qp: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Code the latent; picture [B, 6, H/2, W/2] and latent [B, Y, H/16, W/16], as of `forward`."""
+        y_hat, sizes = self.prior(symbols, begun.y, begun.prior, self.step(qp, chroma_qp), encoder)
         picture, residual = self.synthesis(y_hat, qp)
         return deblock(picture, residual, sizes, self.step.strengths(qp, chroma_qp)), y_hat
