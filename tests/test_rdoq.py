@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bcodec.coding import PLACED, Part
 from bcodec.encoder.analyst import Analyst
-from bcodec.encoder.rdoq import ThriftyWriter, shown
+from bcodec.encoder.rdoq import HYPER_WORTH, ThriftyWriter, shown
 from bcodec.networks.intra import IntraCodec
 from bcodec.samples import finish
 
@@ -29,7 +29,7 @@ class Keeper(ThriftyWriter):
         return value
 
 
-def test_a_hyper_latent_as_wide_as_y_is_coded_to_the_nearest_symbols() -> None:
+def test_a_hyper_latent_as_wide_as_y_has_a_worth_of_its_own() -> None:
     """What errors in y are worth says nothing of it, though it has as many channels."""
     torch.manual_seed(0)
     codec = IntraCodec(replace(TINY, y=24, z=24))
@@ -44,14 +44,15 @@ def test_a_hyper_latent_as_wide_as_y_is_coded_to_the_nearest_symbols() -> None:
 
 
 @pytest.mark.parametrize("part", Part)
-def test_only_content_is_chosen_by_its_worth(part: Part) -> None:
-    """Where errors are worth next to nothing, symbols nearer to zero are; elsewhere always the nearest."""
+def test_content_and_hyper_latents_are_chosen_by_their_worth(part: Part) -> None:
+    """Where errors are worth little, symbols nearer to zero are; elsewhere always the nearest."""
     y, mean, scale, step, _ = latent(0, outliers=0)
     value = ThriftyWriter(CODER, worth=torch.full((1, y.shape[1], 1, 1), 1e-9)).code(
         part, y, mean, scale, step
     )
     nearest = written([(y, mean, scale, step, None)])[1][0]
-    assert torch.equal(value, nearest) == (part is not Part.CONTENT)
+    assert torch.equal(value, nearest) == (part is not Part.CONTENT and part not in HYPER_WORTH)
+    assert ((value - mean).abs() <= (nearest - mean).abs()).all()
 
 
 @pytest.mark.parametrize("part", Part)
@@ -61,5 +62,22 @@ def test_padding_gets_no_symbols(part: Part) -> None:
     inside = shown(33, 20)
     assert inside.sum() == 3 * 2
     value = ThriftyWriter(CODER, inside).code(part, y, mean, scale, step)
-    nearest = written([(y, mean, scale, step, None)])[1][0]
-    assert torch.equal(value, torch.where(inside, nearest, mean) if part in PLACED else nearest)
+    everywhere = ThriftyWriter(CODER).code(part, y, mean, scale, step)
+    assert torch.equal(value, torch.where(inside, everywhere, mean) if part in PLACED else everywhere)
+
+
+def test_a_forked_writer_writes_what_one_alone_would() -> None:
+    """And the one that it was forked from goes on as if nothing had happened."""
+    first, second, third = (latent(seed)[:4] for seed in range(3))
+    alone, forked = ThriftyWriter(CODER), ThriftyWriter(CODER)
+    for writer in (alone, forked):
+        writer.code(Part.MOTION, *first)
+    fork = forked.fork()
+    fork.code(Part.CONTENT, *second)
+    for writer in (alone, forked):
+        writer.code(Part.CONTENT, *third)
+    assert (forked.payload, forked.bits) == (alone.payload, alone.bits)
+    both = ThriftyWriter(CODER)
+    both.code(Part.MOTION, *first)
+    both.code(Part.CONTENT, *second)
+    assert (fork.payload, fork.bits) == (both.payload, both.bits)

@@ -18,6 +18,10 @@ class Effort(NamedTuple):
     coarser: int = 0
     details: bool = True
 
+    def at_price(self, factor: float) -> Effort:
+        """The same where a bit of motion costs so many times as much."""
+        return self._replace(motion_price=self.motion_price * factor)
+
 
 PLAIN = Effort()
 

@@ -16,7 +16,6 @@ from typing import NamedTuple, Self
 
 import torch
 
-from bcodec.bitstream import MAX_QP
 from bcodec.codec import Decoded, FrameCodec
 from bcodec.dpb import DecodedPictureBuffer, HeldPicture
 from bcodec.encoder.effort import Effort, Preset
@@ -198,7 +197,7 @@ class GroupCoder:
         task = Task(slot, frame, frame, layer_qp(qp, layer), offset)
         if not slot.referenced or not source.beside:
             return task
-        luma, *_ = self.networks.level_steps(task.qp, task.qp, intra=False)
+        luma, *_ = self.networks.level_steps(task.header.qp, task.header.qp, intra=False)
         step = luma / (1 << DEPTH - 8)
         known = telling(source.beside)
         if filters(source, step, layer):
@@ -208,8 +207,7 @@ class GroupCoder:
         else:
             moved = aligned(frame, known)
         qp_offset, share = importance(frame, moved, step, self.codec_for(frame).latent_size)
-        moved_qp = task.qp + qp_offset + place_offset(source, slot)
-        return task._replace(qp=min(max(moved_qp, 0), MAX_QP), share=share)
+        return task._replace(qp=task.qp + qp_offset + place_offset(source, slot), share=share)
 
     def _intra(self, codec: FrameCodec, task: Task) -> Trial:
         """Code an I frame, where others refer to it with the qp that suits its chroma."""
@@ -233,7 +231,7 @@ class GroupCoder:
         """Code a B frame with the effort that suits it: the usual one or, if that is tuned, what is found."""
         attempt = partial(self._attempt, codec, dpb, task)
         if tuning:
-            coarsest = int(usual_precision(torch.tensor([task.qp])))
+            coarsest = int(usual_precision(torch.tensor([task.header.qp])))
             best = tuning.code(task.slot.temporal_layer, coarsest, attempt)
         else:
             best = attempt(self.preset.effort)
@@ -243,8 +241,7 @@ class GroupCoder:
         """Code a B frame at each of the preset's prices; what has least bits and errors, by their worth."""
         attempts = []
         for price in self.preset.prices:
-            priced = effort._replace(motion_price=effort.motion_price * price)
-            trial = code_frame(codec, dpb, task, priced)
+            trial = code_frame(codec, dpb, task, effort.at_price(price))
             motion = trial.coded.motion_bits / max(1, 8 * len(trial.coded.packet.payload))
             attempts.append(Attempt(effort, trial.cost, motion, trial))
         return min(attempts, key=lambda made: made.cost)

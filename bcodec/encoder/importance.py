@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.bitstream import MAX_QP
 from bcodec.coding import LATENT_PITCH
+from bcodec.encoder.qp import coded_qp
 from bcodec.encoder.temporalfilter import Moved, Neighbour, Source, block_errors
 from bcodec.encoder.worth import growth, steps_of
 from bcodec.frame import Frame
@@ -42,9 +42,9 @@ LAST_OFFSET, INNER_OFFSET = -4, 4
 
 
 def possible_qps(qp: int, *, referenced: bool) -> range:
-    """What the qp of a frame may become."""
+    """With what qps a frame may be coded that `qp` would suit."""
     low, high = (QP_OFFSETS[0] + LAST_OFFSET, QP_OFFSETS[1] + INNER_OFFSET) if referenced else (0, 0)
-    return range(max(qp + low, 0), min(qp + high, MAX_QP) + 1)
+    return range(coded_qp(qp + low), coded_qp(qp + high) + 1)
 
 
 class Importance(NamedTuple):

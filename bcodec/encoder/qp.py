@@ -23,9 +23,13 @@ BETTER = (6.3, 11.3, 16.3)
 
 
 def layer_qp(qp: float, temporal_layer: int) -> int:
-    """The qp of a frame: the user's, moved by the temporal layer's offset, in 0..63."""
-    moved = math.floor(qp + LAYER_STEP[temporal_layer])
-    return min(max(moved + LAYER_QP[temporal_layer], 0), MAX_QP)
+    """The qp that suits a frame: the user's, moved by the temporal layer's offset, maybe beyond 0..63."""
+    return math.floor(qp + LAYER_STEP[temporal_layer]) + LAYER_QP[temporal_layer]
+
+
+def coded_qp(qp: int) -> int:
+    """The qp, in 0..63, with which a frame is coded that another would suit."""
+    return min(max(qp, 0), MAX_QP)
 
 
 def chroma_offset(quality: Quality) -> int:

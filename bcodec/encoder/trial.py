@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 from bcodec.bitstream import FrameType, Packet, PacketHeader
@@ -14,8 +15,9 @@ from bcodec.coding import Reference
 from bcodec.dpb import DecodedPictureBuffer
 from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.effort import Effort
+from bcodec.encoder.qp import coded_qp
 from bcodec.encoder.rdoq import ThriftyWriter, shown
-from bcodec.encoder.worth import latent_worth, sample_worth
+from bcodec.encoder.worth import growth, latent_worth, sample_worth
 from bcodec.frame import Frame, picture_hash
 from bcodec.gop import Slot
 from bcodec.metrics import Quality, mean_squared_error
@@ -43,6 +45,8 @@ class CodedFrame(NamedTuple):
 class Task(NamedTuple):
     """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
 
+    Where the qp lies beyond 0..63, the frame is coded with the nearest, and errors are worth what they would
+    be (-1.0 % at qps 3 to 18: E876).
     `source` is the picture that the networks see; loop filters and quality are by the original, `frame`.
     `share` [1, 1, H/16, W/16] is what errors in each block are worth, times what they usually are.
     """
@@ -59,7 +63,19 @@ class Task(NamedTuple):
         """The header of its packet."""
         slot = self.slot
         kind = FrameType.I if slot.intra else FrameType.B
-        return PacketHeader(slot.poc, kind, slot.temporal_layer, self.qp, slot.referenced, self.chroma_offset)
+        qp = coded_qp(self.qp)
+        return PacketHeader(slot.poc, kind, slot.temporal_layer, qp, slot.referenced, self.chroma_offset)
+
+    @property
+    def beyond(self) -> int:
+        """By how much the qp that suits it lies beyond that of its header."""
+        return self.qp - coded_qp(self.qp)
+
+    @property
+    def worth(self) -> tuple[float, float, float]:
+        """See `sample_worth`; later frames' share of errors is in the qp."""
+        header = self.header
+        return sample_worth(header.qp + self.beyond, header.chroma_qp + self.beyond)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +101,14 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> Trial
     analyst = Analyst(
         codec.networks.intra if task.slot.intra else codec.networks.bframe,
         to_tensor(task.source).to(codec.networks.device),
-        effort,
+        # Errors of motion are absolute differences, worth the root of what squared ones are.
+        effort.at_price(float(growth(torch.tensor(-task.beyond / 2)))),
         task.frame,
         # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
-        sample_worth(header.qp, header.chroma_qp),
+        task.worth,
     )
-    worth = latent_worth(*codec.qps(header), codec.networks.channels.y, referenced=header.referenced)
+    qp, chroma_qp = (each + task.beyond for each in codec.qps(header))
+    worth = latent_worth(qp, chroma_qp, codec.networks.channels.y, referenced=header.referenced)
     if task.share is not None:
         worth = worth * task.share.to(codec.networks.device)
     symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, codec.networks.device), worth)
@@ -125,14 +143,10 @@ def _complete(
 
 
 def rd_cost(coded: CodedFrame, task: Task) -> float:
-    """Bits of a frame, and what its errors are worth in it to who coded it as `task` or otherwise.
-
-    Later frames' share is in its qp.
-    """
+    """Bits of a frame, and what its errors are worth in it to who coded it as `task` or otherwise."""
     assert coded.quality
-    worth, frame = sample_worth(task.header.qp, task.header.chroma_qp), task.frame
     lost = (
         each * plane.size * mean_squared_error(psnr)
-        for each, plane, psnr in zip(worth, frame.planes, coded.quality.planes, strict=True)
+        for each, plane, psnr in zip(task.worth, task.frame.planes, coded.quality.planes, strict=True)
     )
     return 8 * len(coded.packet.payload) + sum(lost)
