@@ -18,9 +18,6 @@ from bcodec.frame import DEPTH, Frame, Plane
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
 
-OVERSHOOT = 1.25  # of a correction, a part of which quantization takes away again (measured: E877, E878)
-
-
 class Analyst:
     """Decides about a picture, or a batch of them, that `codec` is to code; see bcodec.coding.Encoder.
 
@@ -66,9 +63,7 @@ class Analyst:
         network and filters. What is wrong at their end, transformed, is what y_hat should have been more.
         """
         assert self.latent is not None
-        wanted = y_hat + self.codec.analysis.linear(self.source - picture) - self.latent
-        known = torch.zeros_like(wanted) if self.correction is None else self.correction
-        self.correction = known + OVERSHOOT * (wanted - known)
+        self.correction = y_hat + self.codec.analysis.linear(self.source - picture) - self.latent
 
     def fit_filters(self, planes: Sequence[Plane], steps: Sequence[float]) -> list[Fitted]:
         """Filters for the decoded planes Y, U, V; none where they are not wanted."""
