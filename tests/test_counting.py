@@ -1,7 +1,6 @@
 """What is counted is what a range coder writes."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,9 @@ import torch
 from bcodec.codec import Decoded, FrameCodec
 from bcodec.coding import TABLES
 from bcodec.entropy.coder import RangeReader
-from bcodec.entropy.tables import magnitude_bits
-from bcodec.fixedpoint import ACTIVATION
-from bcodec.networks import Networks, load_networks
-from bcodec.networks.latent import QPS, channel_grid, table_index
+from bcodec.networks import Networks
 from bcodec.train.clips import Clip, Sampler
-from bcodec.train.counting import Counts, Symbols, count_symbols, fit
+from bcodec.train.counting import Symbols, count_symbols
 
 FRAMES = 3
 
@@ -31,7 +27,7 @@ def sampler() -> Sampler:
 
 
 def counted(networks: Networks, seed: int = 0, groups: int = 1) -> Symbols:
-    return count_symbols(networks, sampler(), np.random.default_rng(seed), groups).tables
+    return count_symbols(networks, sampler(), np.random.default_rng(seed), groups)
 
 
 class Recorder(RangeReader):
@@ -68,24 +64,6 @@ def test_the_symbols_counted_are_those_that_a_reader_finds_in_the_bytes(
     assert counted(tiny_networks, groups=2) == seen
     assert len(frames) == 2 * FRAMES
     assert sum(count.total() for count in seen) > 1000
-
-
-def test_hyper_latents_get_the_scales_by_which_their_symbols_take_fewer_bits(tiny_weights: Path) -> None:
-    networks = load_networks(tiny_weights)
-
-    def bits(counts: Counts) -> float:
-        """Of all symbols of hyper-latents, with the tables that their scales name."""
-        costs, total = torch.from_numpy(magnitude_bits(networks.tables)), 0.0
-        for prior, seen in counts.hyper.items():
-            scale = channel_grid(prior.scale.detach(), ACTIVATION.frac).view(1, -1, 1, 1)
-            index = table_index(scale, prior.step(torch.arange(QPS))[1]).flatten(1)
-            total += float((costs[index.round().long().clamp(1, TABLES - 1)] * torch.from_numpy(seen)).sum())
-        return total
-
-    counts = count_symbols(networks, sampler(), np.random.default_rng(0), 4)
-    before = bits(counts)
-    networks.tables = fit(counts)
-    assert bits(counts) < 0.9 * before
 
 
 def test_a_seed_counts_the_same_each_time_and_another_seed_others(tiny_networks: Networks) -> None:

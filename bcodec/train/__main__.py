@@ -12,11 +12,11 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from bcodec.entropy.tables import make_tables
+from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.frame import ALIGNMENT
 from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
-from bcodec.train.counting import count_symbols, fit
+from bcodec.train.counting import count_symbols
 from bcodec.train.eightbits import round_inputs, watched
 from bcodec.train.likelihood import GOPS, Seen, fit_motion, record_encodes
 from bcodec.train.pack import Excerpt, write_pack
@@ -186,13 +186,10 @@ def _from_weights(command: Callable[..., None]) -> Callable[..., None]:
 @_from_weights
 @click.option("--groups", default=100, show_default=True, help="groups of nine frames to count symbols in")
 def tables(source: Path, weights: Path, data: Path, cache: Path, groups: int) -> None:
-    """Write the weights of SOURCE (.npz) to WEIGHTS with what tells symbols apart fitted to those they code.
-
-    That is the tables, and the scales of hyper-latents.
-    """
+    """Write the weights of SOURCE (.npz) to WEIGHTS with tables fitted to the symbols they code."""
     net, sampler = load_networks(source), _groups_of_nine(data, cache)
     counts = count_symbols(net, sampler, np.random.default_rng(0), groups)
-    save_networks(weights, net, fit(counts))
+    save_networks(weights, net, fit_tables(make_tables(), counts))
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from bcodec.entropy.tables import make_tables
+from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.frame import ALIGNMENT
 from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.train.checkpoint import INDEX, load_facts
 from bcodec.train.clips import Sampler, Samples, load_clips
-from bcodec.train.counting import count_symbols, fit
+from bcodec.train.counting import count_symbols
 from bcodec.train.excerpts import Excerpts
 from bcodec.train.pack import Pack, read_pack
 from bcodec.train.recording import record_pack
@@ -151,14 +151,14 @@ class Course:
         return Sampler(clips, crop, stage.frames, stage.spacings, stage.tails)
 
     def _export(self, groups: int) -> Path:
-        """Write the weights as integers, tables and scales fitted to so many groups of frames, if to any."""
+        """Write the weights as integers, and tables fitted to so many groups of frames, if to any."""
         weights = self.out / WEIGHTS
         tables = self.net.tables or make_tables()
         save_networks(weights, self.net, tables)
         if groups:
             net = load_networks(weights, self.device)
             counts = count_symbols(net, self._table_samples(), np.random.default_rng(0), groups)
-            save_networks(weights, net, fit(counts))
+            save_networks(weights, net, fit_tables(make_tables(), counts))
         return weights
 
     def _table_samples(self) -> Samples:
