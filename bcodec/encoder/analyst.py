@@ -18,6 +18,7 @@ from bcodec.frame import DEPTH, Frame, Plane
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
 
+
 class Analyst:
     """Decides about a picture, or a batch of them, that `codec` is to code; see bcodec.coding.Encoder.
 
