@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from clips import moving
 
+from bcodec.bitstream import PacketHeader
 from bcodec.codec import FrameCodec
 from bcodec.coding import Reference
 from bcodec.dpb import DecodedPictureBuffer
@@ -12,8 +13,12 @@ from bcodec.encoder.effort import PLAIN, Preset
 from bcodec.encoder.encode import Settings, code_groups, split
 from bcodec.encoder.motion.find import find_motion
 from bcodec.encoder.trial import Task, Trial, code_again, code_frame
+from bcodec.encoder.worth import sample_worth
+from bcodec.entropy.coder import RangeReader
+from bcodec.frame import picture_hash
 from bcodec.gop import Slot, intra_anchor, window
 from bcodec.networks import Networks
+from bcodec.networks.intra import Begun
 
 FRAMES = moving(5, 64, 48, grain=3)
 MIDDLE, *_ = window(0, 4, 4)[1:]
@@ -52,6 +57,39 @@ def test_motion_is_found_once(tiny_networks: Networks, monkeypatch: pytest.Monke
     monkeypatch.setattr("bcodec.encoder.analyst.find_motion", find)
     coded(MIDDLE, tiny_networks)
     assert len(searches) == 1
+
+
+def test_only_the_latent_is_coded_again(tiny_networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it gives can be decoded like any other frame."""
+    begun: list[PacketHeader] = []
+    original = FrameCodec.begin
+
+    def begin(self: FrameCodec, symbols: Any, header: PacketHeader, *others: Any) -> Begun:
+        begun.append(header)
+        return original(self, symbols, header, *others)
+
+    monkeypatch.setattr(FrameCodec, "begin", begin)
+    trial = coded(intra_anchor(0, 4), tiny_networks)
+    assert len(begun) == 1
+    codec, packet = FrameCodec(tiny_networks, 64, 48), trial.coded.packet
+    again = codec.code(RangeReader(codec.tables, packet.payload), packet.header, DecodedPictureBuffer())
+    assert picture_hash(again.frame) == packet.picture_hash
+
+
+@pytest.mark.parametrize(("qp", "header_qp"), [(-14, 0), (-1, 0), (0, 0), (63, 63), (70, 63)])
+def test_errors_are_worth_what_they_are_at_the_qp_that_suits_a_frame(qp: int, header_qp: int) -> None:
+    suited = task(MIDDLE)._replace(qp=qp)
+    assert suited.header.qp == header_qp
+    assert suited.worth == sample_worth(qp, suited.header.chroma_qp + qp - header_qp)
+
+
+def test_a_qp_that_no_header_can_say_takes_fewer_bits(tiny_networks: Networks) -> None:
+    codec, dpb = FrameCodec(tiny_networks, 64, 48), DecodedPictureBuffer[Reference]()
+    one, other = (
+        code_frame(codec, dpb, task(intra_anchor(0, 4))._replace(qp=qp), PLAIN).coded for qp in (-14, 0)
+    )
+    assert one.packet.header == other.packet.header
+    assert len(one.packet.payload) < len(other.packet.payload)
 
 
 @pytest.mark.parametrize(
