@@ -116,15 +116,17 @@ def _of_symbols(lost: Loss, expected: Tensor, step: Tensor, flat: Tensor) -> Los
 def symbols_that_pay(symbols: Tensor, deviations: Tensor, means: int, loss: Loss, family: Family) -> Tensor:
     """The symbols to code in place of [1, C, H, W]: all of a block's, its first `means`, the rest, or none.
 
-    Or the means, some of them one nearer to zero. What costs least bits, and loses least: `loss` gives that
-    in bits, [K, 1, H, W], for symbols [K, C, H, W].
+    Or the means, some of them one nearer to zero or, of two, one of them alone, or half of both. What costs
+    least bits, and loses least: `loss` gives that in bits, [K, 1, H, W], for symbols [K, C, H, W].
     """
     number = torch.arange(symbols.shape[1], device=symbols.device).view(1, -1, 1, 1)
     first = number < means
     nearer = symbols - torch.sign(symbols)
     options = [symbols, symbols * first, symbols * ~first, torch.zeros_like(symbols)]
     options += [torch.where(number == i, nearer, symbols) * first for i in range(means)]
-    options += [nearer * first] * (means > 1)
+    if means > 1:
+        alone = [torch.where(number == i, 0.0, symbols) for i in range(means)]
+        options += [each * first for each in (nearer, *alone, torch.round(symbols / 2))]
     candidates = torch.cat(options)
     costs = information(candidates, deviations, family).sum(1, keepdim=True) + loss(candidates)
     return candidates.gather(0, costs.argmin(0, keepdim=True).expand_as(symbols))
