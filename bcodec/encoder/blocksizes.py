@@ -17,7 +17,7 @@ from bcodec.networks.prior import BlockSizes, SpatialPrior, one_hot
 
 BUSY = 1  # symbols in a block from which on it may be divided
 NEVER = 1e6  # bits
-SURE = 4.0  # bits that smaller transforms must save by this estimate (measured: E284, E285, E882 to E884)
+SURE = 4.0  # bits that smaller transforms must save by this estimate (measured: E284, E285, E892 to E899)
 SLOPE = 6 / math.log(2)  # bits that a squared error of one quantization step is worth, at high rates
 
 
