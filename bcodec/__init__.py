@@ -53,7 +53,8 @@ What the format says, and what all stand on:
 
 How a frame flows:
 
-    encode   file -> VideoReader -> Frame -> Group -> Task -> FrameCodec.code(ThriftyWriter, Analyst)
+    encode   file -> VideoReader -> Frame -> Group -> Task -> FrameCodec.begin(ThriftyWriter, Analyst)
+             -> FrameCodec.complete(ThriftyWriter, Analyst), maybe again
              -> Packet -> BitstreamWriter -> file
     decode   file -> BitstreamReader -> Packet -> FrameCodec.code(RangeReader) -> DisplayOrder
              -> Frame -> VideoWriter -> file

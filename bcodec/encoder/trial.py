@@ -46,7 +46,7 @@ class Task(NamedTuple):
     """A frame to code: its place in the group, the picture, its qp, and the offset of its chroma's.
 
     Where the qp lies beyond 0..63, the frame is coded with the nearest, and errors are worth what they would
-    be (-1.0 % at qps 3 to 18: E884, E885).
+    be (-1.0, luma -0.9 % at qps 3 to 18: E884, E885).
     `source` is the picture that the networks see; loop filters and quality are by the original, `frame`.
     `share` [1, 1, H/16, W/16] is what errors in each block are worth, times what they usually are.
     """
