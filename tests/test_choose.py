@@ -40,3 +40,23 @@ def test_vectors_are_coded_only_where_they_save_more_than_their_bits() -> None:
     assert torch.equal(kept(100.0, VECTORS), torch.full((VECTORS,), 3.0))
     assert torch.equal(kept(100.0, MEANS), 3.0 * means)
     assert torch.equal(kept(0.001, VECTORS), torch.zeros(VECTORS))
+
+
+def test_one_part_of_a_vector_is_coded_alone_and_half_of_it_where_that_is_as_near() -> None:
+    symbols = torch.zeros(1, VECTORS, 4, 4)
+    symbols[:, :MEANS] = torch.tensor([8.0, 6.0]).view(1, MEANS, 1, 1)
+    deviations = torch.full_like(symbols, 1.2)
+
+    def chosen(*best: float) -> list[float]:
+        """The means that are coded where these would lose nothing, and others by how far off they are."""
+        wanted = torch.tensor(best).view(1, MEANS, 1, 1)
+
+        def loss(candidates: Tensor) -> Tensor:
+            return 100.0 * (candidates[:, :MEANS] - wanted).square().sum(1, keepdim=True)
+
+        return symbols_that_pay(symbols, deviations, MEANS, loss, HEAVY)[0, :MEANS, 0, 0].tolist()
+
+    assert chosen(8.0, 6.0) == [8.0, 6.0]
+    assert chosen(8.0, 0.0) == [8.0, 0.0]
+    assert chosen(0.0, 6.0) == [0.0, 6.0]
+    assert chosen(4.0, 3.0) == [4.0, 3.0]

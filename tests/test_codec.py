@@ -391,6 +391,7 @@ def test_frames_that_are_referred_to_more_get_no_less_quality() -> None:
     for qp in range(MAX_QP + 1):
         qps = [layer_qp(qp, layer) for layer in range(8)]
         assert qps == sorted(qps, reverse=True)
+        assert all(0 <= coded_qp(value) <= MAX_QP for value in qps)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,8 @@ def test_padding_gets_no_symbols(part: Part) -> None:
     assert inside.sum() == 3 * 2
     value = ThriftyWriter(CODER, inside).code(part, y, mean, scale, step)
     everywhere = ThriftyWriter(CODER).code(part, y, mean, scale, step)
+    nearest = written([(y, mean, scale, step, None)])[1][0]
+    assert torch.equal(everywhere, nearest) == (part not in HYPER_WORTH)
     assert torch.equal(value, torch.where(inside, everywhere, mean) if part in PLACED else everywhere)
 
 

@@ -17,7 +17,7 @@ from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.effort import Effort
 from bcodec.encoder.qp import coded_qp
 from bcodec.encoder.rdoq import ThriftyWriter, shown
-from bcodec.encoder.worth import growth, latent_worth, sample_worth
+from bcodec.encoder.worth import frame_worth, growth, sample_worth
 from bcodec.frame import Frame, picture_hash
 from bcodec.gop import Slot
 from bcodec.metrics import Quality, mean_squared_error
@@ -74,8 +74,7 @@ class Task(NamedTuple):
     @property
     def worth(self) -> tuple[float, float, float]:
         """See `sample_worth`; later frames' share of errors is in the qp."""
-        header = self.header
-        return sample_worth(header.qp + self.beyond, header.chroma_qp + self.beyond)
+        return sample_worth(self.qp, self.header.chroma_qp + self.beyond)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +106,7 @@ def code_frame(codec: FrameCodec, dpb: Dpb, task: Task, effort: Effort) -> Trial
         # Where later frames refer to it, too: they inherit less of it than of symbols (measured: E243).
         task.worth,
     )
-    qp, chroma_qp = (each + task.beyond for each in codec.qps(header))
-    worth = latent_worth(qp, chroma_qp, codec.networks.channels.y, referenced=header.referenced)
+    worth = frame_worth(codec, header, task.beyond)
     if task.share is not None:
         worth = worth * task.share.to(codec.networks.device)
     symbols = ThriftyWriter(codec.tables, shown(codec.width, codec.height, codec.networks.device), worth)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bcodec.bitstream import PacketHeader
+from bcodec.codec import FrameCodec
 from bcodec.frame import LEVELS
 from bcodec.networks.intra import coloured
 
@@ -36,6 +38,12 @@ def sample_worth(qp: int, chroma_qp: int, *, referenced: bool = False) -> tuple[
     share = INHERITED if referenced else OWN
     luma, chroma = (float(lagrangian(torch.tensor(q))) * share for q in (qp, chroma_qp))
     return luma * LUMA, chroma * CHROMA, chroma * CHROMA
+
+
+def frame_worth(codec: FrameCodec, header: PacketHeader, beyond: int) -> Tensor:
+    """What errors of a frame's latent are worth, [1, Y, 1, 1], at qps so far beyond those of its header."""
+    qp, chroma_qp = (each + beyond for each in codec.qps(header))
+    return latent_worth(qp, chroma_qp, codec.networks.channels.y, referenced=header.referenced)
 
 
 def latent_worth(qp: Tensor, chroma_qp: Tensor, c_y: int, *, referenced: bool) -> Tensor:

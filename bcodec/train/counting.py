@@ -13,7 +13,7 @@ from bcodec.dpb import DecodedPictureBuffer
 from bcodec.encoder.analyst import Analyst
 from bcodec.encoder.qp import coded_qp, layer_qp
 from bcodec.encoder.rdoq import ThriftyWriter
-from bcodec.encoder.worth import latent_worth
+from bcodec.encoder.worth import frame_worth
 from bcodec.entropy.coder import by_table
 from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
@@ -29,9 +29,7 @@ class _Counter(ThriftyWriter):
     """A writer that counts, for each table, the symbols that it writes."""
 
     def __init__(self, codec: FrameCodec, header: PacketHeader, beyond: int, counts: Symbols) -> None:
-        qp, chroma_qp = (each + beyond for each in codec.qps(header))
-        worth = latent_worth(qp, chroma_qp, codec.networks.channels.y, referenced=header.referenced)
-        super().__init__(codec.tables, worth=worth)
+        super().__init__(codec.tables, worth=frame_worth(codec, header, beyond))
         self.counts = counts
 
     def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
