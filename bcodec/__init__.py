@@ -34,7 +34,7 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion prior deblock > latent blockdct > layers
     networks/motion/       codec > prior shift > vectors segments > blocks
-    entropy/               coder meter > tables > distributions
+    entropy/               coder meter > signs > tables > distributions
     coding.py              what networks are handed: SymbolCoder, Encoder
     samples.py             the tensor that networks see of a picture
     fixedpoint.py          exact layers

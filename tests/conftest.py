@@ -12,6 +12,7 @@ from commands import COUNT, FAST, GOP, HEIGHT, WIDTH, Command, Result
 from bcodec.bitstream import BitstreamReader
 from bcodec.cli.main import main
 from bcodec.decoder import decode
+from bcodec.entropy import signs
 from bcodec.entropy.tables import make_tables
 from bcodec.networks import Channels, Networks, load_networks, save_networks
 
@@ -66,6 +67,12 @@ def decoded(coded: Path, tiny_networks: Networks) -> list[bytes]:
     with coded.open("rb") as file:
         reader = BitstreamReader(file)
         return [frame.to_bytes() for frame in decode(reader.frames(), reader.header, tiny_networks)]
+
+
+@pytest.fixture
+def all_signs_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No magnitudes tell a sign, and so symbols are as they were chosen."""
+    monkeypatch.setattr(signs, "LEAST", 1 << 40)
 
 
 @pytest.fixture

@@ -33,12 +33,12 @@ def latent(
     return y, mean, scale, step, mask
 
 
-def written(latents: list[Latent]) -> tuple[bytes, list[Tensor]]:
+def written(latents: list[Latent], part: Part = Part.CONTENT) -> tuple[bytes, list[Tensor]]:
     writer = RangeWriter(CODER)
-    values = [writer.code(Part.CONTENT, *x) for x in latents]
+    values = [writer.code(part, *x) for x in latents]
     return writer.payload, values
 
 
-def read(payload: bytes, latents: list[Latent]) -> list[Tensor]:
+def read(payload: bytes, latents: list[Latent], part: Part = Part.CONTENT) -> list[Tensor]:
     reader = RangeReader(CODER, payload)
-    return [reader.code(Part.CONTENT, None, *x[1:]) for x in latents]
+    return [reader.code(part, None, *x[1:]) for x in latents]

@@ -11,6 +11,7 @@ import torch
 from bcodec.codec import Decoded, FrameCodec
 from bcodec.coding import TABLES
 from bcodec.entropy.coder import RangeReader
+from bcodec.entropy.signs import Groups
 from bcodec.networks import Networks
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.counting import Symbols, count_symbols
@@ -37,8 +38,10 @@ class Recorder(RangeReader):
         super().__init__(codec.tables, payload)
         self.seen = seen
 
-    def transfer(self, indices: npt.NDArray[Any], symbols: npt.NDArray[Any] | None) -> npt.NDArray[np.int32]:
-        read: npt.NDArray[np.int32] = super().transfer(indices, symbols)
+    def transfer(
+        self, indices: npt.NDArray[Any], symbols: npt.NDArray[Any] | None, groups: Groups | None = None
+    ) -> npt.NDArray[np.int32]:
+        read: npt.NDArray[np.int32] = super().transfer(indices, symbols, groups)
         for table, symbol in zip(indices.tolist(), read.tolist(), strict=True):
             if table % TABLES:
                 self.seen[table][symbol] += 1

@@ -26,6 +26,9 @@ def content(
     return y, mean, scale, step, None if mask is None else step_mask(seed % PRIOR_STEPS, y)
 
 
+pytestmark = pytest.mark.usefixtures("all_signs_written")  # of those that magnitudes tell it knows nothing
+
+
 @pytest.mark.parametrize("heavy", [0, 60])
 @pytest.mark.parametrize("masked", [False, True])
 def test_rate_meter_is_within_1_percent_of_the_bits_written(masked: bool, heavy: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -67,11 +68,22 @@ class ThriftyWriter(RangeWriter):
         self.bits[part] += self.encoder.num_bits() - before
         return value
 
+    def worths(self, part: Part, step: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
+        """Bits that a squared error of one step is worth in each symbol [N], in the padding no end."""
+        if part in HYPER_WORTH:
+            return torch.full_like(step, HYPER_WORTH[part])
+        worth = super().worths(part, step, shape, where)
+        if self.worth is not None and part is Part.CONTENT:
+            worth = in_coding_order(self.worth, shape, where) * step.square()
+        if self.shown is not None and part in PLACED:
+            worth = worth.masked_fill(~in_coding_order(self.shown, shape, where), math.inf)
+        return worth
+
     def choose(
         self,
         part: Part,
         ratio: Tensor,
-        step: Tensor,
+        worth: Tensor,
         indices: np.ndarray,
         shape: torch.Size,
         where: Tensor | None,
@@ -79,15 +91,13 @@ class ThriftyWriter(RangeWriter):
         """The nearest symbols, none in the padding, those of the content by their worth."""
         if self.shown is not None and part in PLACED:
             ratio = ratio * in_coding_order(self.shown, shape, where)
-        symbols = super().choose(part, ratio, step, indices, shape, where)
-        if part in HYPER_WORTH:
-            self._save(symbols, ratio, torch.full_like(ratio, HYPER_WORTH[part]), indices)
-        elif self.worth is not None and part is Part.CONTENT:
-            self._save(symbols, ratio, in_coding_order(self.worth, shape, where) * step.square(), indices)
+        symbols = super().choose(part, ratio, worth, indices, shape, where)
+        if part in HYPER_WORTH or (self.worth is not None and part is Part.CONTENT):
+            self._save(symbols, ratio, worth, indices)
         return symbols
 
     def _save(self, symbols: np.ndarray, ratio: Tensor, worth: Tensor, indices: np.ndarray) -> None:
-        """Take symbols one step nearer to zero where that pays; `worth` [N]: bits of an error of one step."""
+        """Take symbols one step nearer to zero where that pays."""
         places = np.flatnonzero((np.abs(symbols) < MAGNITUDES) & (symbols != 0))
         picked = torch.from_numpy(places).to(ratio.device)
         value = worth[picked].cpu().numpy()

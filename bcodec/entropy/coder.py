@@ -1,11 +1,12 @@
 """The range coder, either way: constriction's, with the tables of the weights.
 
-Of all latents the symbols are coded position by position, grouped by table. A symbol beyond its table is an
-escape, behind which it follows in sixteen plain bits.
+Of all latents the symbols are coded position by position, grouped by table: first magnitudes, then signs. A
+symbol beyond its table is an escape, behind all which it follows in sixteen plain bits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import constriction
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 
 from bcodec.coding import TABLES, Part, dequantize
+from bcodec.entropy.signs import Groups
 from bcodec.entropy.tables import Tables
 from bcodec.errors import EntropyError
 
 SLACK = 64  # bits of the range coder's state, which a payload may do without
 TOO_SHORT = "the payload ends before its last symbol"
+AT_HIGH_RATES = 6 / math.log(2)  # bits that a squared error of one step is worth there
 ESCAPE_RANGE = 1 << 15  # escaped symbols lie in [-2^15, 2^15)
 
 
@@ -62,29 +65,49 @@ def _unflat(values: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
     return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+def _signed(sizes: np.ndarray, groups: Groups | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of signs that are written, those of signs that magnitudes [N] tell, and which are negative."""
+    places = np.flatnonzero(sizes)
+    if groups is None:
+        return places, places[:0], np.zeros(0, bool)
+    told, negative = groups.told(sizes)
+    return np.setdiff1d(places, told, assume_unique=True), told, negative
+
+
 class RangeCoder:
     """What writer and reader share: which symbols are coded, in what order, and what they mean."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
 
-    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
-        """Write the symbols [N], or read them, with the tables [N]; return them as a reader does, int32."""
+    def transfer(
+        self, indices: np.ndarray, symbols: np.ndarray | None, groups: Groups | None = None
+    ) -> np.ndarray:
+        """Write the symbols [N], or read them, with the tables [N]; return them as a reader does, int32.
+
+        In `groups`, if any, magnitudes tell signs, which are not written.
+        """
         raise NotImplementedError
+
+    def worths(self, part: Part, step: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
+        """Bits that a squared error of one step is worth in each symbol [N], for steps [N]: as at high rates.
+
+        `shape` and `where` (None: everywhere) say where in the latent they stand, see `in_coding_order`.
+        """
+        return torch.full_like(step, AT_HIGH_RATES)
 
     def choose(
         self,
         part: Part,
         ratio: Tensor,
-        step: Tensor,
+        worth: Tensor,
         indices: np.ndarray,
         shape: torch.Size,
         where: Tensor | None,
     ) -> np.ndarray:
         """The symbols [N], int32, for a latent's distances from its mean in steps [N]: the nearest.
 
-        `step` and `indices` (of tables) are [N], too; `shape` and `where` (None: everywhere) say where in the
-        latent they stand, see `in_coding_order`.
+        `worth` and `indices` (of tables) are [N], too; `shape` and `where` as of `worths`.
         """
         symbols = torch.round(ratio).clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1)
         nearest: np.ndarray = symbols.to(torch.int32).cpu().numpy()
@@ -113,11 +136,15 @@ class RangeCoder:
         places = (mean.shape, None) if alone else (shape, where)
         mean, scale, step = (in_coding_order(x, *places) for x in (mean, scale, step))
         indices = (scale if heavy else table_of(scale)).to(torch.uint8).cpu().numpy()
+        groups = Groups(self.tables, indices) if part is Part.CONTENT else None
         symbols = None
         if y is not None:
             ratio = (in_coding_order(y.float(), shape, where) - mean) / step
-            symbols = self.choose(part, ratio, step, indices, shape, where)
-        decoded = torch.from_numpy(self.transfer(indices, symbols)).to(mean.device)
+            worth = self.worths(part, step, shape, where)
+            symbols = self.choose(part, ratio, worth, indices, shape, where)
+            if groups:
+                groups.agree(symbols, ratio.cpu().numpy(), worth.cpu().numpy())
+        decoded = torch.from_numpy(self.transfer(indices, symbols, groups)).to(mean.device)
         return _unflat(dequantize(decoded.float(), mean, step), *places)
 
 
@@ -128,22 +155,22 @@ class RangeWriter(RangeCoder):
         super().__init__(tables)
         self.encoder = constriction.stream.queue.RangeEncoder()
 
-    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+    def transfer(
+        self, indices: np.ndarray, symbols: np.ndarray | None, groups: Groups | None = None
+    ) -> np.ndarray:
         """Write `symbols` and return those that a reader will see (zero where nothing is coded)."""
         if symbols is None:
             raise TypeError("a writer needs the latent")
         coded = np.where(indices % TABLES > 0, symbols, 0).astype(np.int32)
-        escapes = []
+        reach = self.tables.reach[indices]
+        letters = np.minimum(np.abs(coded), reach + 1).astype(np.int32)
         for table, positions in by_table(indices):
-            reach = int(self.tables.reach[table])
-            values = coded[positions]
-            outside = np.abs(values) > reach
-            if outside.any():
-                escapes.append(values[outside])
-            letters = np.where(outside, 2 * reach + 1, values + reach).astype(np.int32)
-            self.encoder.encode(letters, self.tables.models[table])
-        if escapes:
-            plain = np.concatenate(escapes) + ESCAPE_RANGE
+            self.encoder.encode(letters[positions], self.tables.models[table])
+        escaped = letters > reach
+        signed, _, _ = _signed(np.where(escaped, 0, letters), groups)
+        self.encoder.encode((coded[signed] < 0).astype(np.int32), self.tables.sign)
+        if escaped.any():
+            plain = coded[escaped] + ESCAPE_RANGE
             octets = np.stack([plain >> 8, plain & 255], 1).reshape(-1).astype(np.int32)
             self.encoder.encode(octets, self.tables.byte)
         return coded
@@ -189,21 +216,28 @@ class RangeReader(RangeCoder):
         self.decoder = constriction.stream.queue.RangeDecoder(words)
         self.spare = 8.0 * len(payload) + SLACK  # bits that symbols have not used
 
-    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
+    def transfer(
+        self, indices: np.ndarray, symbols: np.ndarray | None, groups: Groups | None = None
+    ) -> np.ndarray:
         """Read the symbols."""
         decoded = np.zeros(len(indices), np.int32)
         tables, counts, places = alike(indices)
         if not len(tables):
             return decoded
         try:
-            groups = zip(tables, counts, strict=True)
-            letters = np.concatenate([self.decoder.decode(self.tables.models[t], int(n)) for t, n in groups])
+            parts = zip(tables, counts, strict=True)
+            letters = np.concatenate([self.decoder.decode(self.tables.models[t], int(n)) for t, n in parts])
             self._use(float(self.tables.costs[np.repeat(self.tables.starts[tables], counts) + letters].sum()))
-            reach = np.repeat(self.tables.reach[tables], counts)
-            decoded[places] = letters - reach
-            escaped = places[letters > 2 * reach]
+            decoded[places] = letters
+            escaped = places[letters > np.repeat(self.tables.reach[tables], counts)]
+            decoded[escaped] = 0
+            signed, told, negative = _signed(decoded, groups)
+            self._use(len(signed))
+            decoded[signed] *= 1 - 2 * self.decoder.decode(self.tables.sign, len(signed))
+            decoded[told[negative]] *= -1
             if len(escaped):
                 self._use(16 * len(escaped))
+                escaped.sort()
                 plain = self.decoder.decode(self.tables.byte, 2 * len(escaped)).reshape(-1, 2)
                 decoded[escaped] = (plain[:, 0] << 8) + plain[:, 1] - ESCAPE_RANGE
         except AssertionError as error:

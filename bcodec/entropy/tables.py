@@ -79,6 +79,14 @@ def _logistic(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(x, -700, 700)))  # type: ignore[no-any-return]
 
 
+def folded(table: np.ndarray) -> np.ndarray:
+    """Frequencies of the magnitudes 0..A and of the escape, [A + 2], of a table of symbols, [2 A + 2]."""
+    reach = len(table) // 2 - 1
+    both = table[reach:].copy()
+    both[1:-1] += table[:reach][::-1]
+    return both
+
+
 def magnitude_bits(tables: Sequence[np.ndarray]) -> np.ndarray:
     """Bits of the magnitudes 0..15 in each table, [N, 16]; what a table leaves out costs an escape."""
     bits = np.full((len(tables), MAGNITUDES), 40.0)
@@ -97,11 +105,14 @@ class Tables:
         if len(tables) != count or not all(np.issubdtype(t.dtype, np.integer) for t in tables):
             raise TypeError(f"{count} tables of integers are needed")
         self.reach = np.array([len(t) // 2 - 1 for t in tables])
+        sizes = [folded(t) for t in tables]
         self.models = [
-            constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in tables
+            constriction.stream.model.Categorical(t.astype(np.float64) / TOTAL, perfect=False) for t in sizes
         ]
-        self.byte = constriction.stream.model.Uniform(256)
+        self.sign, self.byte = (constriction.stream.model.Uniform(count) for count in (2, 256))
+        # Of a symbol, how likely it is not zero, of TOTAL; a family's first table codes nothing.
+        self.chances = np.array([TOTAL - t[0] if number % TABLES else 0 for number, t in enumerate(sizes)])
         self.bits = magnitude_bits(tables)
         # Bits of each letter, at the least: a model gives it up to 2^-23 of probability more than its table.
-        self.costs = -np.log2((np.concatenate(tables) + TOTAL / (1 << 23)) / TOTAL)
-        self.starts = np.cumsum([0, *(len(t) for t in tables[:-1])])  # of the tables in these
+        self.costs = -np.log2((np.concatenate(sizes) + TOTAL / (1 << 23)) / TOTAL)
+        self.starts = np.cumsum([0, *(len(t) for t in sizes[:-1])])  # of the tables in these

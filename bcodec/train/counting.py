@@ -15,6 +15,7 @@ from bcodec.encoder.qp import coded_qp, layer_qp
 from bcodec.encoder.rdoq import ThriftyWriter
 from bcodec.encoder.worth import frame_worth
 from bcodec.entropy.coder import by_table
+from bcodec.entropy.signs import Groups
 from bcodec.gop import intra_anchor, window
 from bcodec.networks import Networks
 from bcodec.networks.latent import QPS
@@ -32,8 +33,10 @@ class _Counter(ThriftyWriter):
         super().__init__(codec.tables, worth=frame_worth(codec, header, beyond))
         self.counts = counts
 
-    def transfer(self, indices: np.ndarray, symbols: np.ndarray | None) -> np.ndarray:
-        written = super().transfer(indices, symbols)
+    def transfer(
+        self, indices: np.ndarray, symbols: np.ndarray | None, groups: Groups | None = None
+    ) -> np.ndarray:
+        written = super().transfer(indices, symbols, groups)
         for table, positions in by_table(indices):
             values, numbers = np.unique(written[positions], return_counts=True)
             self.counts[table].update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
