@@ -4,6 +4,7 @@
 |--------------------------------------------------|---------------------------------------------------------|
 | takes a symbol nearer to zero where that pays    | the same symbol, with a straight-through gradient       |
 | codes it with a table fitted to symbols counted  | the family's -log2 p, and what tables differ from it by |
+| leaves out signs that sums of magnitudes tell    | as if it wrote them: a bit more for some eight symbols  |
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Groups:
         first = np.full(self._numbers[-1] + 1, len(symbols))
         first[self._numbers[wrong]] = wrong
         own = np.flatnonzero((np.abs(symbols) <= reach) & (reach > 0) & np.isfinite(worth))
-        own = own[own >= first[self._numbers[own]]]
-        numbers, size = self._numbers[own], sizes[own]
+        own = own[own >= first[self._numbers[own]]]  # or another symbol would be the first
+        size = sizes[own]
         sign = np.where(size > 0, np.sign(symbols[own]), np.where(ratio[own] < 0, -1, 1))
         off = sign * ratio[own] - size
         less, here, more = (
@@ -58,13 +58,9 @@ class Groups:
             for change in (-1, 0, 1)
         )
         up = np.where(size < reach[own], worth[own] * (1 - 2 * off) + more - here, np.inf)
-        fixed = size <= (own == first[numbers])  # there is none to take, or another would be the first
-        down = np.where(fixed, np.inf, worth[own] * (1 + 2 * off) + less - here)
-        cheaper = np.minimum(up, down)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        lowest = np.repeat(np.minimum.reduceat(cheaper, starts), np.diff(starts, append=len(own)))
-        best = np.flatnonzero(cheaper == lowest)
-        best = best[np.diff(numbers[best], prepend=-1) > 0]
+        last = size <= (own == first[self._numbers[own]])  # what it has, or may give
+        down = np.where(last, np.inf, worth[own] * (1 + 2 * off) + less - here)
+        best = _cheapest(self._numbers[own], np.minimum(up, down))
         symbols[own[best]] += sign[best] * np.where(up[best] <= down[best], 1, -1)
 
     def _firsts(self, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,3 +68,12 @@ class Groups:
         places = np.flatnonzero(sizes)
         starts = np.flatnonzero(np.diff(self._numbers[places], prepend=-1))
         return places[starts], np.add.reduceat(sizes[places], starts) if len(starts) else places
+
+
+def _cheapest(numbers: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Where the least cost of each group stands, for ascending numbers of groups [N], not empty."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    least = np.minimum.reduceat(costs, starts)
+    best = np.flatnonzero(costs == np.repeat(least, np.diff(starts, append=len(numbers))))
+    first: np.ndarray = best[np.diff(numbers[best], prepend=-1) > 0]
+    return first

@@ -111,7 +111,9 @@ class Tables:
         ]
         self.sign, self.byte = (constriction.stream.model.Uniform(count) for count in (2, 256))
         # Of a symbol, how likely it is not zero, of TOTAL; a family's first table codes nothing.
-        self.chances = np.array([TOTAL - t[0] if number % TABLES else 0 for number, t in enumerate(sizes)])
+        self.chances = np.array(
+            [TOTAL - t[0] if number % TABLES else 0 for number, t in enumerate(sizes)], np.int64
+        )
         self.bits = magnitude_bits(tables)
         # Bits of each letter, at the least: a model gives it up to 2^-23 of probability more than its table.
         self.costs = -np.log2((np.concatenate(sizes) + TOTAL / (1 << 23)) / TOTAL)
