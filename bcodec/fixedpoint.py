@@ -148,7 +148,7 @@ def _counted(x: Tensor, grid: Grid) -> Tensor:
 
 def hard_sigmoid(x: Tensor) -> Tensor:
     """clamp(x / 4 + 1 / 2, 0, 1), [..]: for x on a grid of 2^-f the result is on that of 2^-(f + 2)."""
-    return (x * 0.25).add_(0.5).clamp_(0.0, 1.0)
+    return torch.add(x.new_full((), 0.5), x, alpha=0.25).clamp_(0.0, 1.0)
 
 
 def gate(query: Tensor, value: Tensor, grid: Grid = ACTIVATION) -> Tensor:

@@ -118,4 +118,4 @@ def fuse(query: Tensor, past: Tensor, future: Tensor, grid: Grid = ACTIVATION) -
 
     `query` broadcasts over the channels; w reaches 0 and 1, so that one reference can be ruled out.
     """
-    return snap((hard_sigmoid(query).to(past.dtype) * (past - future)).add_(future), grid)
+    return snap(torch.lerp(future, past, hard_sigmoid(query).to(past.dtype)), grid)
