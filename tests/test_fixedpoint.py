@@ -17,6 +17,7 @@ from bcodec.fixedpoint import (
     FLOAT64,
     LATENT,
     PICTURE,
+    PIXEL,
     PIXEL_RESIDUAL,
     SEEN_LATENT,
     Conv2d,
@@ -28,6 +29,7 @@ from bcodec.fixedpoint import (
     snap,
     upsample,
     warp,
+    warp_squares,
 )
 
 GRIDS = (ACTIVATION, FINE, LATENT, SEEN_LATENT, PICTURE, PIXEL_RESIDUAL, Grid(6, 8), Grid(0, 16))
@@ -320,6 +322,23 @@ def test_warp_is_differentiable_in_features_and_motion() -> None:
     assert float(features.grad.sum()) == 256
     assert bool((motion.grad[:, 0, :, :15] == slope).all())
     assert not bool(motion.grad[:, 1].any())
+
+
+@pytest.mark.parametrize("size", [1, 4, 6])
+@pytest.mark.parametrize("reach", [1, 40, 511])
+def test_squares_are_warped_as_their_samples_would_be_with_the_same_gradients(size: int, reach: int) -> None:
+    planes = on(PIXEL, 2, 3, 24, 36)
+    generator = torch.Generator().manual_seed(reach)
+    motion = (
+        torch.randint(-16 * reach, 16 * reach + 1, (2, 2, 24 // size, 36 // size), generator=generator) / 16
+    )
+    for layout in LAYOUTS:
+        given = planes.contiguous(memory_format=layout).requires_grad_(), motion.clone().requires_grad_()
+        one, other = warp_squares(*given, PICTURE), warp(given[0], upsample(given[1], size), PICTURE)
+        assert torch.equal(one, other)
+        weights = torch.randn(one.shape, generator=generator)
+        slopes, expected = (torch.autograd.grad((each * weights).sum(), given) for each in (one, other))
+        assert all(torch.allclose(*pair, atol=1e-4) for pair in zip(slopes, expected, strict=True))
 
 
 # ---------------------------------------------------------------- gate and resampling

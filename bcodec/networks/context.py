@@ -25,6 +25,7 @@ from bcodec.fixedpoint import (
     squares_apart,
     upsample,
     warp,
+    warp_squares,
 )
 from bcodec.frame import LEVELS, MIDDLE
 from bcodec.networks.layers import PLANES, Channels, Contexts, ResBlock, entering, fuse
@@ -41,7 +42,7 @@ NEAR = 4.0
 
 def warp_picture(reference: Reference, field: Tensor) -> Tensor:
     """The reference's samples along a field [B, 2, H/8, W/8] of quarter samples; chroma bilinear."""
-    chroma = warp(reference.picture[:, 4:], snap(upsample(field, 4) * 0.5, SIXTEENTH), PICTURE)
+    chroma = warp_squares(reference.picture[:, 4:], field * 0.5, PICTURE)
     bright = overlapped_blocks(reference.quarter_pel, field).transpose(2, 3)
     batch, rows, _, columns, _ = bright.shape
     bright = (bright.reshape(batch, 1, rows * MOTION_BLOCK, columns * MOTION_BLOCK) - MIDDLE) / LEVELS
