@@ -147,7 +147,8 @@ class TemporalContexts(nn.Module):
         """P and the contexts; condition [B, 5, 1, 1]."""
         dtype = motion.features.dtype
         pictures = [warp_picture(r, v) for r, v in ((past, motion.past), (future, motion.future))]
-        aligned = snap(squares_apart(torch.cat(pictures, 1)))
+        both = torch.cat(pictures, 1).contiguous(memory_format=torch.channels_last)
+        aligned = snap(squares_apart(both))
         seen = (
             (upsample(motion.features, 2), aligned.to(dtype)),
             (motion.features,),
