@@ -17,6 +17,7 @@ from bcodec.networks.layers import PLANES, Channels, Down
 STRIP = 256  # rows that are interpolated at once: large pictures take little memory beside the result
 # Interpolation of samples at 0, 1/4, 1/2 and 3/4, in 1/64: H.265, table 8-11.
 BEFORE, BEHIND = 3, 4
+QUARTERS = Grid(frac=2, bits=10, below=0)  # of a level, up to BRIGHTEST
 TAPS = (
     (0, 0, 0, 64, 0, 0, 0, 0),
     (-1, 4, -10, 58, 17, -5, 1, 0),
@@ -37,24 +38,30 @@ def interpolate(plane: Tensor) -> Tensor:
     plane has one. Sums of quarter levels stay below 1023 x 112 x 112 < 2^24: exact.
     """
     padded = F.pad(plane * LEVELS + MIDDLE, (BEFORE, BEHIND, BEFORE, BEHIND), mode="replicate")
-    strips = [padded[:, :, top : top + STRIP + BEFORE + BEHIND] for top in range(0, plane.shape[2], STRIP)]
+    batch, channels, rows, columns = plane.shape
+    learns = plane.requires_grad
+    quarters = plane.new_empty(
+        *(batch, channels, rows, len(TAPS), len(TAPS) * columns),
+        dtype=torch.float32 if learns else torch.float16,
+    )
     with torch.autocast(plane.device.type, enabled=False):  # on CPUs it knows no float16
-        return torch.cat([_quarters(strip) for strip in strips], 2)
-
-
-def _quarters(strip: Tensor) -> Tensor:
-    """The samples and what lies between them, without those that were only padding."""
-    across = torch.stack([_filter(strip, 3, taps) for taps in TAPS], 4).flatten(3)
-    rows, columns = across.shape[2] - BEFORE - BEHIND, across.shape[3]
-    levels = [_filter(across, 2, taps) for taps in TAPS]
-    if strip.requires_grad:
-        rounded = [(torch.round(level.detach() * 4) / 4).clamp(0, BRIGHTEST) for level in levels]
-        levels = [level + (r - level).detach() for level, r in zip(levels, rounded, strict=True)]
-        return torch.stack(levels, 3).flatten(2, 3)
-    quarters = across.new_empty(*across.shape[:2], rows, len(TAPS), columns, dtype=torch.float16)
-    for number, level in enumerate(levels):
-        quarters[:, :, :, number] = snap(level, Grid(frac=2, bits=10, below=0))  # up to BRIGHTEST
+        for top in range(0, rows, STRIP):
+            levels = _between(padded[:, :, top : top + STRIP + BEFORE + BEHIND])
+            for number, level in enumerate(levels):
+                rounded = _rounded(level) if learns else snap(level, QUARTERS)
+                quarters[:, :, top : top + STRIP, number] = rounded
     return quarters.flatten(2, 3)
+
+
+def _between(strip: Tensor) -> list[Tensor]:
+    """Rows at 0, 1/4, 1/2 and 3/4 of the way down, with what lies between samples; not rounded."""
+    across = torch.stack([_filter(strip, 3, taps) for taps in TAPS], 4).flatten(3)
+    return [_filter(across, 2, taps) for taps in TAPS]
+
+
+def _rounded(level: Tensor) -> Tensor:
+    """A quarter of a level at most off, with the gradient of the identity."""
+    return level + ((torch.round(level.detach() * 4) / 4).clamp(0, BRIGHTEST) - level).detach()
 
 
 def _filter(x: Tensor, dim: int, taps: Sequence[int]) -> Tensor:
