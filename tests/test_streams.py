@@ -411,7 +411,7 @@ def test_info_tells_of_all_side_data(coded: Coded, capsysbinary: pytest.CaptureF
     assert any(re.match("beside +audio aac 48000 Hz mono deu: ", line) for line in lines)
     assert lines[-5:] == [
         "the first GOP, poc 0 to 8, a column a frame:",
-        "     0  I       B",
+        "     0  I       I",
         "     1      B",
         "     2    B   B",
         "     3   B B B B",
