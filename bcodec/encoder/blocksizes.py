@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from bcodec.coding import deviation
 from bcodec.encoder.cells import Cells, all_cells, cells_where
+from bcodec.entropy.coder import AT_HIGH_RATES
 from bcodec.entropy.distributions import information
 from bcodec.fixedpoint import LATENT, snap
 from bcodec.networks.latent import Parameters, table_index
@@ -18,7 +18,6 @@ from bcodec.networks.prior import BlockSizes, SpatialPrior, one_hot
 BUSY = 1  # symbols in a block from which on it may be divided
 NEVER = 1e6  # bits
 SURE = 4.0  # bits that smaller transforms must save by this estimate (measured: E284, E285, E892 to E899)
-SLOPE = 6 / math.log(2)  # bits that a squared error of one quantization step is worth, at high rates
 
 
 def turned(sizes: BlockSizes, y: Tensor, number: int) -> Tensor:
@@ -67,7 +66,7 @@ class CheapestSizes:
         index = torch.round(table_index(parameters.scale(seen), offset))
         ratio = (y.float() - parameters.mean(seen).float()) / step
         symbol = torch.where(index > 0, torch.round(ratio), 0.0)
-        bits = information(symbol, deviation(index)) + SLOPE * (ratio - symbol).square()
+        bits = information(symbol, deviation(index)) + AT_HIGH_RATES * (ratio - symbol).square()
         return bits.sum(1, keepdim=True), symbol.count_nonzero(1)[:, None]
 
     @torch.no_grad()
