@@ -69,13 +69,15 @@ class ThriftyWriter(RangeWriter):
         return value
 
     def worths(self, part: Part, step: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
-        """Bits that a squared error of one step is worth in each symbol [N], in the padding no end."""
+        """Bits that a squared error of one step is worth in each symbol [N], in padded content no end."""
         if part in HYPER_WORTH:
             return torch.full_like(step, HYPER_WORTH[part])
         worth = super().worths(part, step, shape, where)
-        if self.worth is not None and part is Part.CONTENT:
+        if part is not Part.CONTENT:
+            return worth
+        if self.worth is not None:
             worth = in_coding_order(self.worth, shape, where) * step.square()
-        if self.shown is not None and part in PLACED:
+        if self.shown is not None:
             worth = worth.masked_fill(~in_coding_order(self.shown, shape, where), math.inf)
         return worth
 
