@@ -100,6 +100,10 @@ def test_channels_with_heavy_tails_survive_beside_others(heavy: int) -> None:
         reader = RangeReader(CODER, writer.payload)
         assert torch.equal(reader.code(Part.MOTION, None, mean, scale, step, mask, heavy=heavy), value)
         assert torch.equal(value, written([(y, mean, scale, step, mask)], Part.MOTION)[1][0])
+        writer = RangeWriter(CODER)
+        value = writer.code(Part.CONTENT, y, mean, scale, step, mask, heavy=heavy)
+        reader = RangeReader(CODER, writer.payload)
+        assert torch.equal(reader.code(Part.CONTENT, None, mean, scale, step, mask, heavy=heavy), value)
 
 
 def test_what_is_mostly_zero_and_else_far_from_it_takes_fewer_bits_with_heavy_tails() -> None:
