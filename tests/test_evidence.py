@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights"
 CODE = sorted((ROOT / "bcodec").rglob("*.py"))
-ID = re.compile(r"\bE\d{3}\b")
+ID = re.compile(r"\bE\d{3,4}\b")
 NUMBER = r"[+-]?\d+(?:\.\d+)?"
 VERDICTS = ("baseline", "kept", "left out", "better", "worse", "no difference", "observed")
 COLUMNS = {
@@ -42,7 +42,7 @@ def test_the_readme_explains_each_column_of_the_evidence() -> None:
 def test_ids_are_unique_and_ascend() -> None:
     ids = [row["id"] for row in table("evidence")]
     assert all(ID.fullmatch(each) for each in ids)
-    assert ids == sorted(set(ids))
+    assert ids == sorted(set(ids), key=lambda each: int(each[1:]))
 
 
 def test_rows_come_in_chronological_order() -> None:
