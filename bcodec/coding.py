@@ -54,6 +54,21 @@ OF_MOTION = frozenset({Part.SHIFTS, Part.PRECISION, Part.MOTION_HYPER, Part.MOTI
 PLACED = frozenset({Part.MOTION, Part.SIZES, Part.CONTENT})  # a position is a block of 16x16 of the picture
 
 
+class Picked(NamedTuple):
+    """Which symbols of a latent: those of some channels in some rows and columns."""
+
+    channels: slice
+    rows: slice
+    columns: slice
+
+    def of(self, field: Tensor) -> Tensor:
+        """Of what broadcasts to the latent [B, C, H, W] what broadcasts to them, [B, c, h, w]."""
+        for axis, some in enumerate(self, 1):
+            if field.shape[axis] > 1:
+                field = field[(slice(None),) * axis + (some,)]
+        return field
+
+
 class SymbolCoder(Protocol):
     """What a network asks of a symbol coder."""
 
@@ -67,6 +82,7 @@ class SymbolCoder(Protocol):
         mask: Tensor | None = None,
         *,
         heavy: int = 0,
+        picked: Picked | None = None,
     ) -> Tensor:
         """Code (y - mean) / step, rounded, with the table of index `scale`; return the dequantized value.
 
@@ -76,6 +92,8 @@ class SymbolCoder(Protocol):
 
         With a mask that has, everywhere, one of each PRIOR_STEPS channels, mean, scale and step may be given
         for these alone, [B, C / PRIOR_STEPS, H, W], and so is then what is returned.
+
+        With `picked` all are given for these symbols of a latent alone, [B, c, h, w].
         """
         ...
 
@@ -121,6 +139,7 @@ class Rounder:
         mask: Tensor | None = None,
         *,
         heavy: int = 0,
+        picked: Picked | None = None,
     ) -> Tensor:
         """See SymbolCoder; [B, C, H, W]."""
         own = None if mask is None or mask.shape[1] == mean.shape[1] else Quarter(mask, len(mean))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.coding import LATENT_PITCH, OF_MOTION, PLACED, Part
-from bcodec.entropy.coder import RangeWriter, in_coding_order
+from bcodec.coding import LATENT_PITCH, OF_MOTION, PLACED, Part, Picked
+from bcodec.entropy.coder import CodingOrder, RangeWriter
 from bcodec.entropy.tables import MAGNITUDES, Tables
 from bcodec.frame import aligned
 
@@ -61,39 +61,34 @@ class ThriftyWriter(RangeWriter):
         mask: Tensor | None = None,
         *,
         heavy: int = 0,
+        picked: Picked | None = None,
     ) -> Tensor:
         """See bcodec.coding.SymbolCoder."""
         before = self.encoder.num_bits()
-        value = super().code(part, y, mean, scale, step, mask, heavy=heavy)
+        value = super().code(part, y, mean, scale, step, mask, heavy=heavy, picked=picked)
         self.bits[part] += self.encoder.num_bits() - before
         return value
 
-    def worths(self, part: Part, step: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
+    def worths(self, part: Part, step: Tensor, order: CodingOrder) -> Tensor:
         """Bits that a squared error of one step is worth in each symbol [N], in padded content no end."""
         if part in HYPER_WORTH:
             return torch.full_like(step, HYPER_WORTH[part])
-        worth = super().worths(part, step, shape, where)
+        worth = super().worths(part, step, order)
         if part is not Part.CONTENT:
             return worth
         if self.worth is not None:
-            worth = in_coding_order(self.worth, shape, where) * step.square()
+            worth = order.of_latent(self.worth) * step.square()
         if self.shown is not None:
-            worth = worth.masked_fill(~in_coding_order(self.shown, shape, where), math.inf)
+            worth = worth.masked_fill(~order.of_latent(self.shown), math.inf)
         return worth
 
     def choose(
-        self,
-        part: Part,
-        ratio: Tensor,
-        worth: Tensor,
-        indices: np.ndarray,
-        shape: torch.Size,
-        where: Tensor | None,
+        self, part: Part, ratio: Tensor, worth: Tensor, indices: np.ndarray, order: CodingOrder
     ) -> np.ndarray:
         """The nearest symbols, none in the padding, those of the content by their worth."""
         if self.shown is not None and part in PLACED:
-            ratio = ratio * in_coding_order(self.shown, shape, where)
-        symbols = super().choose(part, ratio, worth, indices, shape, where)
+            ratio = ratio * order.of_latent(self.shown)
+        symbols = super().choose(part, ratio, worth, indices, order)
         if part in HYPER_WORTH or (self.worth is not None and part is Part.CONTENT):
             self._save(symbols, ratio, worth, indices)
         return symbols

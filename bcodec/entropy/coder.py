@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bcodec.coding import TABLES, Part, dequantize
+from bcodec.coding import TABLES, Part, Picked, dequantize
 from bcodec.entropy.signs import Groups
 from bcodec.entropy.tables import Tables
 from bcodec.errors import EntropyError
@@ -48,21 +48,32 @@ def by_table(indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     return zip(tables.tolist(), np.split(places, np.cumsum(counts)[:-1]), strict=False)
 
 
-def in_coding_order(x: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
-    """The values [N] of `x`, expanded to `shape` [1, C, H, W]: position by position, channels fastest.
+class CodingOrder:
+    """The symbols [N] that a call codes of a latent: position by position, channels fastest.
 
-    Only those at the places `where` [N] among them, if given.
+    They are those at the places `where` [N] among all of `shape` [1, C, H, W] (None: everywhere). Those
+    `picked` of a latent are all of their own `shape`.
     """
-    values = x.expand(shape).permute(0, 2, 3, 1).reshape(-1)
-    return values if where is None else values[where]
 
+    def __init__(self, shape: torch.Size, where: Tensor | None = None, picked: Picked | None = None) -> None:
+        self._shape, self._where, self._picked = shape, where, picked
 
-def _unflat(values: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
-    """The inverse of `in_coding_order`; zero where nothing was coded."""
-    if where is not None:
-        values = torch.zeros(shape.numel(), device=values.device).index_copy_(0, where, values)
-    batch, channels, height, width = shape
-    return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    def of(self, x: Tensor) -> Tensor:
+        """The values [N] of what broadcasts to the shape."""
+        values = x.expand(self._shape).permute(0, 2, 3, 1).reshape(-1)
+        return values if self._where is None else values[self._where]
+
+    def of_latent(self, x: Tensor) -> Tensor:
+        """The values [N] of what broadcasts to the latent."""
+        return self.of(x if self._picked is None else self._picked.of(x))
+
+    def back(self, values: Tensor) -> Tensor:
+        """The inverse of `of`; zero where nothing was coded."""
+        if self._where is not None:
+            everything = torch.zeros(self._shape.numel(), device=values.device)
+            values = everything.index_copy_(0, self._where, values)
+        batch, channels, height, width = self._shape
+        return values.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _signed(sizes: np.ndarray, groups: Groups | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,25 +100,19 @@ class RangeCoder:
         """
         raise NotImplementedError
 
-    def worths(self, part: Part, step: Tensor, shape: torch.Size, where: Tensor | None) -> Tensor:
-        """Bits that a squared error of one step is worth in each symbol [N], for steps [N]: as at high rates.
+    def worths(self, part: Part, step: Tensor, order: CodingOrder) -> Tensor:
+        """Bits that a squared error of one step is worth in each symbol [N], for steps [N].
 
-        `shape` and `where` (None: everywhere) say where in the latent they stand, see `in_coding_order`.
+        As at high rates.
         """
         return torch.full_like(step, AT_HIGH_RATES)
 
     def choose(
-        self,
-        part: Part,
-        ratio: Tensor,
-        worth: Tensor,
-        indices: np.ndarray,
-        shape: torch.Size,
-        where: Tensor | None,
+        self, part: Part, ratio: Tensor, worth: Tensor, indices: np.ndarray, order: CodingOrder
     ) -> np.ndarray:
         """The symbols [N], int32, for a latent's distances from its mean in steps [N]: the nearest.
 
-        `worth` and `indices` (of tables) are [N], too; `shape` and `where` as of `worths`.
+        `worth` and `indices` (of tables) are [N], too.
         """
         symbols = torch.round(ratio).clamp(-ESCAPE_RANGE, ESCAPE_RANGE - 1)
         nearest: np.ndarray = symbols.to(torch.int32).cpu().numpy()
@@ -123,29 +128,31 @@ class RangeCoder:
         mask: Tensor | None = None,
         *,
         heavy: int = 0,
+        picked: Picked | None = None,
     ) -> Tensor:
         """See bcodec.coding.SymbolCoder; a batch of one, [1, C, H, W]."""
         shape = mean.shape if mask is None else mask.shape
         alone = mean.shape != shape  # of only what is coded
         where = None
         if mask is not None and not (alone and y is None):
-            where = in_coding_order(mask, shape, None).nonzero().view(-1)
+            where = CodingOrder(shape).of(mask).nonzero().view(-1)
         if heavy:
             is_heavy = torch.arange(shape[1], device=scale.device) < heavy
             scale = table_of(scale) + TABLES * is_heavy.view(1, -1, 1, 1)
-        places = (mean.shape, None) if alone else (shape, where)
-        mean, scale, step = (in_coding_order(x, *places) for x in (mean, scale, step))
+        order = CodingOrder(shape, where, picked)
+        given = CodingOrder(mean.shape) if alone else order
+        mean, scale, step = (given.of(x) for x in (mean, scale, step))
         indices = (scale if heavy else table_of(scale)).to(torch.uint8).cpu().numpy()
         groups = Groups(self.tables, indices) if part is Part.CONTENT else None
         symbols = None
         if y is not None:
-            ratio = (in_coding_order(y.float(), shape, where) - mean) / step
-            worth = self.worths(part, step, shape, where)
-            symbols = self.choose(part, ratio, worth, indices, shape, where)
+            ratio = (order.of(y.float()) - mean) / step
+            worth = self.worths(part, step, order)
+            symbols = self.choose(part, ratio, worth, indices, order)
             if groups:
                 groups.agree(symbols, ratio.cpu().numpy(), worth.cpu().numpy())
         decoded = torch.from_numpy(self.transfer(indices, symbols, groups)).to(mean.device)
-        return _unflat(dequantize(decoded.float(), mean, step), *places)
+        return given.back(dequantize(decoded.float(), mean, step))
 
 
 class RangeWriter(RangeCoder):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcodec.coding import OF_MOTION, PRIOR_STEPS, TABLES, Part, Quarter, dequantize
+from bcodec.coding import OF_MOTION, PRIOR_STEPS, TABLES, Part, Picked, Quarter, dequantize
 from bcodec.entropy.distributions import FAMILIES, HEAVY, PLAIN, information
 from bcodec.entropy.tables import MAGNITUDES, TOTAL, magnitude_bits, scales
 
@@ -130,6 +130,7 @@ class RateMeter:
         mask: Tensor | None = None,
         *,
         heavy: int = 0,
+        picked: Picked | None = None,
     ) -> Tensor:
         """See SymbolCoder; a mask of the content has, everywhere, one of each PRIOR_STEPS channels.
 
@@ -151,6 +152,7 @@ class RateMeter:
             bits, y_hat = self._measure(own.of(y), mean, scale, step, worth, heavy // PRIOR_STEPS)
             y_hat = y_hat if alone else own.back(y_hat)
         else:
+            worth = worth if worth is None or picked is None else picked.of(worth)
             bits, y_hat = self._measure(y, mean, scale, step, worth, heavy)
             if mask is not None:
                 bits, y_hat = bits * mask, y_hat * mask
