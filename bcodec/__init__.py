@@ -23,7 +23,6 @@ Files and pictures, without a screen:
 What only an encoder decides: bytes may change, files stay valid:
     encoder/               ratecontrol resume parallel > encode > group > trial tuning groups importance
                            > temporalfilter analyst rdoq > motion filters > blocksizes worth effort qp scenes
-                           > cells
     encoder/motion/        find > choose directions flat > search > matching pan > sheet
 
 What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test_pins.py says so:
@@ -36,6 +35,7 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     networks/motion/       codec > prior shift > vectors segments > blocks
     entropy/               coder meter > signs > tables > distributions
     coding.py              what networks are handed: SymbolCoder, Encoder
+    cells.py               some of the blocks of pictures
     samples.py             the tensor that networks see of a picture
     fixedpoint.py          exact layers
     int8.py                the same sums by int8 kernels

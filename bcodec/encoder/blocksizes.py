@@ -7,8 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from bcodec.cells import Cells, all_cells, cells_where
 from bcodec.coding import deviation
-from bcodec.encoder.cells import Cells, all_cells, cells_where
 from bcodec.entropy.coder import AT_HIGH_RATES
 from bcodec.entropy.distributions import information
 from bcodec.fixedpoint import LATENT, snap

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.bitstream import FrameType
+from bcodec.cells import Cells
 from bcodec.coding import Latents, Prediction
-from bcodec.encoder.cells import Cells
 from bcodec.encoder.effort import Effort, Preset
 from bcodec.encoder.encode import code_groups
 from bcodec.encoder.groups import groups

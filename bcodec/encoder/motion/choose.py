@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.cells import Cells, cells_where
 from bcodec.coding import Latents, Prediction, deviation
-from bcodec.encoder.cells import Cells, cells_where
 from bcodec.entropy.distributions import HEAVY, PLAIN, Family, information
 from bcodec.fixedpoint import upsample
 from bcodec.networks.motion.segments import segment_mask

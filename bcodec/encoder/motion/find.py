@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bcodec.cells import Cells
 from bcodec.coding import ExpectedMotion, Reference
-from bcodec.encoder.cells import Cells
 from bcodec.encoder.effort import Effort
 from bcodec.encoder.motion.choose import PayingMotion
 from bcodec.encoder.motion.directions import View, useful_directions, weigh

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bcodec.cells import cells_where
 from bcodec.encoder.blocksizes import turned
-from bcodec.encoder.cells import cells_where
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.context import flattened
 from bcodec.networks.motion.blocks import MACROBLOCK

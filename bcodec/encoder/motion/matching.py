@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bcodec.encoder.cells import Cells
+from bcodec.cells import Cells
 from bcodec.encoder.motion.sheet import Sheet, origins_of, spread
 from bcodec.networks.motion.blocks import MACROBLOCK, MOTION_BLOCK
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bcodec.encoder.cells import cells_where
+from bcodec.cells import cells_where
 from bcodec.encoder.motion.matching import Cost, Target, overlapped, windowed_errors
 from bcodec.encoder.motion.pan import even, likely_shifts
 from bcodec.encoder.motion.sheet import Sheet, spread

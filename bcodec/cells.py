@@ -1,4 +1,4 @@
-"""Some of the macroblocks of pictures, so that a choice is weighed only where it is made."""
+"""Some of the macroblocks of pictures, so that what concerns these is computed for these alone."""
 
 from __future__ import annotations
 
