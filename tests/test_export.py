@@ -13,7 +13,7 @@ from torch import Tensor
 from bcodec.entropy.tables import TOTAL, make_tables
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks
-from bcodec.networks.latent import Hyperprior, QStep
+from bcodec.networks.latent import QStep
 from bcodec.train import __main__ as commands
 from bcodec.train.clips import Clip, Sampler
 from bcodec.train.counting import Symbols, count_symbols
@@ -38,9 +38,6 @@ def integers(networks: Networks) -> dict[str, Tensor]:
     for name, module in networks.named_modules():
         if isinstance(module, Conv2d | QStep):
             found |= {f"{name}.{i}": value for i, value in enumerate(module.integers())}
-        elif isinstance(module, Hyperprior):
-            found |= {f"{name}.mean": torch.round(module.mean.detach() * 64)}
-            found |= {f"{name}.scale": torch.round(module.scale.detach() * 64)}
     return found
 
 

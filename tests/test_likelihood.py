@@ -10,7 +10,8 @@ from bcodec.encoder.effort import PLAIN
 from bcodec.entropy.meter import SymbolCosts
 from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.networks.weights import to_arrays
-from bcodec.train.likelihood import Seen, fit_motion, motion_cost, record_encode
+from bcodec.train.encodes import Encode
+from bcodec.train.likelihood import Seen, fit_motion, motion_cost, record_motion
 
 TRAINED = "bframe.motion.entropy."
 
@@ -22,7 +23,7 @@ def test_motion_costs_less_of_frames_that_were_learned_and_nothing_else_changes(
     save_networks(weights, tiny_networks, tiny_networks.tables)
     net = load_networks(weights)
     frames = [*moving(9, 64, 64), *moving(3, 64, 64, speed=6)]
-    seen = record_encode(net, frames, 8, 20, PLAIN)
+    seen = record_motion(net, Encode(frames, 8, 20, PLAIN))
     assert len(seen) == 10  # all but the two I frames
     batch = Seen(*map(torch.cat, zip(*seen, strict=True)))
     costs = SymbolCosts(net.tables)

@@ -36,7 +36,7 @@ class BFrameCodec(nn.Module):
         self.contexts = TemporalContexts(channels)
         self.analysis = Analysis(channels, contexts=True)
         self.synthesis = Synthesis(channels, contexts=True)
-        self.hyperprior = Hyperprior(channels.y, channels.z, channels.level3)
+        self.hyperprior = Hyperprior(channels.y, channels.z, channels.level3, c_known=3 * channels.level3)
         self.temporal = PriorFusion(channels)
         self.prior = SpatialPrior(channels.level3, channels.level3, channels.y)
         self.step = PictureQStep(channels.y, 1.2, 0.053)
@@ -83,8 +83,9 @@ class BFrameCodec(nn.Module):
         if encoder is not None:
             y = self.analysis(encoder.source - contexts.predicted, contexts.levels)
         size = (contexts.predicted.shape[2] // 8, contexts.predicted.shape[3] // 8)
-        hyper = self.hyperprior(symbols, y, qp, size)
-        prior = self.temporal(hyper, contexts.levels[2], (past.latent, future.latent))
+        context, latents = contexts.levels[2], (past.latent, future.latent)
+        hyper = self.hyperprior(symbols, y, qp, size, (context, *latents))
+        prior = self.temporal(hyper, context, latents)
         return Begun(y, prior, contexts, CollocatedMotion(motion.past, motion.future, distances))
 
     def complete(

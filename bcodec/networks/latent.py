@@ -6,17 +6,20 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcodec.bitstream import MAX_QP
 from bcodec.coding import Part, SymbolCoder, scale_index
-from bcodec.fixedpoint import ACTIVATION, LATENT, SEEN_LATENT, Conv2d, snap
+from bcodec.fixedpoint import ACTIVATION, LATENT, SEEN_LATENT, Conv2d, on_grid, snap
 from bcodec.networks.layers import Down, ResBlock, Up
 
 UNIT_SCALE = 0.26  # the latent's scale that a network output of 0 stands for
 STEP_GRID = 1 / 16384  # quantization steps are multiples of this, below 4
 LARGEST_STEP = 65535  # in its units
 QPS = MAX_QP + 1
+SEEN = 48  # features of a hyper-latent's surroundings
+MEAN_UNIT = torch.tensor(math.ldexp(1.0, -ACTIVATION.frac))  # of hyper-latents' means
 KNOTS = 8  # of the piecewise linear logarithm of the global step over qp 0, 9, ..., 63
 
 
@@ -93,49 +96,6 @@ def table_index(output: Tensor, offset: Tensor) -> Tensor:
     return output.float() * 4 + offset
 
 
-class Hyperprior(nn.Module):
-    """Hyper-latent z at 1/4 of the latent's resolution and the features it gives to the entropy model.
-
-    y [B, C, H, W] -> z [B, Z, H/4, W/4], coded with a learned mean and scale for each channel -> [B, F, H,
-    W].
-    """
-
-    def __init__(self, c_in: int, c_z: int, c_out: int, part: Part = Part.HYPER) -> None:
-        super().__init__()
-        self.part = part
-        self.analysis = nn.Sequential(
-            Conv2d(c_in, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
-            Down(c_out, c_out),
-            Down(c_out, c_out),
-            Conv2d(c_out, c_z, grid_out=LATENT),
-        )
-        self.synthesis = nn.Sequential(
-            Conv2d(c_z, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
-            Up(c_out, c_out),
-            ResBlock(c_out),
-            Up(c_out, c_out),
-        )
-        self.mean = nn.Parameter(torch.zeros(c_z))
-        self.scale = nn.Parameter(torch.zeros(c_z))
-        self.step = QStep(c_z, 0.25, 0.25)
-
-    def forward(self, symbols: SymbolCoder, y: Tensor | None, qp: Tensor, size: tuple[int, int]) -> Tensor:
-        """Features [B, F, H, W] of the decoded z, for latents of `size` = (H, W), multiples of 4."""
-        step, offset = self.step(qp)
-        z = None if y is None else self.analysis(as_seen(y))
-        shape = (qp.shape[0], self.mean.shape[0], size[0] // 4, size[1] // 4)
-        mean = channel_grid(self.mean, ACTIVATION.frac)[None, :, None, None].expand(shape)
-        scale = channel_grid(self.scale, ACTIVATION.frac)[None, :, None, None].expand(shape)
-        z_hat = symbols.code(self.part, z, mean, table_index(scale, offset), step)
-        return self.synthesis(as_seen(z_hat))  # type: ignore[no-any-return]
-
-
-def channel_grid(x: Tensor, frac: int) -> Tensor:
-    """A parameter [C] rounded to multiples of 2^-frac, with the gradient of the identity."""
-    unit = math.ldexp(1.0, -frac)
-    return x + (torch.round(x / unit) * unit - x).detach()
-
-
 class Quartered(Conv2d):
     """A 1x1 convolution of which a quarter of the channels can be asked for, others at other positions."""
 
@@ -190,3 +150,104 @@ class Parameters(nn.Module):
     def _seen(self, features: Tensor, extra: Tensor | None) -> Tensor:
         hidden: Tensor = self.hidden(features)
         return hidden if extra is None else torch.cat([hidden, extra], 1)
+
+
+def checkerboard(like: Tensor) -> Tensor:
+    """[1, 1, H, W] bool: one of the colours."""
+    down, across = (torch.arange(side, device=like.device) for side in like.shape[2:])
+    return ((down[:, None] + across[None, :]) % 2 == 0)[None, None]
+
+
+class HyperEntropyModel(nn.Module):
+    """What is expected of a hyper-latent z [B, Z, h, w]: by what is known, and half of it by the other half.
+
+    Coded in the two colours of a checkerboard, of which the second sees the first (D. He et al.,
+    https://arxiv.org/abs/2103.15306). `c_known` features and the qp are known to both. What is decoded lies,
+    in each channel, whole steps from a learned mean, as the networks that read it have learned it to
+    (measured: E995): so what is expected does, too.
+    """
+
+    def __init__(self, c_known: int, c_z: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(c_z))
+        self.embed = Conv2d(c_z, SEEN, activation=True, grid_in=SEEN_LATENT)
+        widths = (c_known + 1, c_known + 1 + SEEN)
+        self.colours = nn.ModuleList(Parameters(width, SEEN, c_z) for width in widths)
+
+    def expect(
+        self, number: int, known: Tensor, offset: Tensor, first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a colour: steps from the means, indices of tables, [B, Z, h, w], and where it is, [1, Z, h, w].
+
+        The second colour has seen the `first`.
+        """
+        seen = [] if first is None else [self.embed(as_seen(first)).to(known.dtype)]
+        steps, scale = self.colours[number](torch.cat([known, *seen], 1))
+        mask = checkerboard(known).expand(1, *steps.shape[1:]) == (number == 0)
+        index = table_index(scale, offset).clamp(min=1)  # table 0 could not tell what is otherwise
+        return steps, index, mask
+
+    def means(self) -> Tensor:
+        """Of the channels, [Z, 1, 1], on their grid."""
+        return on_grid(self.mean, MEAN_UNIT.to(self.mean.device))[:, None, None]
+
+    def forward(
+        self,
+        symbols: SymbolCoder,
+        part: Part,
+        z: Tensor | None,
+        known: Tensor,
+        qstep: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """Decoded z; known [B, c_known + 1, h, w], steps and scale offsets [B, Z, 1, 1]."""
+        step, offset = qstep
+        decoded: list[Tensor] = []
+        for number in range(len(self.colours)):
+            steps, index, mask = self.expect(number, known, offset, *decoded)
+            mean = self.means() + on_grid(steps, torch.ones_like(step)) * step
+            decoded.append(symbols.code(part, z, mean, index, step, mask))
+        return decoded[0] + decoded[1]
+
+
+class Hyperprior(nn.Module):
+    """Hyper-latent z at 1/4 of the latent's resolution and the features it gives to the entropy model.
+
+    y [B, C, H, W] -> z [B, Z, H/4, W/4], coded by what is expected of it -> [B, F, H, W]. `c_known` features
+    are known before.
+    """
+
+    def __init__(self, c_in: int, c_z: int, c_out: int, part: Part = Part.HYPER, c_known: int = 0) -> None:
+        super().__init__()
+        self.part = part
+        self.analysis = nn.Sequential(
+            Conv2d(c_in, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
+            Down(c_out, c_out),
+            Down(c_out, c_out),
+            Conv2d(c_out, c_z, grid_out=LATENT),
+        )
+        self.entropy = HyperEntropyModel(c_known, c_z)
+        self.synthesis = nn.Sequential(
+            Conv2d(c_z, c_out, kernel=1, activation=True, grid_in=SEEN_LATENT),
+            Up(c_out, c_out),
+            ResBlock(c_out),
+            Up(c_out, c_out),
+        )
+        self.step = QStep(c_z, 0.25, 0.25)
+
+    def forward(
+        self,
+        symbols: SymbolCoder,
+        y: Tensor | None,
+        qp: Tensor,
+        size: tuple[int, int],
+        known: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Features [B, F, H, W] of the decoded z, for latents of `size` = (H, W), multiples of 4.
+
+        `known` together are [B, c_known, H, W].
+        """
+        z = None if y is None else self.analysis(as_seen(y))
+        quality = (qp.float() / 8).view(-1, 1, 1, 1).expand(-1, 1, size[0] // 4, size[1] // 4)
+        means = [snap(F.avg_pool2d(each.float(), 4)) for each in known]
+        z_hat = self.entropy(symbols, self.part, z, torch.cat([quality, *means], 1), self.step(qp))
+        return self.synthesis(as_seen(z_hat))  # type: ignore[no-any-return]

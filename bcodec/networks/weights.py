@@ -8,7 +8,7 @@
 | NAME.grid        | int16 | 3                   | of a layer in bytes: frac, bits, how many are below zero  |
 | NAME.table       | int32 | 64, C               | quantization steps by qp, in units of 2^-14               |
 | NAME.offsets     | int32 | 64, C               | scale offsets by qp, in sixteenths of a table index       |
-| NAME.mean, scale | int32 | Z                   | of the hyper-latent, in units of 2^-6                     |
+| NAME.mean        | int32 | Z                   | of the hyper-latent, in units of 2^-6                     |
 | channels         | int32 | 6                   | the widths, in the order of `Channels`                    |
 | frequencies      | int32 | all tables in a row | of the range coder                                        |
 | lengths          | int32 | 64                  | of the tables                                             |
@@ -31,11 +31,10 @@ import torch
 from torch import Tensor, nn
 
 from bcodec.errors import WeightsError
-from bcodec.fixedpoint import ACTIVATION, Conv2d, Grid
-from bcodec.networks.latent import QPS, Hyperprior, QStep
+from bcodec.fixedpoint import Conv2d, Grid
+from bcodec.networks.latent import MEAN_UNIT, QPS, HyperEntropyModel, QStep
 from bcodec.networks.layers import Channels
 
-HYPER_UNIT = 1 << ACTIVATION.frac  # of means and scales of hyper-latents
 Arrays = dict[str, np.ndarray]
 
 
@@ -55,10 +54,9 @@ def to_arrays(net: nn.Module) -> Arrays:
             table, offsets = module.integers()
             arrays[f"{name}.table"] = table.to("cpu", torch.int32).numpy()
             arrays[f"{name}.offsets"] = offsets.to("cpu", torch.int32).numpy()
-        elif isinstance(module, Hyperprior):
-            for which, parameter in (("mean", module.mean), ("scale", module.scale)):
-                units = torch.round(parameter.detach() * HYPER_UNIT)
-                arrays[f"{name}.{which}"] = units.to("cpu", torch.int32).numpy()
+        elif isinstance(module, HyperEntropyModel):
+            mean = torch.round(module.mean.detach().cpu() / MEAN_UNIT)
+            arrays[f"{name}.mean"] = mean.to(torch.int32).numpy()
     return arrays
 
 
@@ -84,10 +82,9 @@ def from_arrays(net: nn.Module, arrays: Arrays) -> None:
         elif isinstance(module, QStep):
             shape = (QPS, *module.channel.shape)
             module.freeze(tensor(f"{name}.table", shape), tensor(f"{name}.offsets", shape))
-        elif isinstance(module, Hyperprior):
+        elif isinstance(module, HyperEntropyModel):
             with torch.no_grad():
-                module.mean.copy_(tensor(f"{name}.mean", module.mean.shape) / HYPER_UNIT)
-                module.scale.copy_(tensor(f"{name}.scale", module.scale.shape) / HYPER_UNIT)
+                module.mean.copy_(tensor(f"{name}.mean", module.mean.shape) * MEAN_UNIT)
 
 
 def write_weights(path: Path, net: nn.Module, channels: Channels, tables: Sequence[np.ndarray]) -> bytes:

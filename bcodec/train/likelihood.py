@@ -7,13 +7,10 @@ an encoder does, for it leaves out what is dear. Bits alone would teach the mode
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,15 +18,9 @@ from torch import Tensor, nn
 from bcodec.bitstream import FrameType
 from bcodec.cells import Cells
 from bcodec.coding import Latents, Prediction
-from bcodec.encoder.effort import Effort, Preset
-from bcodec.encoder.encode import code_groups
-from bcodec.encoder.groups import groups
 from bcodec.encoder.motion.choose import Loss, PayingMotion
 from bcodec.entropy.meter import RateMeter, SymbolCosts
-from bcodec.fixedpoint import Conv2d
-from bcodec.frame import Frame
 from bcodec.networks import Networks
-from bcodec.networks.latent import QPS
 from bcodec.networks.motion.vectors import (
     FLAT,
     PREFERENCE,
@@ -38,16 +29,10 @@ from bcodec.networks.motion.vectors import (
     latent_to_vectors,
     with_fixed_steps,
 )
-from bcodec.train.clips import Sampler
-from bcodec.train.optimizers import make_optimizers
-from bcodec.train.rounding import rounded_weights
+from bcodec.train.encodes import Encode, fit
 
-GOPS = (8, 16, 32)
-PRICES, COARSER = (1.0, 1.0, 1.0, 0.5, 2.0, 4.0), (0, 0, 0, 0, 1, 2)  # as often as they are drawn
 KEEP = 1e3  # bits that a squared error of 1 in a vector costs: it stays
 LEAST = 500.0  # bits of a frame, below which its motion weighs no more
-BATCH = 16
-STILL = (".knots", ".channel")  # of quantization steps, which stay
 
 
 class Seen(NamedTuple):
@@ -67,8 +52,8 @@ class Seen(NamedTuple):
     bits: Tensor  # [B], of a frame, in the mean of the encode
 
 
-def record_encode(net: Networks, frames: Sequence[Frame], gop: int, qp: float, effort: Effort) -> list[Seen]:
-    """The B frames of a clip, encoded in groups that I frames close, the last of them a B* frame."""
+def record_motion(net: Networks, encode: Encode) -> list[Seen]:
+    """The B frames of an encode, which no frame is coded twice in."""
     seen: list[Seen] = []
     found: list[Tensor] = []
 
@@ -85,8 +70,7 @@ def record_encode(net: Networks, frames: Sequence[Frame], gop: int, qp: float, e
     entropy = net.bframe.motion.entropy
     handles = [entropy.register_forward_pre_hook(before), entropy.register_forward_hook(after)]
     try:
-        parts = groups(frames, gop, gop, scene_cut=False, temporal_filter=True)
-        packets = [each.packet for each in code_groups(parts, qp, net, Preset(effort, tuned=False))]
+        packets = encode.packets(net)
     finally:
         for handle in handles:
             handle.remove()
@@ -94,23 +78,6 @@ def record_encode(net: Networks, frames: Sequence[Frame], gop: int, qp: float, e
         raise ValueError("a frame was coded more than once")
     mean = 8 * sum(len(packet.payload) for packet in packets) / len(packets)
     return [each._replace(bits=torch.tensor([mean])) for each in seen]
-
-
-def record_encodes(net: Networks, sampler: Sampler, generator: np.random.Generator) -> Iterator[list[Seen]]:
-    """What encodes of random crops show, for ever: at any qp, in groups of several sizes."""
-    while True:
-        _, (clip,) = sampler.draw(generator, 1)
-        y, uv = (planes.numpy() for planes in sampler.cut(generator, clip, 1))
-        gop = int(generator.choice(GOPS))
-        # As long as the group, or shorter: then it ends with a B* frame.
-        count = min(gop + 1 if generator.random() < 0.6 else int(generator.integers(3, gop + 2)), len(y))
-        planes = (map(np.ascontiguousarray, (y[i], uv[i, 0], uv[i, 1])) for i in range(count))
-        effort = Effort(
-            float(generator.choice(PRICES)), int(generator.choice(COARSER)), bool(generator.random() < 0.5)
-        )
-        yield record_encode(
-            net, [Frame(*each) for each in planes], gop, generator.uniform(0, QPS - 1), effort
-        )
 
 
 @dataclass(eq=False)
@@ -165,34 +132,10 @@ def motion_cost(net: Networks, costs: SymbolCosts, seen: Seen) -> Tensor:
 
 
 def fit_motion(net: Networks, frames: Sequence[Seen], minutes: float, lr: float) -> Iterator[float]:
-    """Train the entropy model of motion, and nothing else, for so long; the cost of each batch.
+    """Train the entropy model of motion, and nothing else, for so long; the cost of each batch."""
+    costs = SymbolCosts(net.tables)
 
-    In the end the weights are the average of those on the way. The networks keep their tables.
-    """
-    entropy = net.bframe.motion.entropy
-    for layer in entropy.modules():
-        if isinstance(layer, Conv2d):
-            layer.frozen = layer.exponent = None
-    named = [(name, p) for name, p in entropy.named_parameters() if not name.endswith(STILL)]
-    learning = [p.requires_grad_() for _, p in named]
-    average = [p.detach().clone() for p in learning]
-    optimizers, costs = make_optimizers(named, lr, "muon"), SymbolCosts(net.tables)
-    generator, start, progress, number = np.random.default_rng(0), monotonic(), 0.0, 0
-    while progress < 1:
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = lr * min(1, (number + 1) / 100) * 0.5 * (1 + math.cos(math.pi * progress))
-        some = [frames[i] for i in generator.integers(len(frames), size=BATCH)]
-        with rounded_weights(entropy):
-            loss = motion_cost(net, costs, Seen(*map(torch.cat, zip(*some, strict=True)))).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learning, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        number += 1
-        with torch.no_grad():
-            torch._foreach_lerp_(average, learning, 1 - min(0.998, number / (number + 19)))
-        progress = (monotonic() - start) / (60 * minutes)
-        yield float(loss.detach())
-    with torch.no_grad():
-        torch._foreach_copy_(learning, average)
+    def cost(some: Sequence[Seen]) -> Tensor:
+        return motion_cost(net, costs, Seen(*map(torch.cat, zip(*some, strict=True)))).mean()
+
+    return fit(net.bframe.motion.entropy, frames, cost, minutes, lr)

@@ -65,7 +65,7 @@ class MotionEntropyModel(nn.Module):
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         c = channels.motion
-        self.hyperprior = Hyperprior(2 * c, c, 2 * c, Part.MOTION_HYPER)
+        self.hyperprior = Hyperprior(2 * c, c, 2 * c, Part.MOTION_HYPER, c_known=c)
         self.embed = Conv2d(20, c, activation=True)
         self.shared = nn.Sequential(Pointwise(3 * c + 1, SHARED, grid_out=POSITIVE), Depthwise(SHARED))
         # Of both: decoded values and surprise; of its own neighbours: expected ones, surprise and spread.
@@ -89,8 +89,9 @@ class MotionEntropyModel(nn.Module):
         """
         size = (prediction.mismatch.shape[2] // 2, prediction.mismatch.shape[3] // 2)
         both = None if latents is None else torch.cat(latents, 1)
-        hyper = self.hyperprior(symbols, both, qp, size)
-        shared = self._shared(hyper, prediction, qp)
+        predicted = self.embed(prediction_features(prediction))
+        hyper = self.hyperprior(symbols, both, qp, size, (predicted,))
+        shared = self._shared(hyper, predicted, qp)
         blank = torch.zeros(len(qp), *size, qsteps[0][0].shape[1], device=qp.device).permute(0, 3, 1, 2)
         decoded = [blank, blank]
         surprise = [torch.zeros_like(each[:, :count]) for each, count in zip(decoded, EXACTS, strict=True)]
@@ -132,10 +133,10 @@ class MotionEntropyModel(nn.Module):
             surprise[direction] = surprise[direction] + mask[:, exact] * off.clamp(max=SURPRISE)
         return decoded[0], decoded[1]
 
-    def _shared(self, hyper: Tensor, prediction: Prediction, qp: Tensor) -> Tensor:
+    def _shared(self, hyper: Tensor, predicted: Tensor, qp: Tensor) -> Tensor:
         """Features [B, SHARED, H/16, W/16] of what all segments know."""
         quality = (qp.float() / 8).view(-1, 1, 1, 1).expand(-1, 1, *hyper.shape[2:])
-        known = torch.cat([hyper, self.embed(prediction_features(prediction)), quality], 1)
+        known = torch.cat([hyper, predicted, quality], 1)
         return in_turn(self.shared, known)
 
 
