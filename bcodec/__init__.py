@@ -6,9 +6,9 @@ Faces:
     __main__.py            bcodec, python -m bcodec
     cli/                   main > encode decode verify compare demo info man
                            > arguments failures progress > console signals
-    train/                 __main__ > plan draw > run counting eightbits likelihood recording stages
-                           > clips excerpts losses > checkpoint optimizers rounding step pack
-                           > batch squeeze > recorded
+    train/                 __main__ > plan draw > run counting eightbits hyperlatents latents likelihood
+                           recording stages > encodes > clips excerpts losses > checkpoint optimizers
+                           rounding step pack > batch squeeze > recorded
     networks/__main__.py   python -m bcodec.networks: what the networks take
     __init__.py            the public names
 
@@ -31,7 +31,8 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     needed.py              which packets some frames need
     codec.py               FrameCodec, the one path; packets to pictures by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
-                           > reference motion prior deblock > latent blockdct > layers
+                           > reference motion quincunx deblock > prior
+                           surroundings > latent blockdct > layers
     networks/motion/       codec > prior shift > vectors segments > blocks
     entropy/               coder meter > signs > tables > distributions
     coding.py              what networks are handed: SymbolCoder, Encoder

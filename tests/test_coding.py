@@ -58,10 +58,14 @@ def test_parts_are_coded_in_the_order_in_which_they_are_listed(written: tuple[Re
     assert b == list(Part)
 
 
-def test_an_i_frame_is_as_many_calls_as_the_content_of_a_b_frame(written: tuple[Recorder, Recorder]) -> None:
+def test_an_i_frame_is_coded_in_four_turns_and_else_as_the_content_of_a_b_frame(
+    written: tuple[Recorder, Recorder],
+) -> None:
     intra, b = (writer.parts for writer in written)
-    assert (len(intra), len(b)) == (10, 23)  # two of each for the loop filter
-    assert intra == b[13:]
+    assert (len(intra), len(b)) == (23, 25)  # two of each for the loop filter
+    assert intra.count(Part.CONTENT) == 4 * b.count(Part.CONTENT)
+    once, other = ([part for part in parts if part is not Part.CONTENT] for parts in (intra, b[14:]))
+    assert once == other
 
 
 def test_bits_of_the_parts_add_up_and_those_of_motion_come_first(written: tuple[Recorder, Recorder]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -12,8 +10,8 @@ from bcodec.coding import deviation
 from bcodec.entropy.coder import AT_HIGH_RATES
 from bcodec.entropy.distributions import information
 from bcodec.fixedpoint import LATENT, snap
-from bcodec.networks.latent import Parameters, table_index
-from bcodec.networks.prior import BlockSizes, SpatialPrior, one_hot
+from bcodec.networks.prior import BlockSizes, SpatialPrior
+from bcodec.networks.quincunx import QuincunxPrior
 
 BUSY = 1  # symbols in a block from which on it may be divided
 NEVER = 1e6  # bits
@@ -38,8 +36,10 @@ class CheapestSizes:
     """
 
     @torch.no_grad()
-    def __init__(self, network: SpatialPrior, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> None:
-        self.network, self.y, self.prior, self.qstep = network, y, prior, qstep
+    def __init__(
+        self, network: SpatialPrior | QuincunxPrior, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]
+    ) -> None:
+        self.y, self.qstep, self.guess = y, qstep, network.guesser(y, prior, qstep)
         everything = all_cells(y)
         large, symbols = (x.view_as(y[:, :1]) for x in self._costs(0, everything.of(y), everything))
         busy = symbols >= BUSY
@@ -56,15 +56,11 @@ class CheapestSizes:
     def _costs(self, number: int, y: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
         """About the bits that y [1, Y, 1, N] of a size takes, and its symbols, [1, 1, 1, N] each.
 
-        As if all were coded in the first step; with the worth of what is lost.
+        By what the network guesses; with the worth of what is lost.
         """
-        prior, parameters = self.prior, cast(Parameters, self.network.steps[0])
-        kinds = one_hot(torch.full_like(prior[:, :1], number)).to(prior.dtype)
-        hidden = parameters.hidden(self.network.spread(kinds, residual=prior))
-        seen = cells.of(torch.cat([hidden, kinds], 1))
-        step, offset = (cells.of(x.expand_as(self.y)) for x in self.qstep)
-        index = torch.round(table_index(parameters.scale(seen), offset))
-        ratio = (y.float() - parameters.mean(seen).float()) / step
+        mean, index = self.guess(number, y, cells)
+        index, step = torch.round(index), cells.of(self.qstep[0].expand_as(self.y))
+        ratio = (y.float() - mean) / step
         symbol = torch.where(index > 0, torch.round(ratio), 0.0)
         bits = information(symbol, deviation(index)) + AT_HIGH_RATES * (ratio - symbol).square()
         return bits.sum(1, keepdim=True), symbol.count_nonzero(1)[:, None]

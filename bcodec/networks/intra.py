@@ -38,7 +38,7 @@ from bcodec.networks.blockdct import COEFFICIENTS, DCT_BLOCK, block_transform, c
 from bcodec.networks.deblock import deblock
 from bcodec.networks.latent import Hyperprior, QStep, as_seen
 from bcodec.networks.layers import PLANES, Channels, Contexts, Down, ResBlock, Up
-from bcodec.networks.prior import SpatialPrior
+from bcodec.networks.quincunx import QuincunxPrior
 
 FIRST_AC = 1  # the channel of y whose step is a picture's
 
@@ -182,14 +182,14 @@ class Begun(NamedTuple):
 
 
 class IntraCodec(nn.Module):
-    """Image codec: hyperprior, spatial prior, transform and network in both directions."""
+    """Image codec: hyperprior, quincunx prior, transform and network in both directions."""
 
     def __init__(self, channels: Channels) -> None:
         super().__init__()
         self.analysis = Analysis(channels)
         self.synthesis = Synthesis(channels)
         self.hyperprior = Hyperprior(channels.y, channels.z, channels.level3)
-        self.prior = SpatialPrior(channels.level3, channels.level3, channels.y)
+        self.prior = QuincunxPrior(channels.level3, channels.y)
         self.step = PictureQStep(channels.y, 1.2, 0.053)
         with torch.no_grad():
             self.step.channel[0] = -math.log(2)

@@ -1,4 +1,4 @@
-"""How a latent is coded once its hyperprior is known: block sizes, then four steps that see one another.
+"""How the latent of a B frame is coded: block sizes, as of an I frame, then four steps that see one another.
 
     y ── size of each block (16, 8 or 4) ── turn ──> coefficients of that size
     prior, sizes ─> step 0 ─> step 1 ─> step 2 ─> step 3 ─> coefficients ── turn back ──> y_hat
@@ -10,7 +10,7 @@ space and those in frequency are known to the later ones: the quadtree partition
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import cast
 
@@ -18,14 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcodec.cells import Cells
 from bcodec.coding import PRIOR_STEPS, ChosenSizes, Encoder, Part, SymbolCoder
 from bcodec.fixedpoint import FLOAT64, LATENT, SEEN_LATENT, Conv2d
 from bcodec.networks.blockdct import TRANSFORM_SIZES, turn
-from bcodec.networks.latent import FLAG_OFFSET, Parameters, as_seen, table_index
+from bcodec.networks.latent import FLAG_OFFSET, Parameters, as_seen, checkerboard, table_index
 
 # The step in which the positions of a 2x2 square, row by row, code channels 0, 4, 8, ...; channel c takes
 # them in the order of that number xor c % 4.
 PLACES = (0, 2, 3, 1)
+
+# What blocks would about be expected by: for the number of a size, their coefficients of it [1, C, 1, N], and
+# which blocks these are, means and scale indices of that shape.
+Guesser = Callable[[int, Tensor, Cells], tuple[Tensor, Tensor]]
 
 
 class BlockSizes(nn.Module):
@@ -91,7 +96,7 @@ class BlockSizes(nn.Module):
 
 
 class SpatialPrior(nn.Module):
-    """Codes a latent: the size of each block, then its coefficients in four steps."""
+    """Codes the latent of a B frame: the size of each block, then its coefficients in four steps."""
 
     def __init__(self, c_prior: int, c_hidden: int, c_latent: int) -> None:
         super().__init__()
@@ -116,6 +121,19 @@ class SpatialPrior(nn.Module):
         size = self.sizes.code(symbols, prior, chosen)
         y = None if chosen is None else chosen.turned(size)
         return self.sizes.back(self.coefficients(symbols, y, prior, size, qstep), size), size
+
+    def guesser(self, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> Guesser:
+        """What the first step would expect of all channels of y [B, C, H, W]."""
+
+        def guess(number: int, some: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
+            kinds = one_hot(torch.full_like(prior[:, :1], number)).to(prior.dtype)
+            parameters = cast(Parameters, self.steps[0])
+            hidden = parameters.hidden(self.spread(kinds, residual=prior))
+            seen = cells.of(torch.cat([hidden, kinds], 1))
+            offset = cells.of(qstep[1].expand_as(y))
+            return parameters.mean(seen).float(), table_index(parameters.scale(seen), offset)
+
+        return guess
 
     def coefficients(
         self,
@@ -147,12 +165,6 @@ class SpatialPrior(nn.Module):
 def one_hot(size: Tensor) -> Tensor:
     """Sizes [B, 1, H, W] as [B, TRANSFORM_SIZES, H, W], 1 where they are."""
     return F.one_hot(size[:, 0].long(), len(TRANSFORM_SIZES)).permute(0, 3, 1, 2).float()
-
-
-def checkerboard(like: Tensor) -> Tensor:
-    """[1, 1, H, W] bool: one of the colours."""
-    down, across = (torch.arange(side, device=like.device) for side in like.shape[2:])
-    return ((down[:, None] + across[None, :]) % 2 == 0)[None, None]
 
 
 def step_mask(number: int, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,10 @@ from bcodec.networks import load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
 from bcodec.train.eightbits import round_inputs, watched
-from bcodec.train.likelihood import GOPS, Seen, fit_motion, record_encodes
+from bcodec.train.encodes import random_encodes
+from bcodec.train.hyperlatents import fit_hyperlatents, merged, record_hyperlatents
+from bcodec.train.latents import fit_latents, record_latents
+from bcodec.train.likelihood import Seen, fit_motion, record_motion
 from bcodec.train.pack import Excerpt, write_pack
 from bcodec.train.plan import Course, Leg, Plan, read_plan
 from bcodec.train.recording import cut_excerpts, record_excerpt, spread_qps
@@ -216,19 +219,58 @@ def motion(
     *, source: Path, weights: Path, data: Path, cache: Path, frames: int, minutes: float, lr: float
 ) -> None:
     """Write the weights of SOURCE (.npz) to WEIGHTS, the entropy model of motion trained on real encodes."""
-    net, seen = load_networks(source), list[Seen]()
-    sampler = Sampler(load_clips(data, cache, 256), 256, max(GOPS) + 1, {1: 1.0})
-    encodes = record_encodes(net, sampler, np.random.default_rng(0))
+    net, seen, gops = load_networks(source), list[Seen](), (8, 16, 32)
+    sampler = Sampler(load_clips(data, cache, 256), 256, max(gops) + 1, {1: 1.0})
+    encodes = random_encodes(sampler, np.random.default_rng(0), gops)
     with tqdm(total=frames, unit="frame") as bar:
         while len(seen) < frames:
-            some = next(encodes)
+            some = record_motion(net, next(encodes))
             seen += some
             bar.update(len(some))
-    costs = list(fit_motion(net, seen, minutes, lr))
-    for number, part in enumerate(np.array_split(costs, 10)):
-        print(f"tenth {number + 1} of {len(costs)} steps: {part.mean():.4f} of the rate")
+    _fit(fit_motion(net, seen, minutes, lr))
     save_networks(weights, net, net.tables)
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+
+
+@main.command()
+@_from_weights
+@click.option("--encodes", default=600, show_default=True, help="groups of up to nine frames to learn from")
+@click.option("--minutes", default=3.0, show_default=True, help="of the training of each model behind that")
+@click.option("--lr", default=2e-3, show_default=True, help="learning rate")
+def hyperlatents(
+    *, source: Path, weights: Path, data: Path, cache: Path, encodes: int, minutes: float, lr: float
+) -> None:
+    """Write the weights of SOURCE (.npz) to WEIGHTS, what is expected of hyper-latents trained on encodes."""
+    net = load_networks(source)
+    # A third of them are I frames alone.
+    drawn = random_encodes(_groups_of_nine(data, cache), np.random.default_rng(0), (1, 4, 8))
+    seen = [record_hyperlatents(net, next(drawn)) for _ in tqdm(range(encodes), unit="encode")]
+    _fit(fit_hyperlatents(net, merged(seen), minutes, lr))
+    save_networks(weights, net, net.tables)
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+
+
+@main.command()
+@_from_weights
+@click.option("--encodes", default=300, show_default=True, help="of up to nine I frames to learn from")
+@click.option("--minutes", default=60.0, show_default=True, help="of the training behind that")
+@click.option("--lr", default=1e-3, show_default=True, help="learning rate")
+def latents(
+    *, source: Path, weights: Path, data: Path, cache: Path, encodes: int, minutes: float, lr: float
+) -> None:
+    """Write the weights of SOURCE (.npz) to WEIGHTS, what I frames are expected by trained on encodes."""
+    net = load_networks(source)
+    drawn = random_encodes(_groups_of_nine(data, cache), np.random.default_rng(0), (1,))
+    seen = [each for _ in tqdm(range(encodes), unit="encode") for each in record_latents(net, next(drawn))]
+    _fit(fit_latents(net, seen, minutes, lr))
+    save_networks(weights, net, net.tables)
+    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+
+
+def _fit(costs: Iterator[float]) -> None:
+    """Train, and tell how it went."""
+    for number, part in enumerate(np.array_split(list(costs), 10)):
+        print(f"tenth {number + 1}: {part.mean():.4f}, {len(part)} steps")
 
 
 @main.command()
