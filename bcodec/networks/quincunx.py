@@ -131,9 +131,10 @@ class QuincunxPrior(nn.Module):
         self.surroundings = Surroundings()
         self.transform = Conv2d(
             c_latent, COEFFICIENTS, kernel=1, grid_in=LATENT, grid_out=PIXEL_RESIDUAL, sums=FLOAT64
-        ).requires_grad_(False)
-        self.transform.weight.copy_(block_transform(c_latent).t()[:, :, None, None])
-        self.transform.weight[:, 0] *= 2  # as the latent has the mean of luma
+        )
+        with torch.no_grad():
+            self.transform.weight.copy_(block_transform(c_latent).t()[:, :, None, None])
+            self.transform.weight[:, 0] *= 2  # as the latent has the mean of luma
         self.model = QuincunxModel(c_prior, c_latent, len(self.surroundings.plane))
 
     def forward(
