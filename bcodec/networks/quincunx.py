@@ -31,7 +31,6 @@ from bcodec.networks.surroundings import AROUND, SIDES, TURNS, Decoded, Seen, Su
 
 FLAT = 8.0  # the first coefficient, of any plane, of a block whose samples are all 1
 FIRST_AC = 1  # the channel of y whose scale offset tells of the quantization step
-WIDTH = 256  # of hidden features
 
 
 class PointBlock(nn.Module):
@@ -56,8 +55,9 @@ class QuincunxModel(nn.Module):
 
     table: Tensor  # logarithms of whole numbers from 1 on, on the activation grid
 
-    def __init__(self, c_prior: int, c_latent: int, c_seen: int, c_hidden: int = WIDTH) -> None:
+    def __init__(self, c_prior: int, c_latent: int, c_seen: int) -> None:
         super().__init__()
+        c_hidden = 8 * c_prior // 3
         kinds, c_small, c_group = len(TRANSFORM_SIZES), c_hidden // 2, c_latent // PRIOR_STEPS
         groups, c_there = range(PRIOR_STEPS), len(AROUND) + len(TURNS)
         self.known = Conv2d(c_prior + kinds + c_there + 1, c_hidden, kernel=1, activation=True)
