@@ -68,6 +68,19 @@ class BlockSizes(nn.Module):
                 y = torch.where(where, layer.at(y, where), y)
         return y
 
+    def coded(
+        self,
+        symbols: SymbolCoder,
+        y: Tensor | None,
+        prior: Tensor,
+        qstep: tuple[Tensor, Tensor],
+        encoder: Encoder | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The decoded sizes [B, 1, H, W] and, when encoding, the coefficients [B, C, H, W] of y in them."""
+        chosen = None if encoder is None or y is None else encoder.choose_sizes(y, prior, qstep)
+        size = self.code(symbols, prior, chosen)
+        return size, None if chosen is None else chosen.turned(size)
+
     def code(self, symbols: SymbolCoder, prior: Tensor, chosen: ChosenSizes | None) -> Tensor:
         """The decoded sizes, for features [B, F, H, W]; when encoding, of those chosen."""
         black = checkerboard(prior)
@@ -117,9 +130,7 @@ class SpatialPrior(nn.Module):
         encoder: Encoder | None,
     ) -> tuple[Tensor, Tensor]:
         """Decoded latent [B, C, H, W] on the latent grid and block sizes, for prior features [B, F, H, W]."""
-        chosen = None if encoder is None or y is None else encoder.choose_sizes(y, prior, qstep)
-        size = self.sizes.code(symbols, prior, chosen)
-        y = None if chosen is None else chosen.turned(size)
+        size, y = self.sizes.coded(symbols, y, prior, qstep, encoder)
         return self.sizes.back(self.coefficients(symbols, y, prior, size, qstep), size), size
 
     def guesser(self, y: Tensor, prior: Tensor, qstep: tuple[Tensor, Tensor]) -> Guesser:

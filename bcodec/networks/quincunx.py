@@ -146,9 +146,7 @@ class QuincunxPrior(nn.Module):
         encoder: Encoder | None,
     ) -> tuple[Tensor, Tensor]:
         """Decoded latent [B, C, H, W] on the latent grid and block sizes, for prior features [B, F, H, W]."""
-        chosen = None if encoder is None or y is None else encoder.choose_sizes(y, prior, qstep)
-        size = self.sizes.code(symbols, prior, chosen)
-        y = None if chosen is None else chosen.turned(size)
+        size, y = self.sizes.coded(symbols, y, prior, qstep, encoder)
         return self.coefficients(symbols, y, prior, size, qstep), size
 
     def coefficients(
