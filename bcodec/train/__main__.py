@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from bcodec.entropy.tables import fit_tables, make_tables
 from bcodec.frame import ALIGNMENT
-from bcodec.networks import load_networks, save_networks
+from bcodec.networks import Networks, load_networks, save_networks
 from bcodec.train.clips import Sampler, load_clips
 from bcodec.train.counting import count_symbols
 from bcodec.train.eightbits import round_inputs, watched
@@ -206,8 +206,7 @@ def eightbits(source: Path, weights: Path, data: Path, cache: Path, groups: int)
     with watched(net, generator) as samples:
         count_symbols(net, sampler, generator, groups)
     round_inputs(net, samples)
-    save_networks(weights, net, net.tables)
-    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+    _save(weights, net)
 
 
 @main.command()
@@ -228,8 +227,7 @@ def motion(
             seen += some
             bar.update(len(some))
     _fit(fit_motion(net, seen, minutes, lr))
-    save_networks(weights, net, net.tables)
-    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+    _save(weights, net)
 
 
 @main.command()
@@ -246,8 +244,7 @@ def hyperlatents(
     drawn = random_encodes(_groups_of_nine(data, cache), np.random.default_rng(0), (1, 4, 8))
     seen = [record_hyperlatents(net, next(drawn)) for _ in tqdm(range(encodes), unit="encode")]
     _fit(fit_hyperlatents(net, merged(seen), minutes, lr))
-    save_networks(weights, net, net.tables)
-    print(f"{weights}: model {load_networks(weights).model_id.hex()}")
+    _save(weights, net)
 
 
 @main.command()
@@ -263,6 +260,11 @@ def latents(
     drawn = random_encodes(_groups_of_nine(data, cache), np.random.default_rng(0), (1,))
     seen = [each for _ in tqdm(range(encodes), unit="encode") for each in record_latents(net, next(drawn))]
     _fit(fit_latents(net, seen, minutes, lr))
+    _save(weights, net)
+
+
+def _save(weights: Path, net: Networks) -> None:
+    """Write the weights, with the tables that the networks had, and tell their model id."""
     save_networks(weights, net, net.tables)
     print(f"{weights}: model {load_networks(weights).model_id.hex()}")
 
