@@ -1,5 +1,6 @@
 """Tiny random networks, exported and loaded like the released ones, and commands run in process with them."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from bcodec.networks import Channels, Networks, load_networks, save_networks
 
 # A shell lets what it starts in the background ignore Ctrl-C, and commands would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# pytest -n runs as many tests at once as there are cores: one thread for each, and for what it starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 TINY = Channels(level1=8, level2=8, level3=8, y=24, z=8, motion=16)
 
