@@ -63,6 +63,7 @@ def channel_planes() -> tuple[tuple[int, int], ...]:
     return tuple((plane, place) for _, plane, place in sorted(keys))
 
 
+@cache
 def sized_transform(size: tuple[int, int]) -> Tensor:
     """Orthonormal transform [384, 384] of planes Y (256 samples), U, V (64 each) with blocks of `size`."""
     rows = torch.zeros(COEFFICIENTS, COEFFICIENTS, dtype=torch.float64)
