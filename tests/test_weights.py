@@ -14,7 +14,7 @@ from latents import FREQUENCIES
 from bcodec.errors import WeightsError
 from bcodec.fixedpoint import Conv2d
 from bcodec.networks import Networks, load_networks, save_networks
-from bcodec.networks.weights import parsed, read_weights, to_arrays
+from bcodec.networks.weights import packed, parsed, read_weights, to_arrays
 from bcodec.samples import finish
 
 
@@ -117,8 +117,11 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, tiny_weights: Path) -
     lost = {k: v for k, v in arrays.items() if k != "reference.latent.bias"}
     reshaped = arrays | {"reference.latent.bias": np.zeros(3, np.int32)}
     channels = arrays | {"channels": np.zeros(0, np.int32)}
-    files = [b"", b"PK", b"not an archive", archive(foreign=np.arange(3))]
-    files += [archive(**x) for x in (lost, reshaped, channels)]
+    longer = archive(
+        layout=np.frombuffer(b'[["channels", "int32", [6]]]', np.uint8), int32=np.zeros(5, np.int32)
+    )
+    files = [b"", b"PK", b"not an archive", archive(foreign=np.arange(3)), longer]
+    files += [packed(x) for x in (lost, reshaped, channels)]
     files += [tiny_weights.read_bytes()[:2000]]
     for data in files:
         with pytest.raises(WeightsError):
@@ -141,7 +144,7 @@ def test_weights_that_are_not_exact_are_refused(tmp_path: Path, tiny_weights: Pa
     name = "reference.latent.bias"
     broken = arrays | {name: np.full_like(arrays[name], 2**24)}
     with pytest.raises(WeightsError, match="not exact"):
-        load_networks(sealed(tmp_path / "net.npz", archive(**broken)))
+        load_networks(sealed(tmp_path / "net.npz", packed(broken)))
 
 
 class Bomb:
@@ -153,11 +156,11 @@ class Bomb:
 
 
 def test_pickles_are_refused_and_not_run(tmp_path: Path, tiny_weights: Path) -> None:
-    arrays, *_ = parsed(read_weights(tiny_weights))
+    rows = dict(np.load(tiny_weights))
     target = tmp_path / "executed"
     bomb = np.array([Bomb(target)], dtype=object)
-    for name in ("channels", "reference.latent.bias", "unknown"):
-        data = archive(**(arrays | {name: bomb}))
+    for name in ("layout", "int32", "unknown"):
+        data = archive(**(rows | {name: bomb}))
         with pytest.raises(WeightsError):
             load_networks(sealed(tmp_path / "net.npz", data))
     buffer = io.BytesIO()

@@ -34,7 +34,7 @@ FORMAT_VERSION = 5
 ARITHMETIC_VERSION = 14
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (5, 14, "90d09681e9b3f173")}
+RELEASES = {"0.1.0": (5, 14, "8765d8ebae88a4fc")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:

@@ -13,6 +13,8 @@
 | frequencies      | int32 | all tables in a row | of the range coder                                        |
 | lengths          | int32 | 64                  | of the tables                                             |
 
+The archive has, of each type, all arrays in one row, and `layout`: JSON in UTF-8, a list of name, type and
+shape of each in the order of the rows. A thousand entries would take longer to find than to inflate.
 The SHA-256 of the file stands beside it in NAME.sha256; its first eight bytes are the model's id.
 """
 
@@ -20,6 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import math
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -93,12 +97,24 @@ def write_weights(path: Path, net: nn.Module, channels: Channels, tables: Sequen
     arrays["channels"] = np.array(astuple(channels), np.int32)
     arrays["frequencies"] = np.concatenate(tables).astype(np.int32)
     arrays["lengths"] = np.array([len(t) for t in tables], np.int32)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    path.write_bytes(buffer.getvalue())
-    digest = hashlib.sha256(buffer.getvalue())
+    data = packed(arrays)
+    path.write_bytes(data)
+    digest = hashlib.sha256(data)
     path.with_suffix(".sha256").write_text(f"{digest.hexdigest()}  {path.name}\n")
     return digest.digest()
+
+
+def packed(arrays: Arrays) -> bytes:
+    """The bytes of a weights file."""
+    layout = json.dumps([(name, str(array.dtype), array.shape) for name, array in arrays.items()])
+    rows = {
+        kind: np.concatenate([array.ravel() for array in arrays.values() if array.dtype == kind])
+        for kind in sorted({str(array.dtype) for array in arrays.values()})
+    }
+    buffer = io.BytesIO()
+    rows["layout"] = np.frombuffer(layout.encode(), np.uint8)
+    np.savez_compressed(buffer, **rows)  # type: ignore[arg-type]
+    return buffer.getvalue()
 
 
 def read_weights(path: Path) -> bytes:
@@ -119,7 +135,11 @@ def parsed(data: bytes) -> tuple[Arrays, Channels, list[np.ndarray]]:
     """Arrays, widths and frequency tables of a weights file; raises WeightsError."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays: Arrays = dict(archive)
+            rows: Arrays = dict(archive)
+        arrays: Arrays = {}
+        for name, kind, shape in json.loads(rows["layout"].tobytes()):
+            arrays[name], rows[kind] = np.split(rows[kind], [math.prod(shape)])
+            arrays[name] = arrays[name].reshape(shape)
         channels = Channels(*(int(c) for c in arrays["channels"]))
         tables = np.split(arrays["frequencies"], np.cumsum(arrays["lengths"])[:-1])
     except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
