@@ -50,6 +50,12 @@ def tiny_networks(tiny_weights: Path) -> Networks:
     return load_networks(tiny_weights)
 
 
+@pytest.fixture
+def own_networks(tiny_weights: Path) -> Networks:
+    """The same for a test alone, which may train them."""
+    return load_networks(tiny_weights)
+
+
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine frames of 64x48 in a y4m file."""
