@@ -51,8 +51,8 @@ def tiny_networks(tiny_weights: Path) -> Networks:
 
 
 @pytest.fixture
-def own_networks(tiny_weights: Path) -> Networks:
-    """The same for a test alone, which may train them."""
+def networks(tiny_weights: Path) -> Networks:
+    """The same for a test alone, which may change them."""
     return load_networks(tiny_weights)
 
 

@@ -14,12 +14,6 @@ from bcodec.fixedpoint import FLOAT64, Conv2d
 from bcodec.networks import Networks, load_networks
 
 
-@pytest.fixture
-def networks(tiny_weights: Path) -> Networks:
-    """Networks that a test may change."""
-    return load_networks(tiny_weights)
-
-
 def tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
     """Every tensor that can be reached from a module's attributes, or within a container, once."""
     if id(value) in seen:

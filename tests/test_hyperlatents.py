@@ -63,9 +63,9 @@ def test_the_second_colour_sees_the_first_and_the_first_sees_nothing() -> None:
 
 
 def test_hyper_latents_cost_less_of_frames_that_were_learned_and_nothing_else_changes(
-    own_networks: Networks, tmp_path: Path
+    networks: Networks, tmp_path: Path
 ) -> None:
-    net, weights = own_networks, tmp_path / "trained.npz"
+    net, weights = networks, tmp_path / "trained.npz"
     seen = record_hyperlatents(net, Encode(moving(5, 64, 128), 4, 20, PLAIN))
     assert [len(each) for each in seen.values()] == [2, 3, 3]  # of I frames, of B frames and their motion
     costs = SymbolCosts(net.tables)

@@ -17,9 +17,9 @@ TRAINED = "bframe.motion.entropy."
 
 
 def test_motion_costs_less_of_frames_that_were_learned_and_nothing_else_changes(
-    own_networks: Networks, tmp_path: Path
+    networks: Networks, tmp_path: Path
 ) -> None:
-    net, weights = own_networks, tmp_path / "trained.npz"
+    net, weights = networks, tmp_path / "trained.npz"
     frames = [*moving(9, 64, 64), *moving(3, 64, 64, speed=6)]
     seen = record_motion(net, Encode(frames, 8, 20, PLAIN))
     assert len(seen) == 10  # all but the two I frames

@@ -154,9 +154,9 @@ def test_logarithms_of_magnitudes_are_far_from_where_rounding_could_differ() -> 
 
 
 def test_latents_cost_less_of_frames_that_were_learned_and_nothing_else_changes(
-    own_networks: Networks, tmp_path: Path
+    networks: Networks, tmp_path: Path
 ) -> None:
-    net, weights = own_networks, tmp_path / "trained.npz"
+    net, weights = networks, tmp_path / "trained.npz"
     seen = record_latents(net, Encode(moving(3, 64, 64), 1, 20, PLAIN))
     assert len(seen) == 3
     costs = SymbolCosts(net.tables)
