@@ -34,7 +34,7 @@ FORMAT_VERSION = 5
 ARITHMETIC_VERSION = 14
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (5, 14, "8765d8ebae88a4fc")}
+RELEASES = {"0.1.0": (5, 14, "4b33090d325c49f8")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:
