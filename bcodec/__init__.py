@@ -32,7 +32,7 @@ What decides a decoded bit: a change is a new ARITHMETIC_VERSION, and tests/test
     codec.py               FrameCodec, the one path; packets to pictures by it
     networks/              budget > __init__ > bframe loopfilter weights > context intra
                            > reference motion quincunx deblock > prior
-                           surroundings > latent blockdct > layers
+                           angular > surroundings > latent blockdct > layers
     networks/motion/       codec > prior shift > vectors segments > blocks
     entropy/               coder meter > signs > tables > distributions
     coding.py              what networks are handed: SymbolCoder, Encoder

@@ -62,8 +62,15 @@ class BlockSizes(nn.Module):
 
     def back(self, y: Tensor, size: Tensor) -> Tensor:
         """The latent whose coefficients of the given sizes are `y`."""
+        return self._turned("back", y, size)
+
+    def forth(self, y: Tensor, size: Tensor) -> Tensor:
+        """The coefficients, of the given sizes, of a latent `y`."""
+        return self._turned("forth", y, size)
+
+    def _turned(self, way: str, y: Tensor, size: Tensor) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
-            for number, layer in enumerate(self.layers("back"), 1):
+            for number, layer in enumerate(self.layers(way), 1):
                 where = size == number
                 y = torch.where(where, layer.at(y, where), y)
         return y

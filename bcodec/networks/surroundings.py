@@ -10,7 +10,7 @@ Blocks have 16x16 luma samples; H and W are numbers of blocks, and even.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -157,6 +157,11 @@ class Surroundings(nn.Module):
         planes = [torch.full_like(part, number % len(SIDES)) for number, part in enumerate(parts)]
         for name, each in (("part", parts), ("plane", planes)):
             self.register_buffer(name, torch.cat(each), persistent=False)
+
+    def pair(self) -> tuple[Ring, Ring]:
+        """The rings of luma and of chroma: their samples, of Y, U and V, are the first of those seen."""
+        luma, chroma = cast("list[Ring]", list(self.rings))
+        return luma, chroma
 
     def forward(self, decoded: Decoded, turn: Turn) -> Seen:
         """What the blocks of a turn see."""
