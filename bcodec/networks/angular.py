@@ -23,7 +23,7 @@ from bcodec.networks.blockdct import COEFFICIENTS, TRANSFORM_SIZES, sized_transf
 from bcodec.networks.surroundings import CLOSER, Ring
 
 ANGLES = 16  # evenly over half a turn
-QUARTERS = 4  # of a block, in each of which directions have weights of their own
+QUARTERS = 4  # of a block, in each of which angles have weights of their own
 PLANES = (1, 2)  # of luma and of chroma, which have weights of their own, too
 
 
