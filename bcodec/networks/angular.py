@@ -87,12 +87,13 @@ class AngularPrediction(nn.Module):
         """[B, C, H, W] on the latent grid; samples as of Seen, [B, S, H, W], and features [B, F, H, W]."""
         batch, _, rows, columns = samples.shape
         weights = self.weights(self.hidden(features)).permute(0, 2, 3, 1).chunk(len(PLANES), 3)
-        planes = samples[:, : sum(self.seen)].split(self.seen, 1)  # type: ignore[no-untyped-call]
+        planes = samples[:, : sum(self.seen)].to(features.dtype).split(self.seen, 1)  # type: ignore[no-untyped-call]
         blocks: list[Tensor] = []
         for layer, seen, own in zip(self.maps, planes, weights, strict=True):
-            maps = layer(seen).float().permute(0, 2, 3, 1)
+            maps = layer(seen).permute(0, 2, 3, 1)
             # For each quarter of a block, a sum below 2^23 units: exact in float32, in any order.
             each = own.reshape(-1, 1, ANGLES)
-            sums = each.float() @ maps.reshape(len(each), ANGLES, -1)
+            sums = each @ maps.reshape(len(each), ANGLES, -1)
             blocks.append(sums.view(batch, rows, columns, -1).permute(0, 3, 1, 2))
-        return self.transform(snap(torch.cat(blocks, 1), PICTURE))  # type: ignore[no-any-return]
+        with torch.autocast(samples.device.type, enabled=False):
+            return self.transform(snap(torch.cat(blocks, 1).float(), PICTURE))  # type: ignore[no-any-return]
