@@ -154,8 +154,8 @@ class QuincunxModel(nn.Module):
         """What the groups before one tell it: features, and what to add to its means [B, C / 4, H, W]."""
         decoded = [group.detach() for group in groups]
         before = torch.cat([*(snap(each.clone()) for each in decoded), *logarithms], 1).to(kinds.dtype)
-        off = torch.cat([each - mean[:, group::PRIOR_STEPS] for group, each in enumerate(decoded)], 1)
-        by_size = torch.cat([snap(off) * kinds[:, kind : kind + 1] for kind in range(kinds.shape[1])], 1)
+        off = snap(torch.cat([each - mean[:, group::PRIOR_STEPS] for group, each in enumerate(decoded)], 1))
+        by_size = torch.cat([off * kinds[:, kind : kind + 1] for kind in range(kinds.shape[1])], 1)
         return self.before[number - 1](before), self.missed[number - 1](by_size.to(kinds.dtype)).float()
 
     def logarithms(self, coefficients: Tensor, step: Tensor, parts: int = 1) -> Tensor:
