@@ -12,7 +12,9 @@ grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any, NamedTuple, Self
 
@@ -27,6 +29,7 @@ from bcodec.frame import DEPTH
 EXACT_BITS = 24  # integers below 2^24 are exact in float32
 BYTE = 8  # bits
 CACHED = frozenset({"_kernel", "_finest"})  # of a layer, by its fixed weights
+_DRAWING: ContextVar[bool] = ContextVar("_DRAWING", default=True)
 SLOPE = 1 / 8  # of the leaky ReLU: a power of two, hence exact
 
 
@@ -184,6 +187,21 @@ def in_steps(weight: Tensor, bias: Tensor, grid_in: Grid, exponent: Tensor) -> t
     return on_grid(weight, steps), on_grid(bias, step * math.ldexp(1.0, -grid_in.frac))
 
 
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Within, layers are made without drawing their weights: for networks that are read from a file next."""
+    token = _DRAWING.set(False)
+    try:
+        yield
+    finally:
+        _DRAWING.reset(token)
+
+
+def drawing() -> bool:
+    """Whether layers that are made get weights to begin training with."""
+    return _DRAWING.get()
+
+
 class Conv2d(nn.Module):
     """Convolution with bias on dyadic weights, then (optionally) a residual and a leaky ReLU, then one snap.
 
@@ -216,7 +234,8 @@ class Conv2d(nn.Module):
         fan_in = c_in // groups * kernel * kernel
         rectified = activation or grid_out == POSITIVE
         deviation = 0.0 if zero else math.sqrt((1.6 if rectified else 0.8) / fan_in)
-        self.weight = nn.Parameter(torch.randn(c_out, c_in // groups, kernel, kernel) * deviation)
+        shape = c_out, c_in // groups, kernel, kernel
+        self.weight = nn.Parameter(torch.randn(shape) * deviation if drawing() else torch.empty(shape))
         self.bias = nn.Parameter(torch.zeros(c_out))
         self.frozen: tuple[Tensor, Tensor] | None = None
         self.register_buffer("exponent", None, persistent=False)
@@ -260,13 +279,13 @@ class Conv2d(nn.Module):
 
         Raises InexactWeights unless all sums are exact.
         """
-        units = weight.double().abs().flatten(1).sum(1) * self.grid_in.units + bias.double().abs()
+        units = weight.abs().flatten(1).sum(1, dtype=torch.float64) * self.grid_in.units + bias.double().abs()
         residual = self.residual_units() * torch.exp2(exponent.double())
         if bool((units + residual >= 1 << self.sums.bits).any()):
             raise InexactWeights(f"a sum of {float(units.max()):.0f} units is not exact")
         step = torch.exp2(-exponent)
         with torch.no_grad():
-            self.weight.copy_(weight * step.view(-1, 1, 1, 1))
+            torch.mul(weight, step.view(-1, 1, 1, 1), out=self.weight)
             self.bias.copy_(bias * step * 2.0**-self.grid_in.frac)
         self.exponent = exponent
         self._fix_operands()

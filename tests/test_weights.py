@@ -68,6 +68,15 @@ def test_model_id_begins_the_sha256_of_the_file(tiny_weights: Path, tiny_network
     assert tiny_networks.model_id == hashlib.sha256(tiny_weights.read_bytes()).digest()[:8]
 
 
+def test_loading_draws_no_weights(tiny_weights: Path) -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    load_networks(tiny_weights)
+    assert torch.equal(torch.get_rng_state(), before)
+    Networks(load_networks(tiny_weights).channels)
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
 def test_weights_that_were_loaded_are_not_trained(tiny_networks: Networks) -> None:
     assert not any(p.requires_grad for p in tiny_networks.parameters())
     assert all(m.frozen is not None for m in tiny_networks.modules() if isinstance(m, Conv2d))

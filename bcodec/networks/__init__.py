@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bcodec.errors import InexactWeights, WeightsError
-from bcodec.fixedpoint import PIXEL
+from bcodec.fixedpoint import PIXEL, undrawn
 from bcodec.networks.bframe import BFrameCodec
 from bcodec.networks.intra import IntraCodec
 from bcodec.networks.layers import Channels
@@ -94,11 +94,12 @@ def load_networks(path: Path | None = None, device: str = "cpu") -> Networks:
 
 def _networks(data: bytes, device: str) -> Networks:
     arrays, channels, tables = parsed(data)
-    networks = Networks(channels).eval().requires_grad_(False)
+    with undrawn():
+        networks = Networks(channels).eval().requires_grad_(False)
     try:
         from_arrays(networks, arrays)
     except (KeyError, InexactWeights) as error:
         raise WeightsError(f"do not fit this bcodec: {error}") from error
     networks.tables, networks.model_id = tables, hashlib.sha256(data).digest()[:8]
     networks.file = data
-    return networks.to(device)
+    return networks if device == "cpu" else networks.to(device)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from bcodec.fixedpoint import FLOAT64, LATENT, PICTURE, Conv2d, snap
+from bcodec.fixedpoint import FLOAT64, LATENT, PICTURE, Conv2d, drawing, snap
 from bcodec.networks.blockdct import COEFFICIENTS, TRANSFORM_SIZES, sized_transform
 from bcodec.networks.surroundings import CLOSER, Ring
 
@@ -72,16 +73,21 @@ class AngularPrediction(nn.Module):
         self.transform = Conv2d(
             COEFFICIENTS, c_latent, kernel=1, grid_in=PICTURE, grid_out=LATENT, sums=FLOAT64
         )
-        with torch.no_grad():
-            for layer, ring, planes, order in zip(layers, rings, PLANES, orders, strict=True):
-                angles = [along(ring, math.pi * number / ANGLES) for number in range(ANGLES)]
-                maps = torch.stack([torch.kron(torch.eye(planes), each)[order] for each in angles], 1)
-                layer.weight.copy_(maps.flatten(0, 2)[:, :, None, None] / CLOSER)
-            luma, chroma = (order.flatten() for order in orders)
-            transform = sized_transform(TRANSFORM_SIZES[0])[:c_latent].float()
-            transform = transform[:, torch.cat([luma, luma.numel() + chroma])]
-            self.transform.weight.copy_(transform[:, :, None, None])
-            self.transform.weight[0] /= 2  # as the latent has the mean of luma
+        if drawing():
+            self._begin(layers, rings, orders)
+
+    @torch.no_grad()
+    def _begin(self, layers: Sequence[Conv2d], rings: Sequence[Ring], orders: Sequence[Tensor]) -> None:
+        """Weights to begin training with: those of interpolation, and of the transform."""
+        for layer, ring, planes, order in zip(layers, rings, PLANES, orders, strict=True):
+            angles = [along(ring, math.pi * number / ANGLES) for number in range(ANGLES)]
+            maps = torch.stack([torch.kron(torch.eye(planes), each)[order] for each in angles], 1)
+            layer.weight.copy_(maps.flatten(0, 2)[:, :, None, None] / CLOSER)
+        luma, chroma = (order.flatten() for order in orders)
+        transform = sized_transform(TRANSFORM_SIZES[0])[: len(self.transform.weight)].float()
+        transform = transform[:, torch.cat([luma, luma.numel() + chroma])]
+        self.transform.weight.copy_(transform[:, :, None, None])
+        self.transform.weight[0] /= 2  # as the latent has the mean of luma
 
     def forward(self, samples: Tensor, features: Tensor) -> Tensor:
         """[B, C, H, W] on the latent grid; samples as of Seen, [B, S, H, W], and features [B, F, H, W]."""
