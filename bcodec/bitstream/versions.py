@@ -35,7 +35,7 @@ FORMAT_VERSION = 5
 ARITHMETIC_VERSION = 15
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (5, 15, "05a0404b1d90494f")}
+RELEASES = {"0.1.0": (5, 15, "7e9a67b45c99064b")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:
