@@ -128,7 +128,7 @@ def make_file(networks: Networks) -> bytes:
 def pictures_of(data: bytes, networks: Networks) -> list[str]:
     """The hash of each decoded picture, in display order."""
     reader = BitstreamReader(io.BytesIO(data))
-    return [f"{picture_hash(frame):08x}" for frame in decode(reader, reader.header, networks)]
+    return [f"{picture_hash(frame):04x}" for frame in decode(reader, reader.header, networks)]
 
 
 def encode_md5(preset: str, networks: Networks) -> str:

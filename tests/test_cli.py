@@ -324,7 +324,7 @@ def test_what_was_coded_with_another_arithmetic_is_refused(run: Command, coded: 
         (lambda data: b"YUV4MPEG2" + data, "this is not a .bcv file"),
         (
             lambda data: data[:4] + b"\x63\x00" + data[6:],
-            "format version 99, and this reader knows version 5",
+            "format version 99, and this reader knows version 6",
         ),
         (lambda data: flipped(data, 17), "damaged sequence header"),
     ],

@@ -77,11 +77,11 @@ def test_finish_leaves_pictures_as_they_are() -> None:
     assert torch.equal(finish(tensor), tensor)
 
 
-def test_picture_hash_is_crc32_of_the_planes() -> None:
+def test_picture_hash_is_half_the_crc32_of_the_planes() -> None:
     frame = noise(1, 33, 17)[0]
     (deep,) = deepened([frame])
-    assert picture_hash(deep) == zlib.crc32(deep.to_bytes()) != picture_hash(frame)
-    assert picture_hash(frame) == zlib.crc32(frame.to_bytes())
+    assert picture_hash(deep) == zlib.crc32(deep.to_bytes()) & 0xFFFF != picture_hash(frame)
+    assert picture_hash(frame) == zlib.crc32(frame.to_bytes()) & 0xFFFF
     assert picture_hash(frame) != picture_hash(noise(1, 33, 17, seed=1)[0])
 
 

@@ -4,7 +4,7 @@
 
     sequence header, 58 bytes
        0   4  magic 89 42 43 56 ("\\x89BCV")
-       4   2  format version (4)
+       4   2  format version (6)
        6   2  arithmetic version
        8   8  model id: first 8 bytes of the weights' SHA-256
       16   2  width                       18   2  height
@@ -31,7 +31,7 @@
               bits 5-7  offset of chroma's qp     18   8  duration
            1  bits 0-5  qp                        26   m  payload
               bit 6     there is a delay
-           4  hash of the decoded picture
+           2  hash of the decoded picture: lower half of the CRC-32 of its planes
            v  delay, signed, if there is one
            m  payload
 
@@ -45,7 +45,7 @@
 The offset of chroma's qp from the frame's is four times these three bits.
 v is a varint: seven bits a byte, lowest first, the high bit set on all bytes but the last, never longer than
 needed; a signed value d is the varint of 2 d, or of -2 d - 1 where d is negative. n is the length of the
-body, m what is left of it. I frames come in ascending poc. A frame packet is its payload and 11 to 23 bytes
+body, m what is left of it. I frames come in ascending poc. A frame packet is its payload and 9 to 21 bytes
 more.
 
 A picture of poc p is shown p / rate seconds after that of poc 0 where there is no delay, else so many units

@@ -36,14 +36,14 @@ _VERSION = struct.Struct("<H")
 _HEADER = struct.Struct("<4sHH8sHH8BH6I")
 _CRC = struct.Struct("<I")
 _SHORT_CRC = struct.Struct("<H")
-_FRAME = struct.Struct("<BBI")
+_FRAME = struct.Struct("<BBH")
 _AUXILIARY = struct.Struct("<BBqqQ")
 _FOOTER = struct.Struct("<I4s")
 
 _MAX_BODY = 1 << 27  # bytes; a trailer with MAX_FRAMES I frames is the longest
 _DELAYED = 1 << 6  # a flag beside the qp
 _CHUNK = 1 << 20  # of a length that is false, no more than this is allocated
-_MIN_FRAME = 11  # bytes in a frame packet without payload
+_MIN_FRAME = 9  # bytes in a frame packet without payload
 
 _PLAUSIBLE = 1 << 24  # bytes of a body that is looked for behind damage
 _LONGEST_START = 10  # bytes of a packet before its body

@@ -135,7 +135,7 @@ class PacketHeader:
 
 @dataclass(frozen=True)
 class Packet:
-    """One coded frame: header, at most 2^26 range-coded bytes, and the 32-bit hash of the decoded picture.
+    """One coded frame: header, at most 2^26 range-coded bytes, and the 16-bit hash of the decoded picture.
 
     `delay`, in units of the time base: by how much the picture is shown later than at a constant rate, up to
     2^40 either way; VideoFormat.time tells when that is. Raises BitstreamError for a value out of range.
@@ -148,7 +148,7 @@ class Packet:
 
     def __post_init__(self) -> None:
         check("length of payload", len(self.payload), 0, MAX_PAYLOAD)
-        check("picture_hash", self.picture_hash, 0, 2**32 - 1)
+        check("picture_hash", self.picture_hash, 0, 2**16 - 1)
         check("delay", self.delay, -MAX_DELAY, MAX_DELAY)
 
 

@@ -11,6 +11,7 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 3      | the offset of chroma's qp in the flags of a frame packet |
 | 4      | the time of each picture |
 | 5      | chroma's qp may be below luma's |
+| 6      | two bytes less a packet: half a hash of the picture |
 
 | arithmetic | changed |
 |------------|---------|
@@ -31,11 +32,11 @@ that decodes it: RELEASES gains a row with each release, and the last row is thi
 | 15         | I frames are expected along the edges around their blocks, too |
 """
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 ARITHMETIC_VERSION = 15
 
 # bcodec -> format version, arithmetic version, model id of its weights
-RELEASES = {"0.1.0": (5, 15, "7e9a67b45c99064b")}
+RELEASES = {"0.1.0": (6, 15, "7e9a67b45c99064b")}
 
 
 def decoder_of(format_version: int, arithmetic_version: int | None = None, model: str | None = None) -> str:
