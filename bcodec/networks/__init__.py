@@ -102,4 +102,4 @@ def _networks(data: bytes, device: str) -> Networks:
         raise WeightsError(f"do not fit this bcodec: {error}") from error
     networks.tables, networks.model_id = tables, hashlib.sha256(data).digest()[:8]
     networks.file = data
-    return networks if device == "cpu" else networks.to(device)
+    return networks if device == "cpu" else networks.to(device)  # which would fix all layers once more
